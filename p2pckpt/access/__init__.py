@@ -1,0 +1,1 @@
+"""Our side of the tracker: logging in, asking, announcing, listening to its events."""

@@ -1,0 +1,127 @@
+"""What a model card says about itself, read from README.md's YAML front matter as the model hubs write it.
+
+A card never stops anything: what is odd about it is listed in ``problems`` and the rest is used. Storing
+and showing cards is done elsewhere; ``text`` is as its author wrote it and must be cleaned before it
+reaches a terminal.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import yaml
+
+from p2pckpt.checkpoint.licences import licence_of
+from p2pckpt.checkpoint.terminal_text import clean
+
+MAX_README = 1 << 20
+"""Bytes of a README that are looked at."""
+MAX_FRONT_MATTER = 64 << 10
+"""Characters between the two ``---`` lines."""
+MAX_DEPTH = 16
+MAX_EVENTS = 20_000
+"""YAML scalars, list and mapping marks. ``model-index`` with its many results is the longest thing seen."""
+MAX_LIST = 64
+
+_HEADING = re.compile(r"^#[ \t]+(\S.*?)[ \t]*#*[ \t]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Card:
+    """The parts of a card that the program uses. All but ``text`` are single, bounded, printable lines."""
+
+    text: str = ""
+    """The README without its front matter."""
+    licence: str = ""
+    """SPDX expression; names outside of SPDX's list as ``LicenseRef-…``; empty where none is given."""
+    base_model: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    library_name: str = ""
+    title: str = ""
+    """From the front matter, else the first heading."""
+    problems: tuple[str, ...] = ()
+    """One sentence each."""
+
+
+def read_card(readme: bytes) -> Card:
+    """The card in a README of any size and content; never raises on it."""
+    problems: list[str] = []
+    if len(readme) > MAX_README:
+        problems.append(f"The card is longer than {MAX_README >> 10} KiB; the rest was not read.")
+    text = readme[:MAX_README].decode("utf-8", "replace").removeprefix("\ufeff")
+    if "\N{REPLACEMENT CHARACTER}" in text and len(readme) <= MAX_README:
+        problems.append("The card is not all UTF-8.")
+    front, body = _parted(text.replace("\r\n", "\n"), problems)
+    fields = _fields(front, problems)
+    licence = licence_of(fields, problems)
+    heading = _HEADING.search(body)
+    title = _line(fields.get("title")) or _line(fields.get("model_name"))
+    return Card(
+        text=body,
+        licence=licence,
+        base_model=_lines(fields.get("base_model")),
+        tags=_lines(fields.get("tags")),
+        library_name=_line(fields.get("library_name")),
+        title=title or (clean(heading[1], 120) if heading else ""),
+        problems=tuple(problems),
+    )
+
+
+def _parted(text: str, problems: list[str]) -> tuple[str, str]:
+    """Front matter and body."""
+    if not text.startswith("---\n"):
+        return "", text
+    end = text.find("\n---", 3)
+    while end >= 0 and text[end + 4 : end + 5].strip(" \t\n"):
+        end = text.find("\n---", end + 4)
+    if end < 0:
+        problems.append("The card's front matter has no end.")
+        return "", text
+    front, body = text[4 : end + 1], text[end + 4 :].partition("\n")[2]
+    if len(front) > MAX_FRONT_MATTER:
+        problems.append(f"The card's front matter is longer than {MAX_FRONT_MATTER >> 10} KiB and was ignored.")
+        return "", body
+    return front, body
+
+
+def _fields(front: str, problems: list[str]) -> dict[str, object]:
+    if not front.strip():
+        return {}
+    try:
+        problem = _unreasonable(front)
+        loaded = None if problem else yaml.safe_load(front)
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as exc:
+        problem, loaded = f"cannot be read ({type(exc).__name__})", None
+    if problem:
+        problems.append(f"The card's front matter {problem}.")
+    elif not isinstance(loaded, dict):
+        problems.append("The card's front matter holds no fields.")
+    return {key: value for key, value in loaded.items() if isinstance(key, str)} if isinstance(loaded, dict) else {}
+
+
+def _unreasonable(front: str) -> str:
+    """What speaks against loading, as the rest of a sentence. Aliases could multiply a few bytes into
+    gigabytes."""
+    depth = 0
+    for count, event in enumerate(yaml.parse(front, Loader=yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            return "uses YAML aliases, which are not followed"
+        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            depth += 1
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            depth -= 1
+        if depth > MAX_DEPTH or count > MAX_EVENTS:
+            return "is nested too deeply or has too many entries"
+    return ""
+
+
+def _line(value: object) -> str:
+    return clean(value.strip(), 120) if isinstance(value, str) else ""
+
+
+def _lines(value: object) -> tuple[str, ...]:
+    """A field that may be one string or a list of them."""
+    values = value if isinstance(value, list) else [value]
+    lines = (_line(item) for item in values[:MAX_LIST])
+    return tuple(dict.fromkeys(line for line in lines if line))

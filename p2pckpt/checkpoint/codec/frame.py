@@ -1,0 +1,135 @@
+"""Encoding a chunk into a frame's plain body, and decoding one that nobody vouches for.
+
+Thread-safe: temporary memory and zstd contexts belong to the calling thread. A body is not sealed, names no
+chunk and no base; whoever stores it does that. The identity of the result is checked by the caller against
+the chunk's BLAKE3.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from p2pckpt.checkpoint.codec import planes as plane_codec
+from p2pckpt.checkpoint.codec.container import Buffer, Frame, Plane, parse, parse_header, serialise
+from p2pckpt.checkpoint.codec.differences import difference, restore
+from p2pckpt.checkpoint.codec.errors import FrameError
+from p2pckpt.checkpoint.codec.scratch import Bytes, scratch
+from p2pckpt.checkpoint.codec.transforms import (
+    BY_DTYPE,
+    DELTA_BY_DTYPE,
+    DELTA_TRANSFORMS,
+    TRANSFORMS,
+    WHOLE,
+)
+
+__all__ = [
+    "Frame",
+    "FrameError",
+    "Plane",
+    "decode",
+    "decode_into",
+    "encode",
+    "encode_delta",
+    "is_delta",
+    "parse",
+    "raw_length",
+    "serialise",
+]
+
+DELTA_WORTH = 0.95
+"""A delta is kept only up to this fraction of the plain frame: it costs its reader the base as well."""
+_NUMERIC_BYTES = frozenset(["I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"])
+
+
+def encode(raw: Buffer, dtype: str) -> bytes:
+    """The plain body of a frame for a chunk of up to ``container.MAX_RAW`` bytes.
+
+    ``dtype`` is a canonical number type or empty; a wrong one costs compression, never correctness. The
+    same input need not give the same bytes with another version of zstd.
+    """
+    data = np.frombuffer(raw, np.uint8)
+    transform = BY_DTYPE.get(dtype, WHOLE)
+    is_numeric = transform != WHOLE or dtype in _NUMERIC_BYTES
+    return _encoded(data, data, transform, is_numeric=is_numeric, delta=False)
+
+
+def encode_delta(raw: Buffer, base_raw: Buffer, dtype: str, *, alone: int | None = None) -> bytes | None:
+    """A body that needs ``base_raw`` to be decoded, or ``None`` where that saves less than 5 %.
+
+    ``alone`` is the length of ``encode(raw, dtype)`` if the caller has it already; otherwise it is made
+    here to compare. ``None`` also for other lengths than the base's and for types without differences.
+    """
+    transform = DELTA_BY_DTYPE.get(dtype)
+    if transform is None or len(raw) != len(base_raw):
+        return None
+    data, base = np.frombuffer(raw, np.uint8), np.frombuffer(base_raw, np.uint8)
+    width = DELTA_TRANSFORMS[transform]
+    whole = len(data) - len(data) % width
+    differences = scratch.arena("differences", whole)
+    difference(data[:whole], base[:whole], width, differences)
+    body = _encoded(data, differences, transform, is_numeric=True, delta=True)
+    limit = len(encode(raw, dtype)) if alone is None else alone
+    return body if len(body) <= limit * DELTA_WORTH else None
+
+
+def raw_length(frame: Buffer) -> int:
+    """Bytes that the frame claims to decode to; ``FrameError`` where its first bytes make no sense."""
+    return parse_header(frame)[2]
+
+
+def is_delta(frame: Buffer) -> bool:
+    """Whether the frame can only be decoded with its base; ``FrameError`` where its first bytes make no
+    sense."""
+    return parse_header(frame)[1]
+
+
+def decode_into(frame: Buffer, out: memoryview, base: Buffer | None = None) -> None:
+    """Decodes a body into ``out``, whose length must be the chunk's.
+
+    ``base`` is the base chunk's raw bytes for a delta and ``None`` for any other frame. Raises
+    ``FrameError`` where the frame is anything but a canonical encoding of exactly ``len(out)`` bytes;
+    ``out`` then holds rubbish.
+    """
+    parsed = parse(frame)
+    if parsed.raw_length != len(out):
+        raise FrameError(f"The frame claims {parsed.raw_length} bytes where {len(out)} are due.")
+    if parsed.delta != (base is not None) or (base is not None and len(base) != len(out)):
+        raise FrameError("The frame and the base chunk it came with do not belong together.")
+    rule = TRANSFORMS[parsed.transform]
+    target = np.frombuffer(out, np.uint8)
+    whole = len(target) - len(parsed.tail)
+    if whole:
+        lengths = rule.plane_lengths(whole)
+        parts = [plane_codec.decompress(p, n) for p, n in zip(parsed.planes, lengths, strict=True)]
+        rule.merge(parts, target[:whole])
+        if base is not None:
+            restore(target[:whole], np.frombuffer(base, np.uint8)[:whole], DELTA_TRANSFORMS[parsed.transform])
+    out[whole:] = parsed.tail
+
+
+def decode(frame: Buffer, *, max_raw: int, base: Buffer | None = None) -> bytearray:
+    """Decodes a body that claims at most ``max_raw`` bytes; for the rest see ``decode_into``."""
+    length = raw_length(frame)
+    if length > max_raw:
+        raise FrameError(f"The frame claims {length} bytes, more than {max_raw}.")
+    out = bytearray(length)
+    decode_into(frame, memoryview(out), base)
+    return out
+
+
+def _encoded(raw: Bytes, numbers: Bytes, transform: int, *, is_numeric: bool, delta: bool) -> bytes:
+    """The body for ``numbers`` (``raw`` itself or its differences), with what ``raw`` has beyond whole
+    units."""
+    rule = TRANSFORMS[transform]
+    whole = len(raw) - len(raw) % rule.unit
+    planes = [numbers[:whole]]
+    if transform != WHOLE:
+        planes = []
+        arena = scratch.arena("planes", whole)
+        at = 0
+        for length in rule.plane_lengths(whole):
+            planes.append(arena[at : at + length])
+            at += length
+        rule.split(numbers[:whole], planes)
+    stored = tuple(plane_codec.compress(plane, is_numeric=is_numeric) for plane in planes)
+    return serialise(Frame(transform, delta, len(raw), stored, raw[whole:].data))

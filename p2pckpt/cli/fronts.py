@@ -1,0 +1,51 @@
+"""Commands that hand over to another program or room: ``tui``, ``demo`` and ``tracker``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from p2pckpt.cli.options import Command, Invocation
+from p2pckpt.errors import BadUsage
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def tui(invocation: Invocation) -> None:
+    """Open the terminal interface; the same as p2pckpt without a command."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise BadUsage("the terminal interface needs a terminal", next_step="p2pckpt ls, or p2pckpt watch")
+    from p2pckpt.tui.app import run
+
+    _end(run(invocation.config))
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def demo(invocation: Invocation) -> None:
+    """Share, receive, interrupt, resume and refuse with real parts, in a temporary home, and say what was checked."""
+    _end(import_module("p2pckpt.cli.demo").main(invocation.config))
+
+
+def _end(code: object) -> None:
+    if isinstance(code, int) and code:
+        raise click.exceptions.Exit(code)
+
+
+@click.command(
+    # every word is the tracker's, its --help included
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def tracker(invocation: Invocation, arguments: tuple[str, ...]) -> None:
+    """Run the tracker's own command line: "p2pckpt tracker serve --help" lists its options."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    environment = {**os.environ, **invocation.config.environment()}
+    # replaced, not started: signals and exit code are then the tracker's own
+    os.execve(sys.executable, [sys.executable, "-m", "p2pckpt_tracker.main", *arguments], environment)  # noqa: S606

@@ -1,0 +1,90 @@
+"""``pause``, ``resume`` and ``rm``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import click
+
+from p2pckpt.cli import text
+from p2pckpt.cli.completing import complete_job
+from p2pckpt.cli.options import Command, Invocation
+from p2pckpt.cli.progress import activity
+from p2pckpt.cli.session import find_jobs, label, talk
+from p2pckpt.control.client import ControlClient
+from p2pckpt.control.messages import Job, JobState
+from p2pckpt.errors import Cancelled
+
+_JOBS = click.argument("names", metavar="JOB|NAME[@VERSION]...", nargs=-1, required=True, shell_complete=complete_job)
+
+
+@click.command(cls=Command)
+@_JOBS
+@click.pass_obj
+def pause(invocation: Invocation, names: tuple[str, ...]) -> None:
+    """Stop moving bytes; everything received so far is kept."""
+    _change(invocation, names, lambda client, job: client.pause(job.id))
+
+
+@click.command(cls=Command)
+@_JOBS
+@click.pass_obj
+def resume(invocation: Invocation, names: tuple[str, ...]) -> None:
+    """Continue where a job was paused or has failed."""
+    _change(invocation, names, lambda client, job: client.resume(job.id))
+
+
+@click.command(cls=Command)
+@_JOBS
+@click.option("--data", is_flag=True, help="Also delete objects that nothing else needs.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def rm(invocation: Invocation, names: tuple[str, ...], data: bool, yes: bool) -> None:
+    """Forget jobs, and stop seeding what they hold. A checkout is never touched."""
+    report = invocation.report
+
+    async def remove(client: ControlClient) -> list[Job]:
+        jobs = await _find_all(client, names)
+        if data and not yes:
+            for line in consequences(jobs):
+                report.narrate(line)
+            if not report.ask("Delete the objects of " + text.count(len(jobs), "job") + "?", otherwise="-y"):
+                raise Cancelled("nothing was removed")
+        for job in jobs:
+            await client.remove(job.id, data=data)
+        return jobs
+
+    _print(invocation, talk(invocation, remove), "removed")
+
+
+def consequences(jobs: Sequence[Job]) -> list[str]:
+    """What deleting the objects of these jobs means, one line each."""
+    lines = []
+    for job in jobs:
+        line = f"{job.id} {label(job)}, {text.size(job.size)}"
+        if job.state is JobState.SEEDING and job.seeds == 0:
+            line += ": no other seed is known, others could not get it any more"
+        lines.append(line)
+    return lines
+
+
+def _change(
+    invocation: Invocation, names: tuple[str, ...], act: Callable[[ControlClient, Job], Awaitable[Job]]
+) -> None:
+    async def change(client: ControlClient) -> list[Job]:
+        return [await act(client, job) for job in await _find_all(client, names)]
+
+    _print(invocation, talk(invocation, change))
+
+
+async def _find_all(client: ControlClient, names: tuple[str, ...]) -> list[Job]:
+    found = {job.id: job for name in names for job in await find_jobs(client, name)}
+    return list(found.values())
+
+
+def _print(invocation: Invocation, jobs: Sequence[Job], done: str = "") -> None:
+    invocation.report.items(
+        jobs,
+        ids=(job.id for job in jobs),
+        text=lambda: (f"{job.id} {label(job)} {done or activity(job)}" for job in jobs),
+    )

@@ -1,0 +1,121 @@
+"""``link new|ls|revoke``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from p2pckpt.cli import text
+from p2pckpt.cli.completing import complete_share
+from p2pckpt.cli.options import Command, Group, Invocation, password_options, read_secret
+from p2pckpt.cli.session import talk
+from p2pckpt.cli.table import Column, table, terminal_width
+from p2pckpt.control.client import ControlClient
+from p2pckpt.control.messages import CreateLinkRequest, LinkRow
+from p2pckpt.tracker_protocol import Role
+
+_SHARE = click.argument("share", shell_complete=complete_share)
+
+
+@click.group(cls=Group)
+def link() -> None:
+    """Make, list and revoke the links of a share."""
+
+
+@link.command("new", cls=Command)
+@_SHARE
+@click.option(
+    "--role",
+    type=click.Choice([str(Role.VIEWER), str(Role.DOWNLOADER)]),
+    default="downloader",
+    show_default=True,
+    help="What those who join may do.",
+)
+@click.option("--expires", type=text.Duration(), default=0, help="Time until the link dies: 12h, 7d.")
+@click.option("--max-uses", type=click.IntRange(min=1), help="How many people may join through it.")
+@password_options("password")
+@click.pass_obj
+def new(
+    invocation: Invocation,
+    share: str,
+    role: str,
+    expires: int,
+    max_uses: int | None,
+    secret_file: Path | None,
+    secret_stdin: bool,
+) -> None:
+    """Make another link to SHARE and print it. It is shown this once; the daemon does not keep its secret."""
+    request = CreateLinkRequest(
+        share=share,
+        role=Role(role),
+        expires_at=int(time.time()) + expires if expires else 0,
+        max_uses=max_uses or 0,
+        password=read_secret(invocation, secret_file, secret_stdin),
+    )
+    reply = talk(invocation, lambda client: client.create_link(request))
+    report = invocation.report
+    if not report.as_text:
+        report.json(reply)
+        return
+    report.line(reply.link)
+    if reply.web_link:
+        report.narrate(f"for a browser: {reply.web_link}")
+    if reply.reach:
+        report.narrate(reply.reach)
+
+
+@link.command("ls", cls=Command)
+@_SHARE
+@click.pass_obj
+def ls_(invocation: Invocation, share: str) -> None:
+    """List the links made for SHARE and how often each was used."""
+    links = talk(invocation, lambda client: client.links(share))
+    invocation.report.items(links, ids=(row.link_id for row in links), text=lambda: link_lines(links, terminal_width()))
+    if not links:
+        invocation.report.narrate(f"no links; make one with: p2pckpt link new {share}")
+
+
+@link.command("revoke", cls=Command)
+@_SHARE
+@click.argument("link_ids", metavar="LINK_ID...", nargs=-1, required=True)
+@click.pass_obj
+def revoke(invocation: Invocation, share: str, link_ids: tuple[str, ...]) -> None:
+    """Let nobody join through these links any more; who joined before stays a member."""
+
+    async def revoke_all(client: ControlClient) -> None:
+        for link_id in link_ids:
+            await client.revoke_link(share, link_id)
+
+    talk(invocation, revoke_all)
+    rows = [{"link_id": link_id, "revoked": True} for link_id in link_ids]
+    invocation.report.items(rows, ids=link_ids, text=lambda: (f"{link_id} revoked" for link_id in link_ids))
+
+
+def link_lines(links: Sequence[LinkRow], width: int | None, now: float | None = None) -> list[str]:
+    """One line a link; STATE says why a dead one is dead."""
+    moment = time.time() if now is None else now
+    columns = [
+        Column("LINK"),
+        Column("ROLE"),
+        Column("STATE"),
+        Column("USES", right=True),
+        Column("EXPIRES"),
+        Column("MADE"),
+    ]
+    rows = []
+    for row in links:
+        if row.revoked:
+            state = "revoked"
+        elif row.expires_at and row.expires_at <= moment:
+            state = "expired"
+        elif row.max_uses and row.uses >= row.max_uses:
+            state = "used up"
+        else:
+            state = "open"
+        uses = f"{row.uses} of {row.max_uses}" if row.max_uses else str(row.uses)
+        expires = text.ago(row.expires_at, moment)
+        rows.append([row.link_id, str(row.role), state, uses, expires, text.ago(row.created_at, moment)])
+    return table(columns, rows, width=width)

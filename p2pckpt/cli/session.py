@@ -1,0 +1,101 @@
+"""A command's conversation with the daemon: connect, call, follow a job to its end, find jobs by what people type."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TypeVar
+
+from p2pckpt.cli.options import Invocation
+from p2pckpt.control import client as control
+from p2pckpt.control import messages as m
+from p2pckpt.errors import BadUsage, Cancelled, NotFound
+
+_T = TypeVar("_T")
+
+
+def talk(invocation: Invocation, work: Callable[[control.ControlClient], Awaitable[_T]], *, start: bool = True) -> _T:
+    """What ``work`` returns, given a connected client; ``start`` as in ``control.client.connect``."""
+
+    async def session() -> _T:
+        async with AsyncExitStack() as stack:
+            # connect() hands over a client that was entered already
+            client = await control.connect(invocation.config, start=start)
+            stack.push_async_exit(client)
+            return await work(client)
+
+    return asyncio.run(session())
+
+
+async def follow(
+    client: control.ControlClient,
+    job_id: str,
+    on_change: Callable[[m.Job], None],
+    on_notice: Callable[[m.Notice], None] | None = None,
+) -> m.Job:
+    """Report every state of a job until it has ended; the failure of a failed job is raised.
+
+    Raises ``NotFound`` for a job the daemon does not know and ``Cancelled`` when it is removed meanwhile.
+    """
+    async for event in client.events():
+        match event:
+            case m.Snapshot():
+                job = next((job for job in event.jobs if job.id == job_id), None)
+                if job is None:
+                    raise NotFound(f"there is no job {job_id}", next_step="p2pckpt ls")
+            case m.JobChanged() if event.job.id == job_id:
+                job = event.job
+            case m.JobRemoved() if event.id == job_id:
+                raise Cancelled(f"job {job_id} was removed")
+            case m.Notice() if on_notice is not None and event.job == job_id:
+                on_notice(event)
+                continue
+            case _:
+                continue
+        on_change(job)
+        if job.failure is not None and job.state is m.JobState.FAILED:
+            raise control.error_of(job.failure)
+        if job.state.ended:
+            return job
+    raise AssertionError("the event stream ends with an exception")
+
+
+async def find_jobs(client: control.ControlClient, text: str) -> list[m.Job]:
+    """Jobs that ``text`` names: an id, a share's name (all its jobs) or NAME@VERSION; ``NotFound`` when none."""
+    jobs = await client.jobs()
+    if found := [job for job in jobs if job.id == text]:
+        return found
+    name, _, version = text.partition("@")
+    found = [job for job in jobs if name and name in (job.share, job.share_id)]
+    if version and found:
+        numbers = {share.tags.get(version) for share in await client.shares() if share.name == name}
+        found = [job for job in found if _is_version(job, version) or (job.version and job.version in numbers)]
+    if not found:
+        raise NotFound(f"no job, share or version is called {text!r}", next_step="p2pckpt ls")
+    return found
+
+
+def _is_version(job: m.Job, version: str) -> bool:
+    return version == job.version_name or version in (str(job.version), f"v{job.version}")
+
+
+def label(job: m.Job) -> str:
+    """``cars/sd15@v3``, or the directory while a first publish has no name yet."""
+    name = job.share or Path(job.path).name or job.id
+    return f"{name}@v{job.version}" if job.version else name
+
+
+def directory_or_name(text: str) -> str:
+    """An absolute path when ``text`` is a directory or is written like a path, else ``text``, a share's name."""
+    if text.startswith(("/", "./", "../", "~")) or text in (".", "..") or Path(text).is_dir():
+        return str(Path(text).expanduser().absolute())
+    return text
+
+
+def one_version(text: str) -> str:
+    """``text``, which must say which version it means."""
+    if not text.partition("@")[2]:
+        raise BadUsage(f"{text!r} names no version", next_step=f"write {text}@v1, or list them: p2pckpt show {text}")
+    return text

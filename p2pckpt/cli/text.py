@@ -1,0 +1,112 @@
+"""Words for numbers: sizes, rates, durations and times, and the sanitizer for text that others wrote."""
+
+from __future__ import annotations
+
+import re
+import time
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    _IntType = click.ParamType[int]
+else:
+    # generic only in newer releases of click
+    _IntType = click.ParamType
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_NO_LIMIT = 1 << 20
+_FAR = 6e10
+"""Seconds, 1,900 years: times come from others, and no calendar reaches as far as an integer does."""
+
+
+def clean(text: str, limit: int = _NO_LIMIT) -> str:
+    """``text`` without anything a terminal would act on, cut to ``limit`` characters."""
+    from p2pckpt.checkpoint.terminal_text import clean as sanitize
+
+    return sanitize(text, limit=limit)
+
+
+def cells(text: str) -> int:
+    """Columns that ``text`` takes on a terminal: East Asian wide characters take two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def cut(text: str, width: int) -> str:
+    """``text`` in at most ``width`` columns, its end replaced by ``…`` when it does not fit."""
+    if cells(text) <= width:
+        return text
+    used, kept = 1, []
+    for char in text:
+        used += cells(char)
+        if used > width:
+            break
+        kept.append(char)
+    return "".join(kept) + "…" if width > 0 else ""
+
+
+def parse_duration(text: str) -> int:
+    """Seconds in ``7d``, ``12h`` or ``1h30m``; ``ValueError`` for anything else, and for nothing at all."""
+    parts = re.fullmatch(r"(?:\d+[smhdw])+", text.strip().lower())
+    seconds = sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)([smhdw])", parts[0])) if parts else 0
+    if not 0 < seconds < 100 * 366 * 86400:
+        raise ValueError(f"{text!r} is no duration")
+    return seconds
+
+
+class Duration(_IntType):
+    """An option's value such as ``7d``; the command receives seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else parse_duration(value)
+        except ValueError:
+            self.fail(f"{value!r} is no duration; write 45m, 12h, 7d or 2w", param, ctx)
+
+
+def span(seconds: int) -> str:
+    """A duration in its two largest units: ``2m05s``, ``6h40m``, ``3d04h``."""
+    for large, small, unit, factor in (("d", "h", 86400, 3600), ("h", "m", 3600, 60), ("m", "s", 60, 1)):
+        if seconds >= unit:
+            return f"{seconds // unit}{large}{seconds % unit // factor:02d}{small}"
+    return f"{seconds}s"
+
+
+def size(count: int) -> str:
+    """Bytes as people read them, in powers of ten as disks and networks are sold: ``1.2 GB``."""
+    import humanize
+
+    return humanize.naturalsize(count).replace("Bytes", "B").replace("Byte", "B")
+
+
+def rate(count: int) -> str:
+    return size(count) + "/s" if count else "-"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 file``, ``2 files``, ``1,204 files``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def ago(moment: int, now: float | None = None) -> str:
+    """``3 hours ago`` or ``6 days from now``; ``never`` for 0."""
+    if not moment:
+        return "never"
+    from datetime import timedelta
+
+    import humanize
+
+    passed = (time.time() if now is None else now) - moment
+    return humanize.naturaltime(timedelta(seconds=max(-_FAR, min(_FAR, passed))))
+
+
+def percent(done: int, total: int) -> str:
+    """Rounded down, so that 100% is said only of what is complete; ``-`` while the total is unknown."""
+    return f"{min(100, done * 100 // total)}%" if total > 0 else "-"

@@ -1,0 +1,245 @@
+"""Settings and places: flag > environment > project file > user file > default, each with its origin.
+
+A setting is one row of ``SETTINGS``. ``Config`` is immutable; tests and the demo make one per home. The user
+file is ``config.toml`` in the config directory; a project file is ``.p2pckpt.toml`` in the working directory or
+above. ``P2PCKPT_HOME`` puts everything under one directory.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import platformdirs
+
+from p2pckpt.errors import BadUsage
+
+PROJECT_FILE: Final = ".p2pckpt.toml"
+_SOCKET_PATH_LIMIT: Final = 100
+"""Bytes a Unix socket's path may have; the kernel's limit is 108 on Linux, 104 on macOS."""
+
+Value = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table of settings."""
+
+    key: str
+    default: Value
+    help: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def environment(self) -> str:
+        return "P2PCKPT_" + self.key.upper()
+
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting("name", "", "what you are called in members' lists; empty: the login name"),
+    Setting("tracker", "", "tracker to publish through, host:port#key; empty: one beside the daemon"),
+    Setting("public_address", "", "host name or address that others reach this machine at"),
+    Setting("listen", "0.0.0.0", "address that peers connect to"),
+    Setting("port", 0, "port that peers connect to; 0: any free one, kept over restarts"),
+    Setting("tracker_listen", "0.0.0.0", "address the tracker beside the daemon listens on"),
+    Setting("tracker_port", 0, "its port; 0: any free one, kept over restarts"),
+    Setting("port_mapping", True, "ask the router for mapped ports (UPnP, NAT-PMP)"),
+    Setting("store", "", "directory of the objects; empty: beside the rest of the data"),
+    Setting("workers", 0, "threads that pack and unpack; 0: one per core"),
+    Setting("download_limit", 0, "bytes per second over all transfers; 0: none"),
+    Setting("upload_limit", 0, "bytes per second over all transfers; 0: none"),
+    Setting("seed_after_get", True, "keep offering what was received"),
+    Setting("log_level", "info", "what the daemon writes to its log", ("debug", "info", "warning", "error")),
+)
+_BY_KEY: Final = {setting.key: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A value and where it came from."""
+
+    key: str
+    value: Value
+    origin: str
+    """``flag``, ``environment P2PCKPT_…``, a file's path, or ``default``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Where this home's files are, and every setting's value with its origin."""
+
+    config_dir: Path
+    data_dir: Path
+    state_dir: Path
+    runtime_dir: Path
+    home: Path | None = None
+    """The one directory that holds everything, when ``P2PCKPT_HOME`` or a caller asked for it."""
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+
+    def text(self, key: str) -> str:
+        return str(self.origins[key].value)
+
+    def number(self, key: str) -> int:
+        return int(self.origins[key].value)
+
+    def flag(self, key: str) -> bool:
+        return bool(self.origins[key].value)
+
+    @property
+    def user_file(self) -> Path:
+        return self.config_dir / "config.toml"
+
+    @property
+    def socket_path(self) -> Path:
+        """The daemon's socket, in a directory only this user may enter."""
+        return self.runtime_dir / "daemon.sock"
+
+    @property
+    def store_dir(self) -> Path:
+        return Path(self.text("store")) if self.text("store") else self.data_dir / "store"
+
+    @property
+    def keys_dir(self) -> Path:
+        return self.data_dir / "keys"
+
+    @property
+    def tracker_dir(self) -> Path:
+        """Data of the tracker that runs beside the daemon."""
+        return self.data_dir / "tracker"
+
+    @property
+    def daemon_log(self) -> Path:
+        return self.state_dir / "daemon.log"
+
+    @property
+    def workers(self) -> int:
+        return self.number("workers") or max(1, os.cpu_count() or 1)
+
+    def environment(self) -> dict[str, str]:
+        """Variables that make a child process find this same home."""
+        return {"P2PCKPT_HOME": str(self.home)} if self.home else {}
+
+
+def load(
+    *,
+    home: Path | None = None,
+    flags: Mapping[str, Value] | None = None,
+    environ: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Config:
+    """The configuration as seen from ``directory`` (default: the working directory).
+
+    Raises ``BadUsage`` naming file and key when a value has the wrong type, or a file cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    if home is None and environ.get("P2PCKPT_HOME"):
+        home = Path(environ["P2PCKPT_HOME"]).expanduser().absolute()
+    places = _places(home)
+    layers: list[tuple[str, Mapping[str, Any]]] = []
+    user_file = places["config_dir"] / "config.toml"
+    layers.append((str(user_file), _read(user_file)))
+    project_file = _project_file(directory or Path.cwd())
+    if project_file is not None:
+        layers.append((str(project_file), _read(project_file)))
+    origins: dict[str, Origin] = {s.key: Origin(s.key, s.default, "default") for s in SETTINGS}
+    for origin, values in layers:
+        for key, raw in values.items():
+            origins[key] = Origin(key, convert(key, raw, origin), origin)
+    for setting in SETTINGS:
+        if setting.environment in environ:
+            origin = f"environment {setting.environment}"
+            value = convert(setting.key, environ[setting.environment], origin)
+            origins[setting.key] = Origin(setting.key, value, origin)
+    for key, raw in (flags or {}).items():
+        origins[key] = Origin(key, convert(key, raw, "flag"), "flag")
+    return Config(home=home, origins=origins, **places)
+
+
+def convert(key: str, raw: Any, origin: str) -> Value:
+    """``raw`` as the type of setting ``key``; ``BadUsage`` names what is wrong and where."""
+    setting = _BY_KEY.get(key)
+    if setting is None:
+        raise BadUsage(f"{origin}: there is no setting {key!r}", next_step="p2pckpt config show")
+    if isinstance(setting.default, bool):
+        value: Value | None = _as_bool(raw)
+    elif isinstance(setting.default, int):
+        value = _as_int(raw)
+    else:
+        value = raw if isinstance(raw, str) else None
+    if value is None:
+        raise BadUsage(f"{origin}: {key} = {raw!r} is no {type(setting.default).__name__}")
+    if setting.choices and value not in setting.choices:
+        raise BadUsage(f"{origin}: {key} is one of {', '.join(setting.choices)}, not {raw!r}")
+    return value
+
+
+def _as_bool(raw: Any) -> bool | None:
+    if isinstance(raw, bool):
+        return raw
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    return words.get(str(raw).lower())
+
+
+def _as_int(raw: Any) -> int | None:
+    if isinstance(raw, bool):
+        return None
+    try:
+        value = int(raw)
+    except (TypeError, ValueError):
+        return None
+    return value if value >= 0 else None
+
+
+def _places(home: Path | None) -> dict[str, Path]:
+    if home is not None:
+        runtime = home / "run"
+        if len(str(runtime / "daemon.sock").encode()) > _SOCKET_PATH_LIMIT:
+            # a deep home still needs a socket: a directory of this user alone, named after the home
+            import hashlib
+
+            digest = hashlib.sha256(str(home).encode()).hexdigest()[:16]
+            runtime = Path(platformdirs.user_runtime_dir("p2pckpt", appauthor=False)) / digest
+            if len(str(runtime).encode()) > _SOCKET_PATH_LIMIT - 12 or not _can_make(runtime):
+                runtime = Path("/tmp") / f"p2pckpt-{os.getuid()}" / digest  # noqa: S108 - made 0700, owner checked by the daemon
+        return {
+            "config_dir": home / "config",
+            "data_dir": home / "data",
+            "state_dir": home / "state",
+            "runtime_dir": runtime,
+        }
+    runtime = Path(platformdirs.user_runtime_dir("p2pckpt", appauthor=False))
+    if not _can_make(runtime):
+        runtime = Path(platformdirs.user_state_dir("p2pckpt", appauthor=False)) / "run"
+    return {
+        "config_dir": Path(platformdirs.user_config_dir("p2pckpt", appauthor=False)),
+        "data_dir": Path(platformdirs.user_data_dir("p2pckpt", appauthor=False)),
+        "state_dir": Path(platformdirs.user_state_dir("p2pckpt", appauthor=False)),
+        "runtime_dir": runtime,
+    }
+
+
+def _can_make(directory: Path) -> bool:
+    """Whether ``directory`` exists or could be made: /run/user/N is missing on many containers."""
+    existing = next((p for p in (directory, *directory.parents) if p.exists()), None)
+    return existing is not None and existing != Path("/") and os.access(existing, os.W_OK)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise BadUsage(f"{path} cannot be read: {exc}", next_step=f"correct or move {path}") from exc
+
+
+def _project_file(directory: Path) -> Path | None:
+    for parent in (directory, *directory.parents):
+        candidate = parent / PROJECT_FILE
+        if candidate.is_file():
+            return candidate
+    return None

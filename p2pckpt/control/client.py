@@ -1,0 +1,240 @@
+"""The daemon's client: one method a request, errors as the exceptions they were on the other side.
+
+``ControlClient`` talks to a running daemon; ``connect`` starts one when none answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+from p2pckpt.config import Config
+from p2pckpt.control import messages as m
+from p2pckpt.errors import DaemonUnavailable, P2pckptError, by_code
+
+_T = TypeVar("_T")
+_START_DEADLINE = 20.0
+"""Seconds a daemon gets to answer after it was started."""
+_MAX_LINE = 64 << 20
+"""Bytes of one line of the event stream: a snapshot of a large daemon is one line."""
+
+
+class ControlClient:
+    """Requests to the daemon behind ``socket_path``. Use as an async context manager."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self._socket_path = socket_path
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> ControlClient:
+        connector = aiohttp.UnixConnector(path=str(self._socket_path))
+        self._session = aiohttp.ClientSession(connector=connector, read_bufsize=1 << 20)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    # -- daemon
+
+    async def status(self) -> m.DaemonStatus:
+        return await self._call("GET", "/v1/status", m.DaemonStatus)
+
+    async def stop(self) -> None:
+        await self._call("POST", "/v1/stop", None)
+
+    async def events(self) -> AsyncIterator[m.Event]:
+        """The event stream; the first event is a ``Snapshot``. Ends with ``DaemonUnavailable``."""
+        decoder = msgspec.json.Decoder(m.Event)
+        assert self._session is not None
+        try:
+            timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
+            async with self._session.get("http://daemon/v1/events", timeout=timeout) as response:
+                buffered = bytearray()
+                async for block in response.content.iter_any():
+                    buffered += block
+                    *lines, rest = buffered.split(b"\n")
+                    if len(rest) > _MAX_LINE:
+                        raise DaemonUnavailable("the daemon sent an event of more than 64 MiB")
+                    buffered = bytearray(rest)
+                    for line in lines:
+                        if line:
+                            yield decoder.decode(line)
+        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError) as exc:
+            raise _gone(exc) from exc
+        raise DaemonUnavailable("the daemon closed the event stream", next_step="p2pckpt daemon start")
+
+    # -- jobs
+
+    async def publish(self, request: m.PublishRequest) -> m.Job:
+        return await self._call("POST", "/v1/publish", m.Job, request)
+
+    async def publish_plan(self, request: m.PublishRequest) -> m.PublishPlan:
+        return await self._call("POST", "/v1/publish/plan", m.PublishPlan, request)
+
+    async def fetch(self, request: m.FetchRequest) -> m.Job:
+        return await self._call("POST", "/v1/fetch", m.Job, request)
+
+    async def fetch_plan(self, request: m.FetchRequest) -> m.FetchPreview:
+        return await self._call("POST", "/v1/fetch/plan", m.FetchPreview, request)
+
+    async def verify(self, request: m.VerifyRequest) -> m.Job:
+        return await self._call("POST", "/v1/verify", m.Job, request)
+
+    async def jobs(self) -> list[m.Job]:
+        return await self._call("GET", "/v1/jobs", list[m.Job])
+
+    async def job(self, job_id: str) -> m.Job:
+        return await self._call("GET", f"/v1/jobs/{quote(job_id, safe='')}", m.Job)
+
+    async def job_detail(self, job_id: str) -> m.JobDetail:
+        return await self._call("GET", f"/v1/jobs/{quote(job_id, safe='')}/detail", m.JobDetail)
+
+    async def pause(self, job_id: str) -> m.Job:
+        return await self._call("POST", f"/v1/jobs/{quote(job_id, safe='')}/pause", m.Job)
+
+    async def resume(self, job_id: str) -> m.Job:
+        return await self._call("POST", f"/v1/jobs/{quote(job_id, safe='')}/resume", m.Job)
+
+    async def remove(self, job_id: str, *, data: bool = False) -> None:
+        """Forget a job; with ``data`` also drop its objects that nothing else needs. A checkout is never touched."""
+        await self._call("DELETE", f"/v1/jobs/{quote(job_id, safe='')}?data={int(data)}", None)
+
+    # -- shares
+
+    async def shares(self) -> list[m.ShareRow]:
+        return await self._call("GET", "/v1/shares", list[m.ShareRow])
+
+    async def share_detail(self, name: str) -> m.ShareDetail:
+        return await self._call("GET", f"/v1/shares/{quote(name, safe='')}", m.ShareDetail)
+
+    async def version_detail(self, name: str) -> m.VersionDetail:
+        """``name`` is NAME[@VERSION|@TAG]."""
+        return await self._call("GET", f"/v1/versions/{quote(name, safe='')}", m.VersionDetail)
+
+    async def manifest(self, name: str) -> dict[str, Any]:
+        """The whole manifest as JSON, chunk table included."""
+        return await self._call("GET", f"/v1/versions/{quote(name, safe='')}/manifest", dict[str, Any])
+
+    async def diff(self, a: str, b: str) -> m.DiffReply:
+        return await self._call("GET", f"/v1/diff?a={quote(a, safe='')}&b={quote(b, safe='')}", m.DiffReply)
+
+    async def tag(self, request: m.TagRequest) -> m.ShareDetail:
+        return await self._call("POST", "/v1/tags", m.ShareDetail, request)
+
+    async def members(self, share: str) -> list[m.MemberRow]:
+        return await self._call("GET", f"/v1/members?share={quote(share, safe='')}", list[m.MemberRow])
+
+    async def set_member(self, request: m.SetMemberRequest) -> list[m.MemberRow]:
+        return await self._call("POST", "/v1/members", list[m.MemberRow], request)
+
+    async def links(self, share: str) -> list[m.LinkRow]:
+        return await self._call("GET", f"/v1/links?share={quote(share, safe='')}", list[m.LinkRow])
+
+    async def create_link(self, request: m.CreateLinkRequest) -> m.LinkReply:
+        return await self._call("POST", "/v1/links", m.LinkReply, request)
+
+    async def revoke_link(self, share: str, link_id: str) -> None:
+        await self._call("DELETE", f"/v1/links/{quote(link_id, safe='')}?share={quote(share, safe='')}", None)
+
+    async def key(self) -> m.KeyInfo:
+        return await self._call("GET", "/v1/key", m.KeyInfo)
+
+    # -- plumbing
+
+    async def _call(self, method: str, path: str, reply: type[_T] | None, body: object = None) -> _T:
+        assert self._session is not None
+        data = None if body is None else msgspec.json.encode(body)
+        try:
+            timeout = aiohttp.ClientTimeout(total=300)
+            async with self._session.request(method, f"http://daemon{path}", data=data, timeout=timeout) as response:
+                content = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+            raise _gone(exc) from exc
+        if response.status >= 400:
+            raise _failure(content)
+        if reply is None:
+            return None  # type: ignore[return-value]
+        return msgspec.json.decode(content, type=reply)
+
+
+def error_of(failure: m.Failure) -> P2pckptError:
+    """The exception that a ``Failure`` stands for."""
+    return by_code(failure.code)(failure.fact, kept=failure.kept, next_step=failure.next_step)
+
+
+def failure_of(error: P2pckptError) -> m.Failure:
+    """What of an exception crosses the socket."""
+    return m.Failure(code=error.code, fact=error.fact, kept=error.kept, next_step=error.next_step)
+
+
+async def connect(config: Config, *, start: bool = True) -> ControlClient:
+    """A client of this home's daemon, entered; the daemon is started when none answers and ``start`` is set.
+
+    Raises ``DaemonUnavailable`` with the last lines of its log when it does not come up in 20 s.
+    """
+    client = ControlClient(config.socket_path)
+    await client.__aenter__()
+    try:
+        await client.status()
+    except DaemonUnavailable:
+        if not start:
+            await client.__aexit__()
+            raise
+        try:
+            await _start(config, client)
+        except BaseException:
+            await client.__aexit__()
+            raise
+    return client
+
+
+async def _start(config: Config, client: ControlClient) -> None:
+    config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    log = config.daemon_log
+    with log.open("ab") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "p2pckpt.daemon.main"],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+            env={**os.environ, **config.environment()},
+        )
+    deadline = asyncio.get_running_loop().time() + _START_DEADLINE
+    while asyncio.get_running_loop().time() < deadline:
+        try:
+            await client.status()
+            return
+        except DaemonUnavailable:
+            # exit 0 of a second daemon means that another one won the race and will answer
+            if process.poll() not in (None, 0):
+                break
+            await asyncio.sleep(0.05)
+    tail = await asyncio.to_thread(_tail, log)
+    raise DaemonUnavailable(f"the daemon did not start: {tail}", next_step="p2pckpt daemon logs")
+
+
+def _tail(log: Path) -> str:
+    lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no output"
+
+
+def _gone(exc: BaseException) -> DaemonUnavailable:
+    return DaemonUnavailable(f"the daemon does not answer ({type(exc).__name__})", next_step="p2pckpt daemon start")
+
+
+def _failure(content: bytes) -> P2pckptError:
+    try:
+        return error_of(msgspec.json.decode(content, type=m.Failure))
+    except msgspec.MsgspecError:
+        return P2pckptError("the daemon answered something unreadable", next_step="p2pckpt daemon logs")

@@ -1,0 +1,474 @@
+"""Requests, replies and events between a front end (CLI, TUI, Python API) and the daemon.
+
+HTTP/1.1 with JSON bodies on a Unix socket; ``GET /v1/events`` is one JSON object a line. Sizes are bytes, times
+Unix seconds, rates bytes per second. Fractions are derived by the reader, never sent. No logic lives here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from p2pckpt.tracker_protocol import Role, Visibility
+
+# --- jobs: everything a daemon works on or keeps seeding ---------------------------------------------------------
+
+
+class JobKind(StrEnum):
+    PUBLISH = "publish"
+    FETCH = "fetch"
+    VERIFY = "verify"
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SEEDING = "seeding"
+    """Done; its version is held and offered to others."""
+    DONE = "done"
+    """Done; nothing is offered (a verify, or a fetch with ``--no-seed``)."""
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more work will happen without a command."""
+        return self in (JobState.SEEDING, JobState.DONE, JobState.FAILED)
+
+
+class Phase(StrEnum):
+    """What a running job is doing."""
+
+    NONE = ""
+    SCANNING = "scanning"
+    PACKING = "packing"
+    SIGNING = "signing"
+    REGISTERING = "registering"
+    CONTACTING = "contacting tracker"
+    ADOPTING = "adopting files"
+    CONNECTING = "finding peers"
+    DOWNLOADING = "downloading"
+    FINISHING = "finishing"
+    CHECKING = "checking"
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An error of ``p2pckpt.errors`` on the wire and in the job table."""
+
+    code: str
+    fact: str
+    kept: str = ""
+    next_step: str = ""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One row of Transfers. Sent whole whenever something in it changed."""
+
+    id: str
+    """Short, unique on this daemon, ordered by creation: ``j12``."""
+    kind: JobKind
+    state: JobState
+    share_id: str
+    """Empty until known (a first publish that is still packing)."""
+    share: str
+    """The share's name, ``cars/sd15``."""
+    version: int
+    """0 until known."""
+    version_name: str
+    publisher: str
+    """Who signed it: identity hex; empty until known."""
+    path: str
+    """The directory published, or the checkout."""
+    phase: Phase = Phase.NONE
+    size: int = 0
+    """Raw bytes of the files this job is about."""
+    done: int = 0
+    """Raw bytes finished: packed (publish), in the checkout (fetch), checked (verify)."""
+    wire_size: int = 0
+    """Stored bytes this job has to move: new objects (publish) or pieces to fetch (fetch)."""
+    wire_done: int = 0
+    reused: int = 0
+    """Raw bytes that were not packed or fetched again: in the store already, or adopted from disk."""
+    rate_down: int = 0
+    rate_up: int = 0
+    uploaded: int = 0
+    """Bytes sent to others since this daemon has the version."""
+    peers: int = 0
+    """Connected now."""
+    seeds: int = 0
+    """Seeds known to the tracker, this daemon not counted."""
+    eta: int = -1
+    """Seconds left at the current rate; -1 when unknown."""
+    created_at: int = 0
+    ended_at: int = 0
+    link: str = ""
+    """For a publish: the link to send; it carries a secret unless the share is public."""
+    warnings: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+
+class PeerRow(msgspec.Struct, frozen=True):
+    address: str
+    client: str
+    have: int
+    """Pieces of the swarm's torrent the peer has, in thousandths."""
+    rate_down: int
+    rate_up: int
+    flags: str
+    """S seed, I interested in us, C choking us, E encrypted, → outgoing connection."""
+
+
+class FileRow(msgspec.Struct, frozen=True):
+    path: str
+    size: int
+    done: int
+    """Raw bytes of the file that are in the checkout."""
+    kind: str
+
+
+class JobDetail(msgspec.Struct, frozen=True):
+    """``GET /v1/jobs/{id}/detail``: what the detail pane draws."""
+
+    job: Job
+    pieces: bytes
+    """One byte a cell, at most 1024 cells over all pieces wanted or held: 0 missing … 200 complete, 255 arriving."""
+    piece_count: int
+    piece_size: int
+    peers: tuple[PeerRow, ...]
+    files: tuple[FileRow, ...]
+    log: tuple[str, ...]
+    """Newest last, at most 200 lines of ``HH:MM:SS text``."""
+
+
+# --- shares and versions -------------------------------------------------------------------------------------------
+
+
+class ShareRow(msgspec.Struct, frozen=True):
+    """One share this daemon owns, joined or publishes to."""
+
+    share_id: str
+    name: str
+    role: Role
+    visibility: Visibility
+    owner: str
+    tracker: str
+    versions: int
+    latest: int
+    """Number of the newest version; 0 when there is none."""
+    size: int
+    """Raw bytes of the newest version."""
+    stored: int
+    """Bytes of this share's objects on this machine."""
+    tags: dict[str, int]
+    seeds: int
+    members: int
+    updated_at: int
+
+
+class VersionRow(msgspec.Struct, frozen=True):
+    version: int
+    name: str
+    tags: tuple[str, ...]
+    published_at: int
+    publisher: str
+    size: int
+    """Raw bytes; 0 when the manifest is not on this machine."""
+    wire_size: int
+    """Bytes of the torrent: what this version added."""
+    files: int
+    held: bool
+    """Its objects are complete here."""
+    info_hash: str
+
+
+class ShareDetail(msgspec.Struct, frozen=True):
+    share: ShareRow
+    versions: tuple[VersionRow, ...]
+    """Newest first."""
+
+
+class TensorRow(msgspec.Struct, frozen=True):
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    parameters: int
+    file: str
+
+
+class VersionDetail(msgspec.Struct, frozen=True):
+    """``show NAME``: everything a manifest says that a person may want to read."""
+
+    share_id: str
+    share: str
+    version: VersionRow
+    publisher: str
+    encoder: str
+    licence: str
+    base_model: tuple[str, ...]
+    card: str
+    """README.md, at most 256 KiB of it; unsanitised, clean before showing."""
+    files: tuple[FileRow, ...]
+    directories: tuple[str, ...]
+    """Empty directories."""
+    tensors: tuple[TensorRow, ...]
+    parameters: int
+    chunks: int
+    objects: int
+    stored: int
+    """Bytes of all objects that this version needs, older ones included."""
+    info_hashes: tuple[str, ...]
+    """v2 infohashes of the torrents that carry its objects, own first."""
+    warnings: tuple[str, ...]
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """``POST /v1/publish`` → Job; ``POST /v1/publish/plan`` → PublishPlan (nothing is written)."""
+
+    path: str
+    name: str = ""
+    """Share name; empty: the directory's name. An existing share of that name gets a new version."""
+    version_name: str = ""
+    to: Visibility = Visibility.LINK
+    """Only for a new share; an existing one keeps its own."""
+    tags: tuple[str, ...] = ()
+    """Besides ``latest``."""
+    allow_no_licence: bool = False
+    metrics: dict[str, float] = {}
+    step: int | None = None
+    expires_at: int = 0
+    """Of the link."""
+    max_uses: int = 0
+    password: str = ""
+
+
+class PublishPlan(msgspec.Struct, frozen=True):
+    share: str
+    version: int
+    files: int
+    size: int
+    new_size: int
+    """Raw bytes of chunks that are not in the share yet."""
+    new_files: tuple[str, ...]
+    """Files with at least one new chunk, at most 200."""
+    warnings: tuple[str, ...]
+    disk_needed: int
+    """Upper bound of object bytes that will be written."""
+    disk_free: int
+
+
+class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """``POST /v1/fetch`` → Job; ``POST /v1/fetch/plan`` → FetchPreview (fetches only signed metadata)."""
+
+    source: str
+    """A link, or NAME[@VERSION|@TAG] of a share joined before."""
+    to: str = ""
+    """Absolute directory of the checkout; empty: one named after share and version, below ``base``."""
+    base: str = ""
+    """Absolute working directory of the front end."""
+    only: tuple[str, ...] = ()
+    """``weights`` or globs; empty for everything."""
+    seed: bool = True
+    password: str = ""
+
+
+class FetchPreview(msgspec.Struct, frozen=True):
+    share_id: str
+    share: str
+    version: int
+    version_name: str
+    tags: tuple[str, ...]
+    publisher: str
+    licence: str
+    files: tuple[FileRow, ...]
+    """``done`` holds what is adoptable or in the store."""
+    size: int
+    reused: int
+    """Raw bytes that need no network."""
+    wire_size: int
+    """Bytes to fetch."""
+    disk_needed: int
+    disk_free: int
+    seeds: int
+    to: str
+    """Where the checkout will be."""
+    conflicts: tuple[str, ...]
+    """Existing files at the target that differ; they will be moved aside, not overwritten."""
+    warnings: tuple[str, ...]
+
+
+class VerifyRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """``POST /v1/verify`` → Job (kind verify)."""
+
+    name: str
+    """NAME[@VERSION] or the path of a checkout."""
+    full: bool = False
+    """Also whole-file SHA-256."""
+    repair: bool = False
+    """Fetch and rewrite what is damaged."""
+
+
+class DiffRow(msgspec.Struct, frozen=True):
+    path: str
+    change: str
+    """added, removed, changed, same."""
+    old_size: int
+    new_size: int
+    new_bytes: int
+    """Raw bytes of chunks in B's file that A does not have anywhere."""
+
+
+class DiffReply(msgspec.Struct, frozen=True):
+    """``GET /v1/diff?a=NAME@V&b=NAME@V``."""
+
+    a: str
+    b: str
+    rows: tuple[DiffRow, ...]
+    new_bytes: int
+    wire_bytes: int
+    tensors_added: tuple[str, ...]
+    tensors_removed: tuple[str, ...]
+    tensors_changed: tuple[str, ...]
+
+
+class TagRequest(msgspec.Struct, frozen=True):
+    """``POST /v1/tags``: move (or with ``remove`` take away) a tag; signed and published like a version."""
+
+    name: str
+    """NAME@VERSION; with ``remove`` just NAME."""
+    tag: str
+    remove: bool = False
+
+
+class MemberRow(msgspec.Struct, frozen=True):
+    identity: str
+    words: str
+    """The key as words to compare."""
+    name: str
+    role: Role
+    added_at: int
+    link_id: str
+    me: bool
+
+
+class SetMemberRequest(msgspec.Struct, frozen=True):
+    """``POST /v1/members``."""
+
+    share: str
+    identity: str
+    """Identity hex, or ``p2pckpt-id:…`` as ``key show`` prints it."""
+    role: Role | None
+    """Null removes the member."""
+
+
+class LinkRow(msgspec.Struct, frozen=True):
+    link_id: str
+    share: str
+    role: Role
+    expires_at: int
+    max_uses: int
+    uses: int
+    created_at: int
+    revoked: bool
+
+
+class CreateLinkRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """``POST /v1/links`` → LinkReply."""
+
+    share: str
+    role: Role = Role.DOWNLOADER
+    expires_at: int = 0
+    max_uses: int = 0
+    password: str = ""
+
+
+class LinkReply(msgspec.Struct, frozen=True):
+    link: str
+    web_link: str
+    """The https form; empty when the tracker has no certificate that a browser would accept."""
+    reach: str
+    """Who can reach the tracker in it, one sentence."""
+
+
+class KeyInfo(msgspec.Struct, frozen=True):
+    """``GET /v1/key``."""
+
+    identity: str
+    words: str
+    public_text: str
+    """``p2pckpt-id:…``: identity, receive key and signature in one string to send to an owner."""
+    name: str
+    created_at: int
+    path: str
+
+
+class DaemonStatus(msgspec.Struct, frozen=True):
+    version: str
+    pid: int
+    started_at: int
+    home: str
+    identity: str
+    name: str
+    listen_ports: tuple[int, ...]
+    tracker: str
+    """URL of the default tracker."""
+    tracker_state: str
+    """connected, connecting, unreachable, none."""
+    embedded_tracker: bool
+    rate_down: int
+    rate_up: int
+    free_bytes: int
+    stored_bytes: int
+    max_loop_stall_ms: float
+    """Longest time the event loop was blocked since start."""
+    rss_bytes: int
+    peak_rss_bytes: int
+    jobs: int
+
+
+# --- events ---------------------------------------------------------------------------------------------------
+
+
+class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
+    """First line of every event stream: the whole state, so a reader never has to poll."""
+
+    status: DaemonStatus
+    jobs: tuple[Job, ...]
+    shares: tuple[ShareRow, ...]
+
+
+class JobChanged(msgspec.Struct, frozen=True, tag="job"):
+    job: Job
+
+
+class JobRemoved(msgspec.Struct, frozen=True, tag="job_removed"):
+    id: str
+
+
+class ShareChanged(msgspec.Struct, frozen=True, tag="share"):
+    share: ShareRow
+
+
+class ShareRemoved(msgspec.Struct, frozen=True, tag="share_removed"):
+    share_id: str
+
+
+class StatusChanged(msgspec.Struct, frozen=True, tag="status"):
+    """At most once a second, while something changes."""
+
+    status: DaemonStatus
+
+
+class Notice(msgspec.Struct, frozen=True, tag="notice"):
+    """Something a person should see once: a member joined, access was taken away, the disk is nearly full."""
+
+    level: str
+    """info, warning, error."""
+    text: str
+    job: str = ""
+
+
+Event = Snapshot | JobChanged | JobRemoved | ShareChanged | ShareRemoved | StatusChanged | Notice

@@ -1,0 +1,1 @@
+"""The process that does the work: one per home, reached over a Unix socket."""

@@ -1,0 +1,208 @@
+"""Where the daemon is put together and run: ``python -m p2pckpt.daemon.main``. Real parts are made only here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import fcntl
+import getpass
+import logging
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from p2pckpt import atomic, config
+from p2pckpt.access.addresses import endpoints
+from p2pckpt.access.pool import BESIDE, Trackers
+from p2pckpt.config import Config
+from p2pckpt.daemon.feed import Feed
+from p2pckpt.daemon.operations import Operations
+from p2pckpt.daemon.server import ControlServer
+from p2pckpt.daemon.stalls import StallMeter
+from p2pckpt.daemon.tracker_beside import TrackerBeside
+from p2pckpt.errors import P2pckptError
+from p2pckpt.jobs.services import Services
+from p2pckpt.jobs.shares import Shares
+from p2pckpt.jobs.swarms import Swarms
+from p2pckpt.store.catalogue import Catalogue
+from p2pckpt.store.layout import StoreLayout
+from p2pckpt.store.objects import ObjectReader
+from p2pckpt.swarm.libtorrent_engine import LibtorrentEngine
+from p2pckpt.tracker_protocol import Endpoint
+from p2pckpt.trust import identity as identities
+
+_log = structlog.get_logger(__name__)
+_TICK: Final = 1.0
+
+
+class _Remembered(msgspec.Struct):
+    """What a daemon remembers for the next one."""
+
+    port: int = 0
+
+
+def main() -> int:
+    """Run until told to stop. Exit code 0 also when another daemon of this home runs already."""
+    faulthandler.enable()
+    settings = config.load()
+    for directory in (settings.state_dir, settings.data_dir, settings.config_dir):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _configure_log(settings.text("log_level"))
+    lock = os.open(settings.state_dir / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return 0
+    try:
+        asyncio.run(_run(settings))
+    except P2pckptError as exc:
+        print(exc.fact, file=sys.stderr)
+        return exc.exit_code
+    return 0
+
+
+async def _run(settings: Config) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    stalls = StallMeter()
+    async with contextlib.AsyncExitStack() as stack:
+        operations, beside = await _build(settings, stalls, stack)
+        server = ControlServer(operations, settings.socket_path, stop.set)
+        await server.start()
+        stack.push_async_callback(server.close)
+        background = [asyncio.create_task(_tick(operations)), asyncio.create_task(stalls.watch())]
+        _log.info("daemon ready", port=operations.services.swarms.port, home=str(settings.home or ""))
+        if any(share.tracker == BESIDE for share in operations.services.shares.known()):
+            with contextlib.suppress(P2pckptError):
+                await beside.ensure()
+        for share in operations.services.shares.known():
+            operations.services.swarms.follow(share.tracker)
+        await operations.jobs.start()
+        stack.push_async_callback(operations.jobs.stop)
+        await stop.wait()
+        _log.info("daemon stops")
+        operations.feed.close()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+
+
+async def _build(
+    settings: Config, stalls: StallMeter, stack: contextlib.AsyncExitStack
+) -> tuple[Operations, TrackerBeside]:
+    """Every real part, torn down in reverse order when ``stack`` closes."""
+    name = settings.text("name") or _login_name()
+    identity = await asyncio.to_thread(identities.load_or_create, settings.keys_dir, name)
+    layout = StoreLayout(settings.store_dir)
+    await asyncio.to_thread(layout.create)
+    await asyncio.to_thread(_clear_packing, layout)
+    catalogue = Catalogue(layout.catalogue)
+    stack.callback(catalogue.close)
+    objects = ObjectReader(layout)
+    stack.callback(objects.close)
+    pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="worker")
+    stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+    trackers = Trackers(identity, name)
+    stack.push_async_callback(trackers.close)
+    beside = TrackerBeside(settings, identity, trackers)
+    stack.push_async_callback(beside.stop)
+    swarms, engine = await _start_swarms(settings, layout, catalogue, trackers)
+    stack.push_async_callback(swarms.stop)
+    engine.limit(settings.number("download_limit"), settings.number("upload_limit"))
+    services = Services(
+        config=settings,
+        identity=identity,
+        layout=layout,
+        catalogue=catalogue,
+        objects=objects,
+        shares=Shares(identity, catalogue, layout, trackers),
+        swarms=swarms,
+        pool=pool,
+        workers=settings.workers,
+    )
+    operations = Operations(services, beside, Feed(), stalls)
+    swarms.on_tracker_event(operations.on_tracker_event)
+    return operations, beside
+
+
+async def _start_swarms(
+    settings: Config, layout: StoreLayout, catalogue: Catalogue, trackers: Trackers
+) -> tuple[Swarms, LibtorrentEngine]:
+    """The engine on its port: the configured one, else the one of last time, else any."""
+    memory = settings.state_dir / "daemon.json"
+    configured = settings.number("port")
+    remembered = _recall(memory).port
+    listen = settings.text("listen")
+    for port in dict.fromkeys([configured] if configured else [remembered, 0]):
+        engine = LibtorrentEngine(listen, port, map_ports=settings.flag("port_mapping"), scratch=layout.packing)
+
+        def stated(engine: LibtorrentEngine = engine) -> list[Endpoint]:
+            return endpoints(listen, engine.port, settings.text("public_address"), engine.mapped)
+
+        swarms = Swarms(engine, trackers, catalogue, layout, stated)
+        try:
+            await swarms.start()
+        except P2pckptError:
+            await engine.stop()
+            if configured or not port:
+                raise
+            continue
+        atomic.write(memory, msgspec.json.encode(_Remembered(engine.port)))
+        return swarms, engine
+    raise P2pckptError("no port to listen on")
+
+
+async def _tick(operations: Operations) -> None:
+    while True:
+        await asyncio.sleep(_TICK)
+        try:
+            await operations.tick()
+        except Exception:
+            _log.exception("a tick broke")
+
+
+def _clear_packing(layout: StoreLayout) -> None:
+    """Objects that were being written when the last daemon ended have no name yet and no row: drop them."""
+    for path in layout.packing.iterdir():
+        if path.is_file():
+            path.unlink()
+
+
+def _recall(path: Path) -> _Remembered:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Remembered)
+    except (OSError, msgspec.MsgspecError):
+        return _Remembered()
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _configure_log(level: str) -> None:
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

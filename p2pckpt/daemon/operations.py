@@ -1,0 +1,372 @@
+"""What the daemon answers to each request: the parts wired together, still without any HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from msgspec.structs import replace
+
+from p2pckpt import __version__
+from p2pckpt import tracker_protocol as tp
+from p2pckpt.access.pool import BESIDE
+from p2pckpt.control import messages as m
+from p2pckpt.daemon.feed import Feed
+from p2pckpt.daemon.job_table import JobTable, Request
+from p2pckpt.daemon.reports import job_detail, share_row, version_detail, version_rows
+from p2pckpt.daemon.stalls import StallMeter
+from p2pckpt.daemon.tracker_beside import TrackerBeside
+from p2pckpt.errors import BadUsage, NotFound, P2pckptError
+from p2pckpt.jobs import fetch as fetching
+from p2pckpt.jobs import fetch_plan, publish, seeding
+from p2pckpt.jobs import verify as verifying
+from p2pckpt.jobs.compare import compare
+from p2pckpt.jobs.progress import Progress
+from p2pckpt.jobs.removal import remove_version
+from p2pckpt.jobs.services import Services
+from p2pckpt.jobs.shares import split_name
+from p2pckpt.store.catalogue import KnownShare
+from p2pckpt.store.checkout import free_bytes, partial_directory
+from p2pckpt.trust import identity as identities
+
+
+class Operations:
+    """One method a request of ``control.client``. Raises ``P2pckptError``s."""
+
+    def __init__(self, services: Services, beside: TrackerBeside, feed: Feed, stalls: StallMeter) -> None:
+        self.services = services
+        self.feed = feed
+        self._beside = beside
+        self._stalls = stalls
+        self._started_at = int(time.time())
+        self._process = psutil.Process()
+        self._rates = (0, 0)
+        self._members: dict[bytes, int] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)
+
+    # -- jobs
+
+    async def publish(self, request: m.PublishRequest) -> m.Job:
+        path = _directory(request.path)
+        name = request.name or publish.default_name(path)
+        fields: dict[str, Any] = {"path": str(path), "share": name, "version_name": request.version_name}
+        return self.jobs.submit(m.JobKind.PUBLISH, replace(request, path=str(path)), **fields)
+
+    async def publish_plan(self, request: m.PublishRequest) -> m.PublishPlan:
+        return await publish.plan(self.services, replace(request, path=str(_directory(request.path))))
+
+    async def fetch(self, request: m.FetchRequest) -> m.Job:
+        """Resolves first, so that a bad link fails here and not in a job."""
+        await self._need_tracker(request.source)
+        source = await fetch_plan.resolve(self.services, request)
+        path = fetch_plan.checkout_path(source, request)
+        # from here on the share is known by its id: the job needs no link, and keeps no secret
+        pinned = replace(
+            request, source=f"{source.share.share_id.hex()}@{source.target.version}", to=str(path), password=""
+        )
+        return self.jobs.submit(
+            m.JobKind.FETCH,
+            pinned,
+            path=str(path),
+            share_id=source.share.share_id.hex(),
+            share=source.trusted.terms.name,
+            version=source.target.version,
+            version_name=source.target.name,
+            publisher=source.manifest.body.publisher.hex(),
+            size=source.size,
+        )
+
+    async def fetch_plan(self, request: m.FetchRequest) -> m.FetchPreview:
+        await self._need_tracker(request.source)
+        return await fetch_plan.preview(self.services, request)
+
+    async def verify(self, request: m.VerifyRequest) -> m.Job:
+        share, row = await asyncio.to_thread(verifying.find_version, self.services, request.name)
+        return self.jobs.submit(m.JobKind.VERIFY, request, share=share.name, version=row.version, path=row.path)
+
+    def job_detail(self, job_id: str) -> Any:
+        return job_detail(self.services, self.jobs.progress(job_id))
+
+    async def remove(self, job_id: str, *, data: bool) -> None:
+        job = await self.jobs.remove(job_id)
+        if job.kind is m.JobKind.VERIFY or not data or not job.share_id:
+            return
+        others = (j for j in self.jobs.jobs() if j.kind is not m.JobKind.VERIFY)
+        if any((j.share_id, j.version) == (job.share_id, job.version) for j in others):
+            return
+        share = self.services.catalogue.share(bytes.fromhex(job.share_id))
+        if share is not None:
+            await remove_version(self.services, share, job.version)
+        if job.kind is m.JobKind.FETCH and job.path:
+            await asyncio.to_thread(_discard_partial, Path(job.path))
+
+    # -- shares
+
+    async def shares(self) -> list[m.ShareRow]:
+        return [await self._share_row(share) for share in self.services.shares.known()]
+
+    async def share_detail(self, name: str) -> m.ShareDetail:
+        share = self.services.shares.find(split_name(name)[0])
+        with contextlib.suppress(P2pckptError):
+            await self.services.shares.refresh(share)
+            self._members[share.share_id] = len(await self.services.shares.members(share))
+        trusted = await self.services.shares.trusted(share)
+        return m.ShareDetail(await self._share_row(share), version_rows(self.services, share, trusted))
+
+    async def version_detail(self, name: str) -> m.VersionDetail:
+        share, version = await self._resolve(name)
+        return await version_detail(self.services, share, version)
+
+    async def manifest(self, name: str) -> dict[str, Any]:
+        share, version = await self._resolve(name)
+        trusted = await self.services.shares.trusted(share)
+        manifest, _ = await self.services.shares.manifest(share, trusted, version)
+        return await asyncio.to_thread(manifest.as_json)
+
+    async def diff(self, name_a: str, name_b: str) -> m.DiffReply:
+        manifests = []
+        for name in (name_a, name_b):
+            share, version = await self._resolve(name)
+            trusted = await self.services.shares.trusted(share)
+            manifests.append((await self.services.shares.manifest(share, trusted, version))[0])
+        return await asyncio.to_thread(compare, name_a, manifests[0], name_b, manifests[1])
+
+    async def tag(self, request: m.TagRequest) -> m.ShareDetail:
+        share, version = await self._resolve(request.name)
+        await self.services.shares.move_tag(share, request.tag, None if request.remove else version)
+        return await self.share_detail(share.name if request.remove else share.share_id.hex())
+
+    async def members(self, name: str) -> list[m.MemberRow]:
+        share = self.services.shares.find(name)
+        return self._member_rows(await self.services.shares.members(share))
+
+    async def set_member(self, request: m.SetMemberRequest) -> list[m.MemberRow]:
+        share = self.services.shares.find(request.share)
+        return self._member_rows(await self.services.shares.set_member(share, request.identity, request.role))
+
+    async def links(self, name: str) -> list[m.LinkRow]:
+        share = self.services.shares.find(name)
+        records = await self.services.shares.client(share).links(share.share_id.hex())
+        return [
+            m.LinkRow(
+                r.link_id, share.name, r.role, r.expires_at, r.max_uses, r.uses, r.created_at, r.revoked
+            )
+            for r in records
+        ]  # fmt: skip
+
+    async def create_link(self, request: m.CreateLinkRequest) -> m.LinkReply:
+        share = self.services.shares.find(request.share)
+        link = await self.services.shares.create_link(
+            share,
+            role=request.role,
+            expires_at=request.expires_at,
+            max_uses=request.max_uses,
+            password=request.password,
+        )
+        return m.LinkReply(link.text, link.web_text, self._reach(link.tracker.hosts))
+
+    async def revoke_link(self, name: str, link_id: str) -> None:
+        share = self.services.shares.find(name)
+        await self.services.shares.client(share).revoke_link(share.share_id.hex(), link_id)
+
+    def key(self) -> m.KeyInfo:
+        own = self.services.identity
+        return m.KeyInfo(
+            own.hex,
+            identities.words(own.public_bytes),
+            own.public.text,
+            own.name,
+            own.created_at,
+            str(self.services.config.keys_dir),
+        )
+
+    # -- status and events
+
+    def status(self) -> m.DaemonStatus:
+        config, memory = self.services.config, self._process.memory_info()
+        tracker = config.text("tracker") or (BESIDE if self._beside.running else "")
+        return m.DaemonStatus(
+            version=__version__,
+            pid=self._process.pid,
+            started_at=self._started_at,
+            home=str(config.home or config.data_dir),
+            identity=self.services.identity.hex,
+            name=self.services.identity.name,
+            listen_ports=(self.services.swarms.port,),
+            tracker=tracker,
+            tracker_state=self.services.swarms.tracker_state.get(tracker, "none"),
+            embedded_tracker=self._beside.running,
+            rate_down=self._rates[0],
+            rate_up=self._rates[1],
+            free_bytes=free_bytes(self.services.layout.root),
+            stored_bytes=self.services.catalogue.stored_bytes(),
+            max_loop_stall_ms=round(self._stalls.longest * 1000, 1),
+            rss_bytes=memory.rss,
+            peak_rss_bytes=_peak_rss(),
+            jobs=len(self.jobs.jobs()),
+        )
+
+    async def snapshot(self) -> m.Snapshot:
+        return m.Snapshot(self.status(), self.jobs.jobs(), tuple(await self.shares()))
+
+    async def tick(self) -> None:
+        """Once a second: rates, peers and times of every job, and the daemon's own."""
+        stats = await self.services.swarms.refresh_stats()
+        self._rates = (sum(s.rate_down for s in stats.values()), sum(s.rate_up for s in stats.values()))
+        for job in self.jobs.jobs():
+            torrents = [stats[h] for h in self.services.swarms.torrents_of(job.id) if h in stats]
+            if torrents or job.rate_down or job.rate_up or job.peers:
+                fields = _live_fields(job, torrents)
+                fields["seeds"] = self._seeds(job)
+                if any(getattr(job, name) != value for name, value in fields.items()):
+                    self.jobs.progress(job.id).update(**fields)
+        self.feed.send(m.StatusChanged(self.status()))
+
+    def on_tracker_event(self, tracker: str, event: tp.TrackerEvent) -> None:
+        """News from a tracker, passed on to front ends."""
+        if isinstance(event, tp.TargetsChanged | tp.MembersChanged | tp.Revoked):
+            share = self.services.catalogue.share(bytes.fromhex(event.share_id))
+            if share is not None:
+                task = asyncio.get_running_loop().create_task(self._share_changed(share, event))
+                self._background.add(task)
+                task.add_done_callback(self._background.discard)
+
+    # -- inside
+
+    async def _run(self, request: Request, progress: Progress) -> m.JobState:
+        services = self.services
+        if isinstance(request, m.PublishRequest):
+            tracker = await self.tracker()
+            await publish.publish(services, request, tracker, progress)
+            self._announce_share(progress.job.share_id)
+            return m.JobState.SEEDING
+        if isinstance(request, m.FetchRequest):
+            await self._need_tracker(request.source)
+            await fetching.fetch(services, request, progress)
+            self._announce_share(progress.job.share_id)
+            if not request.seed:
+                await services.swarms.leave(progress.job.id)
+                return m.JobState.DONE
+            for info_hash in services.swarms.torrents_of(progress.job.id):
+                services.swarms.finish(progress.job.id, info_hash)
+            return m.JobState.SEEDING
+        await verifying.verify(services, request, progress)
+        return m.JobState.DONE
+
+    async def _seed(self, progress: Progress) -> None:
+        job = progress.job
+        share = self.services.catalogue.share(bytes.fromhex(job.share_id))
+        if share is None:
+            raise NotFound(f"the share of {job.id} is not known here any more")
+        if share.tracker == BESIDE:
+            await self._beside.ensure()
+        await seeding.seed(self.services, job.id, share, job.version)
+
+    async def tracker(self) -> str:
+        """The tracker that new shares go to, running."""
+        configured = self.services.config.text("tracker")
+        if configured:
+            return configured
+        await self._beside.ensure()
+        return BESIDE
+
+    async def _need_tracker(self, source: str) -> None:
+        """A share at the tracker beside us needs it to run."""
+        with contextlib.suppress(NotFound, BadUsage):
+            if self.services.shares.find(split_name(source)[0]).tracker == BESIDE:
+                await self._beside.ensure()
+
+    async def _resolve(self, text: str) -> tuple[KnownShare, int]:
+        name, selector = split_name(text)
+        share = self.services.shares.find(name)
+        if share.tracker == BESIDE:
+            await self._beside.ensure()
+        trusted = await self.services.shares.trusted(share)
+        try:
+            return share, trusted.resolve(selector)
+        except NotFound:
+            trusted = await self.services.shares.refresh(share)  # perhaps published since
+            return share, trusted.resolve(selector)
+
+    async def _share_row(self, share: KnownShare) -> m.ShareRow:
+        return await share_row(self.services, share, self._members.get(share.share_id, 0))
+
+    async def _share_changed(self, share: KnownShare, event: tp.TrackerEvent) -> None:
+        if isinstance(event, tp.Revoked):
+            self.feed.send(m.Notice("warning", f"your access to {share.name} was taken away"))
+        with contextlib.suppress(P2pckptError):
+            await self.services.shares.refresh(share)
+            if isinstance(event, tp.MembersChanged):
+                self._members[share.share_id] = len(await self.services.shares.members(share))
+                if event.role is not None:
+                    self.feed.send(m.Notice("info", f"{event.identity[:8]} is now {event.role} of {share.name}"))
+            self.feed.send(m.ShareChanged(await self._share_row(share)))
+
+    def _announce_share(self, share_id: str) -> None:
+        share = self.services.catalogue.share(bytes.fromhex(share_id))
+        if share is not None:
+            self.on_tracker_event(share.tracker, tp.TargetsChanged(share_id, 0))
+
+    def _member_rows(self, members: list[tp.Member]) -> list[m.MemberRow]:
+        return [
+            m.MemberRow(
+                identity=member.identity,
+                words=identities.words(bytes.fromhex(member.identity)),
+                name=member.name,
+                role=member.role,
+                added_at=member.added_at,
+                link_id=member.link_id,
+                me=member.identity == self.services.identity.hex,
+            )
+            for member in members
+        ]
+
+    def _seeds(self, job: m.Job) -> int:
+        return max((self.services.swarms.known_seeds(h) for h in self.services.swarms.torrents_of(job.id)), default=0)
+
+    def _reach(self, hosts: tuple[str, ...]) -> str:
+        public = self.services.config.text("public_address")
+        if public:
+            return f"whoever can reach {public}, and machines on this network"
+        if all(host.startswith(("127.", "[::1]", "http://127.")) for host in hosts):
+            return "only this machine: it has no other address"
+        return (
+            f"machines that can reach {', '.join(hosts)}; for others forward that port and the peer port "
+            f"{self.services.swarms.port}, and set public_address"
+        )
+
+
+def _live_fields(job: m.Job, torrents: list[Any]) -> dict[str, Any]:
+    down, up = sum(t.rate_down for t in torrents), sum(t.rate_up for t in torrents)
+    left = max(0, job.wire_size - job.wire_done)
+    running = job.state is m.JobState.RUNNING and job.kind is m.JobKind.FETCH
+    return {
+        "rate_down": down,
+        "rate_up": up,
+        "uploaded": sum(t.uploaded for t in torrents),
+        "peers": max((t.peers for t in torrents), default=0),
+        "eta": left // down if running and down else -1,
+    }
+
+
+def _directory(path: str) -> Path:
+    if not path.startswith("/"):
+        raise BadUsage(f"{path!r} is no absolute path")
+    return Path(path)
+
+
+def _discard_partial(target: Path) -> None:
+    shutil.rmtree(partial_directory(target), ignore_errors=True)
+
+
+def _peak_rss() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,170 @@
+"""Rows and details for front ends, derived from the catalogue, the trusted files and the swarms."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from p2pckpt import tracker_protocol as tp
+from p2pckpt.checkpoint.manifest import Manifest
+from p2pckpt.checkpoint.plan import PIECE_LENGTH
+from p2pckpt.control import messages as m
+from p2pckpt.errors import P2pckptError
+from p2pckpt.jobs.progress import Progress
+from p2pckpt.jobs.services import Services
+from p2pckpt.store.catalogue import KnownShare
+from p2pckpt.store.checkout import partial_directory
+from p2pckpt.trust.admission import TrustedShare
+
+_CELLS: Final = 1024
+_CARD_BYTES: Final = 256 << 10
+_PEERS: Final = 200
+_FILES: Final = 1000
+
+
+async def share_row(services: Services, share: KnownShare, members: int) -> m.ShareRow:
+    """One share as lists show it; what was never fetched counts as nothing."""
+    try:
+        trusted: TrustedShare | None = await services.shares.trusted(share)
+    except P2pckptError:
+        trusted = None
+    held = services.catalogue.versions(share.share_id)
+    latest = trusted.targets.versions.get(trusted.targets.latest) if trusted is not None else None
+    return m.ShareRow(
+        share_id=share.share_id.hex(),
+        name=share.name,
+        role=tp.Role(share.role),
+        visibility=tp.Visibility(share.visibility),
+        owner=trusted.terms.owner if trusted is not None else "",
+        tracker=share.tracker,
+        versions=len(trusted.targets.versions) if trusted is not None else 0,
+        latest=latest.version if latest is not None else 0,
+        size=latest.size if latest is not None else 0,
+        stored=services.catalogue.share_bytes(share.share_id),
+        tags=trusted.targets.tags if trusted is not None else {},
+        seeds=max((services.swarms.known_seeds(row.info_hash) for row in held), default=0),
+        members=members,
+        updated_at=latest.published_at if latest is not None else 0,
+    )
+
+
+def version_rows(services: Services, share: KnownShare, trusted: TrustedShare) -> tuple[m.VersionRow, ...]:
+    """Every signed version, newest first."""
+    held = {row.version for row in services.catalogue.versions(share.share_id) if row.held}
+    return tuple(
+        m.VersionRow(
+            version=target.version,
+            name=target.name,
+            tags=tuple(sorted(tag for tag, version in trusted.targets.tags.items() if version == target.version)),
+            published_at=target.published_at,
+            publisher=target.publisher,
+            size=target.size,
+            wire_size=target.torrent_size,
+            files=target.files,
+            held=target.version in held,
+            info_hash=target.infohash,
+        )
+        for target in sorted(trusted.targets.versions.values(), key=lambda target: -target.version)
+    )
+
+
+async def version_detail(services: Services, share: KnownShare, version: int) -> m.VersionDetail:
+    """What a manifest says, for people."""
+    trusted = await services.shares.trusted(share)
+    manifest, _ = await services.shares.manifest(share, trusted, version)
+    target, body = trusted.target(version), manifest.body
+    row = next(row for row in version_rows(services, share, trusted) if row.version == version)
+    hashes = [target.infohash, *(entry.info_hash.hex() for entry in body.torrents if entry.info_hash)]
+    card = b""
+    if target.card:
+        try:
+            card = await services.shares.card(share, target.card)
+        except P2pckptError:
+            card = b""  # the tracker is away: everything else can still be shown
+    return m.VersionDetail(
+        share_id=share.share_id.hex(),
+        share=share.name,
+        version=row,
+        publisher=body.publisher.hex(),
+        encoder=body.encoder,
+        licence=body.licence,
+        base_model=body.base_model,
+        card=card[:_CARD_BYTES].decode("utf-8", "replace"),
+        files=tuple(m.FileRow(f.path, f.size, f.size if row.held else 0, f.kind) for f in body.files),
+        directories=body.directories,
+        tensors=tuple(
+            m.TensorRow(t.name, t.dtype, t.shape, t.parameters, body.files[t.file].path) for t in body.tensors
+        ),
+        parameters=sum(t.parameters for t in body.tensors),
+        chunks=manifest.chunk_count,
+        objects=manifest.object_count,
+        stored=manifest.stored,
+        info_hashes=tuple(dict.fromkeys(hashes)),
+        warnings=body.findings,
+    )
+
+
+async def job_detail(services: Services, progress: Progress) -> m.JobDetail:
+    """Pieces, peers, files and log of one job."""
+    job = progress.job
+    manifest: Manifest | None = None
+    pieces, count = b"", 0
+    if job.share_id and job.version:
+        share = services.catalogue.share(bytes.fromhex(job.share_id))
+        try:
+            if share is not None:
+                trusted = await services.shares.trusted(share)
+                manifest, _ = await services.shares.manifest(share, trusted, job.version)
+                pieces, count = await asyncio.to_thread(_piece_cells, services, manifest)
+        except P2pckptError:
+            manifest = None  # a publish that is not signed yet has no manifest
+    peers = [peer for h in services.swarms.torrents_of(job.id) for peer in await services.swarms.engine.peers(h)]
+    return m.JobDetail(
+        job=job,
+        pieces=pieces,
+        piece_count=count,
+        piece_size=PIECE_LENGTH,
+        peers=tuple(
+            m.PeerRow(p.address, p.client, round(p.progress * 1000), p.rate_down, p.rate_up, _flags(p))
+            for p in peers[:_PEERS]
+        ),
+        files=await asyncio.to_thread(_files, manifest, job) if manifest is not None else (),
+        log=tuple(progress.log),
+    )
+
+
+def _flags(peer: object) -> str:
+    marks = (("seed", "S"), ("interested", "I"), ("choked", "C"), ("encrypted", "E"), ("outgoing", "→"))
+    return "".join(mark for name, mark in marks if getattr(peer, name))
+
+
+def _piece_cells(services: Services, manifest: Manifest) -> tuple[bytes, int]:
+    """Durable pieces of the version's objects, as at most ``_CELLS`` cells of 0…200."""
+    present: list[bool] = []
+    for index in range(manifest.object_count):
+        row = services.catalogue.object(manifest.root(index))
+        count = -(-int(manifest.object_lengths[index]) // PIECE_LENGTH)
+        present += [row is not None and piece in row.pieces for piece in range(count)]
+    cells = min(_CELLS, len(present))
+    shades = bytearray()
+    for cell in range(cells):
+        part = present[cell * len(present) // cells : (cell + 1) * len(present) // cells]
+        shades.append(200 * sum(part) // len(part))
+    return bytes(shades), len(present)
+
+
+def _files(manifest: Manifest, job: m.Job) -> tuple[m.FileRow, ...]:
+    """Files with what of them is on disk: exact at the ends, by allocated blocks in between."""
+    partial = partial_directory(Path(job.path)) / "files"
+    rows = []
+    for file in manifest.body.files[:_FILES]:
+        if job.state.ended or job.kind is m.JobKind.PUBLISH:
+            done = file.size if job.state is not m.JobState.FAILED else 0
+        else:
+            try:
+                done = min(file.size, (partial / file.path).stat().st_blocks * 512)
+            except OSError:
+                done = 0
+        rows.append(m.FileRow(file.path, file.size, done, file.kind))
+    return tuple(rows)

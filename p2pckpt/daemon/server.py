@@ -1,0 +1,163 @@
+"""The daemon's door: HTTP on a Unix socket that only this user can open. Translation only, no logic."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from p2pckpt.control import messages as m
+from p2pckpt.control.client import failure_of
+from p2pckpt.daemon.operations import Operations
+from p2pckpt.errors import BadUsage, NotAllowed, P2pckptError
+
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class ControlServer:
+    """Serves ``Operations`` on ``socket_path``."""
+
+    def __init__(self, operations: Operations, socket_path: Path, stop: Callable[[], None]) -> None:
+        self._operations = operations
+        self._socket_path = socket_path
+        self._stop = stop
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Raises ``NotAllowed`` when the socket's directory belongs to somebody else."""
+        directory = self._socket_path.parent
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        status = directory.lstat()
+        if status.st_uid != os.getuid() or status.st_mode & 0o077:
+            raise NotAllowed(f"{directory} is not private to this user", next_step=f"remove {directory}")
+        self._socket_path.unlink(missing_ok=True)
+        app = web.Application(middlewares=[_guard], client_max_size=1 << 20)
+        app.router.add_routes(self._routes())
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
+        await self._runner.setup()
+        await web.UnixSite(self._runner, str(self._socket_path)).start()
+        self._socket_path.chmod(0o600)
+
+    async def close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+        self._socket_path.unlink(missing_ok=True)
+
+    def _routes(self) -> list[web.RouteDef]:
+        do = self._operations
+        return [
+            web.get("/v1/status", _answer(lambda r: _now(do.status()))),
+            web.post("/v1/stop", self._stop_request),
+            web.get("/v1/events", self._events),
+            web.post("/v1/publish", _answer(_with(m.PublishRequest, do.publish))),
+            web.post("/v1/publish/plan", _answer(_with(m.PublishRequest, do.publish_plan))),
+            web.post("/v1/fetch", _answer(_with(m.FetchRequest, do.fetch))),
+            web.post("/v1/fetch/plan", _answer(_with(m.FetchRequest, do.fetch_plan))),
+            web.post("/v1/verify", _answer(_with(m.VerifyRequest, do.verify))),
+            web.get("/v1/jobs", _answer(lambda r: _now(do.jobs.jobs()))),
+            web.get("/v1/jobs/{id}", _answer(lambda r: _now(do.jobs.progress(r.match_info["id"]).job))),
+            web.get("/v1/jobs/{id}/detail", _answer(lambda r: do.job_detail(r.match_info["id"]))),
+            web.post("/v1/jobs/{id}/pause", _answer(lambda r: do.jobs.pause(r.match_info["id"]))),
+            web.post("/v1/jobs/{id}/resume", _answer(lambda r: _now(do.jobs.resume(r.match_info["id"])))),
+            web.delete("/v1/jobs/{id}", _answer(lambda r: do.remove(r.match_info["id"], data=_flag(r, "data")))),
+            web.get("/v1/shares", _answer(lambda r: do.shares())),
+            web.get("/v1/shares/{name}", _answer(lambda r: do.share_detail(r.match_info["name"]))),
+            web.get("/v1/versions/{name}", _answer(lambda r: do.version_detail(r.match_info["name"]))),
+            web.get("/v1/versions/{name}/manifest", _answer(lambda r: do.manifest(r.match_info["name"]))),
+            web.get("/v1/diff", _answer(lambda r: do.diff(_text(r, "a"), _text(r, "b")))),
+            web.post("/v1/tags", _answer(_with(m.TagRequest, do.tag))),
+            web.get("/v1/members", _answer(lambda r: do.members(_text(r, "share")))),
+            web.post("/v1/members", _answer(_with(m.SetMemberRequest, do.set_member))),
+            web.get("/v1/links", _answer(lambda r: do.links(_text(r, "share")))),
+            web.post("/v1/links", _answer(_with(m.CreateLinkRequest, do.create_link))),
+            web.delete("/v1/links/{id}", _answer(lambda r: do.revoke_link(_text(r, "share"), r.match_info["id"]))),
+            web.get("/v1/key", _answer(lambda r: _now(do.key()))),
+        ]
+
+    async def _stop_request(self, request: web.Request) -> web.Response:
+        self._stop()
+        return web.json_response(None)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        first = await self._operations.snapshot()
+        with contextlib.suppress(ConnectionError):
+            async for event in self._operations.feed.follow(first):
+                await response.write(msgspec.json.encode(event) + b"\n")
+        return response
+
+
+@web.middleware
+async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Only this user; every error as a ``Failure``."""
+    try:
+        _check_peer(request)
+        return await handler(request)
+    except P2pckptError as exc:
+        return _failed(exc)
+    except web.HTTPException:
+        raise
+    except Exception as exc:
+        _log.exception("a request broke", path=request.path)
+        return _failed(
+            P2pckptError(f"an error in p2pckpt itself: {type(exc).__name__}: {exc}", next_step="p2pckpt daemon logs")
+        )
+
+
+def _check_peer(request: web.Request) -> None:
+    if sys.platform != "linux" or request.transport is None:
+        return  # the directory's mode decides elsewhere
+    peer = request.transport.get_extra_info("socket")
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    if uid not in (os.getuid(), 0):
+        raise NotAllowed("this daemon belongs to another user")
+
+
+def _failed(error: P2pckptError) -> web.Response:
+    return web.Response(status=400, body=msgspec.json.encode(failure_of(error)), content_type="application/json")
+
+
+def _answer(operation: Callable[[web.Request], Awaitable[Any]]) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        result = await operation(request)
+        return web.Response(body=msgspec.json.encode(result), content_type="application/json")
+
+    return handle
+
+
+def _with(kind: type[_T], operation: Callable[[_T], Awaitable[Any]]) -> Callable[[web.Request], Awaitable[Any]]:
+    async def run(request: web.Request) -> Any:
+        try:
+            body = msgspec.json.decode(await request.read(), type=kind)
+        except msgspec.MsgspecError as exc:
+            raise BadUsage(f"the request is malformed: {exc}") from exc
+        return await operation(body)
+
+    return run
+
+
+async def _now(value: _T) -> _T:
+    return value
+
+
+def _flag(request: web.Request, name: str) -> bool:
+    return request.query.get(name, "0") == "1"
+
+
+def _text(request: web.Request, name: str) -> str:
+    if name not in request.query:
+        raise BadUsage(f"the request lacks {name!r}")
+    return request.query[name]

@@ -1,0 +1,182 @@
+"""The tracker beside the daemon: a process of its own, started when first needed, found again after a crash.
+
+A tracker in our own process would deadlock with libtorrent at shutdown and share its fate; as a process it survives
+the daemon, and the next daemon adopts it by its ready file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from p2pckpt.access.addresses import listening_addresses
+from p2pckpt.access.client import TrackerClient
+from p2pckpt.access.pool import Trackers
+from p2pckpt.config import Config
+from p2pckpt.errors import P2pckptError
+from p2pckpt.trust.identity import Identity
+from p2pckpt.trust.links import TrackerAddress
+
+_log = structlog.get_logger(__name__)
+_START_DEADLINE: Final = 20.0
+
+
+class _Ready(msgspec.Struct):
+    """What the tracker writes once it listens."""
+
+    api_port: int
+    certificate_sha256: str
+    pid: int
+
+
+class TrackerBeside:
+    """Starts or adopts the tracker, and tells ``Trackers`` where it is."""
+
+    def __init__(self, config: Config, identity: Identity, trackers: Trackers) -> None:
+        self._config = config
+        self._identity = identity
+        self._trackers = trackers
+        self._lock = asyncio.Lock()
+        self._pid = 0
+
+    @property
+    def running(self) -> bool:
+        return self._pid != 0
+
+    async def ensure(self) -> None:
+        """Return once the tracker answers. Raises ``P2pckptError`` with the end of its log when it does not start."""
+        async with self._lock:
+            if self._pid:
+                return
+            previous = self._read()
+            if previous is not None and await self._answers(previous):
+                self._adopt(previous)
+                return
+            self._adopt(await self._start(previous))
+
+    async def stop(self) -> None:
+        """End the tracker, whichever daemon started it."""
+        if not self._pid:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGTERM)
+            async with asyncio.timeout(10):
+                while _is_alive(self._pid):  # noqa: ASYNC110 - another daemon's child has no other sign of its end
+                    await asyncio.sleep(0.05)
+        self._pid = 0
+
+    @property
+    def _ready_file(self) -> Path:
+        return self._config.tracker_dir / "ready.json"
+
+    @property
+    def _log_file(self) -> Path:
+        return self._config.state_dir / "tracker.log"
+
+    def _read(self) -> _Ready | None:
+        try:
+            return msgspec.json.decode(self._ready_file.read_bytes(), type=_Ready)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def _local(self, ready: _Ready) -> TrackerAddress:
+        listen = self._config.text("tracker_listen")
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(listen, listen)
+        return TrackerAddress((f"{host}:{ready.api_port}",), bytes.fromhex(ready.certificate_sha256))
+
+    def _public(self, ready: _Ready) -> TrackerAddress:
+        """Addresses for links: the configured one, then this machine's own; loopback only when there is no other."""
+        listen, public = self._config.text("tracker_listen"), self._config.text("public_address")
+        addresses = listening_addresses(listen)
+        reachable = [a for a in addresses if not a.startswith("127.") and a != "::1"] or addresses
+        hosts = [f"[{a}]" if ":" in a else a for a in ([public] if public else []) + reachable[:3]]
+        return TrackerAddress(
+            tuple(dict.fromkeys(f"{host}:{ready.api_port}" for host in hosts)), bytes.fromhex(ready.certificate_sha256)
+        )
+
+    def _adopt(self, ready: _Ready) -> None:
+        self._pid = ready.pid
+        self._trackers.set_beside(self._local(ready), self._public(ready))
+
+    async def _answers(self, ready: _Ready) -> bool:
+        if not _is_alive(ready.pid):
+            return False
+        client = TrackerClient(self._local(ready), self._identity, "")
+        try:
+            await client.connect()
+        except P2pckptError:
+            return False
+        finally:
+            await client.close()
+        return True
+
+    async def _start(self, previous: _Ready | None) -> _Ready:
+        config = self._config
+        config.tracker_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._ready_file.unlink(missing_ok=True)
+        # links name the port: keep it over restarts
+        port = config.number("tracker_port") or (previous.api_port if previous is not None else 0)
+        try:
+            return await self._spawn(port)
+        except P2pckptError:
+            if not port or config.number("tracker_port"):
+                raise
+            _log.warning("the tracker's old port is taken, using another", port=port)
+            return await self._spawn(0)
+
+    async def _spawn(self, port: int) -> _Ready:
+        config = self._config
+        listen = config.text("tracker_listen")
+        host = f"[{listen}]" if ":" in listen else listen
+        log = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "p2pckpt_tracker.main", "serve",
+                "--data", str(config.tracker_dir),
+                "--listen", f"{host}:{port}",
+                "--new-shares", "listed",
+                "--owner", self._identity.hex,
+                "--ready-file", str(self._ready_file),
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        finally:
+            os.close(log)
+        deadline = asyncio.get_running_loop().time() + _START_DEADLINE
+        while asyncio.get_running_loop().time() < deadline:
+            ready = self._read()
+            if ready is not None and ready.pid == process.pid:
+                return ready
+            if process.returncode is not None:
+                break
+            await asyncio.sleep(0.05)
+        raise P2pckptError(f"the tracker did not start: {_tail(self._log_file)}", next_step=f"see {self._log_file}")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
+
+
+def _tail(log: Path) -> str:
+    lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it wrote nothing"

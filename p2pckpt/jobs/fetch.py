@@ -1,0 +1,429 @@
+"""Fetching: a version of a share becomes a checkout, chunk by chunk, while its pieces arrive.
+
+What is on this disk is used first (the store, then files at the target); the rest comes from the swarms that carry
+it, by piece. A chunk is placed once its pieces are flushed, opened, decoded and equal to its BLAKE3. In batches the
+objects and the checkout are then fsynced and the catalogue told, in that order: whatever the catalogue says is true
+after a power cut, and whatever it does not say is fetched again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from blake3 import blake3
+
+from p2pckpt.checkpoint.manifest import Manifest
+from p2pckpt.checkpoint.pieces import PieceSet
+from p2pckpt.checkpoint.plan import PIECE_LENGTH, pieces_of_chunk, wire_bytes
+from p2pckpt.control.messages import FetchRequest, Phase
+from p2pckpt.errors import ChangedWhileReading, NoSpace, NotAllowed, P2pckptError
+from p2pckpt.jobs.fetch_plan import OnDisk, Source, checkout_path, look, resolve, to_fetch
+from p2pckpt.jobs.progress import Progress
+from p2pckpt.jobs.seeding import check_objects, file_numbers, torrents_of
+from p2pckpt.jobs.services import Services
+from p2pckpt.jobs.unpacking import Unpacker
+from p2pckpt.store.catalogue import ObjectRow, VersionRow
+from p2pckpt.store.checkout import PartialCheckout, require_space
+from p2pckpt.swarm.engine import EngineEvent, EngineProblem, PieceArrived
+from p2pckpt.swarm.torrent import Torrent
+
+_BATCH_BYTES: Final = 64 << 20
+"""Raw bytes that are made durable together…"""
+_BATCH_SECONDS: Final = 1.0
+"""…or whatever arrived in this time."""
+_GROUP_BYTES: Final = 8 << 20
+"""Raw bytes that one worker takes at a time."""
+
+
+async def fetch(services: Services, request: FetchRequest, progress: Progress) -> None:
+    """Run one fetch to its end: the checkout is complete and durable when this returns."""
+    progress.enter(Phase.CONTACTING)
+    source = await resolve(services, request)
+    path = checkout_path(source, request)
+    _describe(source, path, progress)
+    for warning in () if source.manifest.body.licence else ("no licence is named",):
+        progress.warn(warning)
+    progress.enter(Phase.ADOPTING)
+    found = await look(services, source, path, progress.checkpoint)
+    run = _Fetch(services, source, path, found, progress, seed=request.seed)
+    try:
+        await run.run()
+    finally:
+        run.close()
+
+
+def _describe(source: Source, path: Path, progress: Progress) -> None:
+    progress.update(
+        share_id=source.share.share_id.hex(),
+        share=source.trusted.terms.name,
+        version=source.target.version,
+        version_name=source.target.name,
+        publisher=source.manifest.body.publisher.hex(),
+        path=str(path),
+        size=source.size,
+        done=0,
+        wire_done=0,
+        reused=0,
+    )
+
+
+class _Places:
+    """Where each chunk goes: one entry per use of a chunk in the chosen files, looked up by chunk."""
+
+    def __init__(self, manifest: Manifest, files: Sequence[int]) -> None:
+        rows = list(manifest.places(files))
+        self.files = np.fromiter((row[0] for row in rows), np.uint32, len(rows))
+        self.offsets = np.fromiter((row[1] for row in rows), np.uint64, len(rows))
+        self.chunks = np.fromiter((row[2] for row in rows), np.uint32, len(rows))
+        self._order = np.argsort(self.chunks, kind="stable")
+        self._starts = np.searchsorted(self.chunks[self._order], np.arange(manifest.chunk_count + 1))
+
+    def of(self, chunk: int) -> list[int]:
+        """Numbers of the places that ``chunk`` fills."""
+        return list(map(int, self._order[self._starts[chunk] : self._starts[chunk + 1]]))
+
+
+class _Arrivals:
+    """Which chunks become complete as pieces arrive."""
+
+    def __init__(self, manifest: Manifest, missing: set[int], wanted: dict[int, set[int]]) -> None:
+        self._chunks_of: dict[int, list[tuple[range, int]]] = {}
+        self._left: dict[int, int] = {}
+        self.ready: list[int] = []
+        for chunk in sorted(missing):
+            number = int(manifest.chunk_objects[chunk])
+            pieces = pieces_of_chunk(manifest, chunk)
+            left = sum(piece in wanted.get(number, ()) for piece in pieces)
+            if left:
+                self._left[chunk] = left
+                self._chunks_of.setdefault(number, []).append((pieces, chunk))
+            else:
+                self.ready.append(chunk)
+        self.outstanding = len(missing)
+        """Chunks not yet taken by ``take``."""
+
+    def arrived(self, number: int, piece: int) -> None:
+        """Piece ``piece`` of object ``number`` is here."""
+        for pieces, chunk in self._chunks_of.get(number, ()):
+            if piece in pieces:
+                self._left[chunk] -= 1
+                if not self._left[chunk]:
+                    del self._left[chunk]
+                    self.ready.append(chunk)
+
+    def take(self) -> list[int]:
+        taken, self.ready = self.ready, []
+        self.outstanding -= len(taken)
+        return taken
+
+
+class _Fetch:
+    def __init__(
+        self, services: Services, source: Source, path: Path, found: OnDisk, progress: Progress, *, seed: bool
+    ) -> None:
+        self._services = services
+        self._source = source
+        self._found = found
+        self._progress = progress
+        self._seed = seed
+        self._manifest = source.manifest
+        self._job = progress.job.id
+        self._files = [n for n in source.files if n not in found.in_place]
+        self._places = _Places(source.manifest, self._files)
+        self._partial = PartialCheckout(path, source.manifest, source.mark, self._files)
+        keys = services.shares.keys(source.share, source.trusted)
+        self._unpacker = Unpacker(source.manifest, keys, services.objects)
+        self._fresh: dict[int, set[int]] = {}
+        """Object → pieces that arrived and are not yet durable."""
+        self._file_of: dict[tuple[bytes, int], int] = {}
+        """(infohash, file) → object."""
+        self._torrents: dict[int, Torrent] = {}
+        self._layers: dict[bytes, bytes] = {}
+        self._wake = asyncio.Event()
+        self._problem: EngineProblem | None = None
+
+    async def run(self) -> None:
+        services, source, progress = self._services, self._source, self._progress
+        missing, wanted = await asyncio.to_thread(to_fetch, services, source, self._found)
+        wire = wire_bytes(self._manifest, wanted)
+        in_place = sum(self._manifest.body.files[n].size for n in self._found.in_place)
+        progress.update(wire_size=wire, done=in_place, reused=in_place)
+        await asyncio.to_thread(self._require_space, wire)
+        await asyncio.to_thread(self._partial.open)
+        self._torrents = await torrents_of(services, source.share, source.target, self._manifest)
+        await asyncio.to_thread(check_objects, self._manifest, self._torrents)
+        for torrent in self._torrents.values():
+            self._layers.update((file.root, file.piece_layer) for file in torrent.objects)
+        self._count_placed()
+        await self._place_local(missing)
+        await self._download(missing, wanted)
+        progress.enter(Phase.FINISHING)
+        moved = await asyncio.to_thread(self._partial.finish, self._found.in_place)
+        if moved:
+            progress.warn(f"{len(moved)} files that differed were kept in {Path(moved[0]).parts[0]}")
+        await asyncio.to_thread(self._record)
+        progress.update(phase=Phase.NONE, done=source.size)
+
+    def close(self) -> None:
+        self._partial.close()
+
+    # -- what is on this disk
+
+    def _require_space(self, wire: int) -> None:
+        target = self._partial.target
+        todo = sum(self._manifest.body.files[n].size for n in self._files)
+        store = self._services.layout.root
+        same = _device(target.parent) == _device(store)
+        allocated = sum(_allocated(self._partial.root / self._manifest.body.files[n].path) for n in self._files)
+        todo = max(0, todo - allocated)
+        require_space(target.parent, todo + (wire if same else 0), "this checkout")
+        if not same:
+            require_space(store, wire, "this download")
+
+    def _count_placed(self) -> None:
+        done = sum(int(self._manifest.raw_lengths[self._places.chunks[place]]) for place in self._partial.placed)
+        self._progress.add(done=done, reused=done)
+
+    async def _place_local(self, missing: set[int]) -> None:
+        """Chunks that the store or the target's old files have."""
+        here = sorted(
+            chunk
+            for chunk in set(self._places.chunks.tolist()) - missing
+            if not self._partial.placed.covers(self._places.of(chunk))
+        )
+        for batch in _groups(here, self._raw_length, _BATCH_BYTES):
+            await self._in_workers(batch, self._place_known)
+            places = [place for chunk in batch for place in self._places.of(chunk)]
+            await asyncio.to_thread(self._partial.sync, places)
+
+    def _place_known(self, chunks: Sequence[int]) -> None:
+        for chunk in chunks:
+            self._progress.checkpoint()
+            raw: memoryview | bytes
+            if chunk in self._found.stored:
+                chunk_id = self._manifest.chunk_id(chunk)
+                location = self._services.catalogue.locate(self._source.share.share_id, chunk_id)
+                raw = self._unpacker.chunk(chunk, location)
+            else:
+                raw = self._adopted(chunk)
+            self._write(chunk, raw)
+            self._progress.add(reused=len(raw) * len(self._places.of(chunk)))
+
+    def _adopted(self, chunk: int) -> bytes:
+        path, offset = self._found.adoptable[chunk]
+        with path.open("rb") as file:
+            file.seek(offset)
+            raw = file.read(self._raw_length(chunk))
+        if blake3(raw).digest() != self._manifest.chunk_id(chunk):
+            raise ChangedWhileReading(
+                f"{path} changed while it was adopted", kept="everything placed so far", next_step="p2pckpt resume"
+            )
+        return raw
+
+    def _write(self, chunk: int, raw: memoryview | bytes) -> None:
+        for place in self._places.of(chunk):
+            self._partial.write(int(self._places.files[place]), int(self._places.offsets[place]), raw)
+            self._progress.add(done=len(raw))
+
+    # -- what others have
+
+    async def _download(self, missing: set[int], wanted: dict[int, set[int]]) -> None:
+        arrivals = _Arrivals(self._manifest, missing, wanted)
+        if not arrivals.outstanding:
+            return
+        self._progress.enter(Phase.CONNECTING if wanted else Phase.DOWNLOADING)
+        self._services.swarms.listen(self._job, lambda event: self._on_event(event, arrivals))
+        await self._join(wanted)
+        last = time.monotonic()
+        while arrivals.outstanding:
+            ready = sum(map(self._raw_length, arrivals.ready))
+            everything = ready and len(arrivals.ready) == arrivals.outstanding
+            if ready >= _BATCH_BYTES or everything or (ready and time.monotonic() - last >= _BATCH_SECONDS):
+                last = time.monotonic()
+                await self._keep(arrivals.take())
+                continue
+            self._wake.clear()
+            await _wait(self._wake, _BATCH_SECONDS)
+            self._check_swarms()
+        await self._make_durable()
+
+    async def _join(self, wanted: dict[int, set[int]]) -> None:
+        by_torrent: dict[int, dict[int, set[int]]] = {}
+        for index, pieces in wanted.items():
+            number = int(self._manifest.object_torrents[index])
+            torrent = self._torrents[number]
+            file = file_numbers(torrent)[self._manifest.root(index)]
+            self._file_of[torrent.info_hash, file] = index
+            by_torrent.setdefault(number, {})[file] = pieces
+        share = self._source.share
+        for number, torrent in self._torrents.items():
+            pieces_by_file = by_torrent.get(number, {})
+            left = sum(map(len, pieces_by_file.values())) * PIECE_LENGTH
+            if pieces_by_file or self._seed:
+                await self._services.swarms.join(
+                    self._job, share.share_id, share.tracker, torrent, pieces_by_file, left
+                )
+
+    def _on_event(self, event: EngineEvent, arrivals: _Arrivals) -> None:
+        if isinstance(event, EngineProblem):
+            self._problem = event
+        elif isinstance(event, PieceArrived):
+            index = self._file_of.get((event.info_hash, event.file))
+            if index is None:
+                return
+            self._fresh.setdefault(index, set()).add(event.piece)
+            arrivals.arrived(index, event.piece)
+            length = int(self._manifest.object_lengths[index]) - event.piece * PIECE_LENGTH
+            self._progress.add(wire_done=min(PIECE_LENGTH, length))
+        self._wake.set()
+
+    def _check_swarms(self) -> None:
+        if self._problem is not None:
+            problem, self._problem = self._problem, None
+            raise (NoSpace if problem.disk_full else P2pckptError)(
+                f"the swarm stopped: {problem.text}",
+                kept="everything that arrived so far",
+                next_step="correct it, then: p2pckpt resume",
+            )
+        swarms = self._services.swarms
+        peers = 0
+        for info_hash in swarms.torrents_of(self._job):
+            if reason := swarms.failure(info_hash):
+                raise NotAllowed(
+                    f"the tracker refuses this download: {reason}",
+                    kept="everything that arrived so far",
+                    next_step="ask an owner of the share, then: p2pckpt resume",
+                )
+            stats = swarms.stats(info_hash)
+            peers += stats.peers if stats is not None else 0
+        self._progress.enter(Phase.DOWNLOADING if peers else Phase.CONNECTING)
+
+    async def _keep(self, chunks: list[int]) -> None:
+        """Place a batch of chunks whose pieces are here, and make all of it durable."""
+        self._progress.enter(Phase.DOWNLOADING)
+        arrived = await self._flushed()
+        await self._in_workers(chunks, self._place_arrived)
+        places = [place for chunk in chunks for place in self._places.of(chunk)]
+        await asyncio.to_thread(self._commit, arrived, chunks, places)
+
+    async def _make_durable(self) -> None:
+        """Pieces that came along without completing a chunk of ours are worth keeping, too."""
+        if self._fresh:
+            await asyncio.to_thread(self._commit, await self._flushed(), [], [])
+
+    async def _flushed(self) -> dict[int, set[int]]:
+        arrived, self._fresh = self._fresh, {}
+        info_hashes = {self._torrents[int(self._manifest.object_torrents[i])].info_hash for i in arrived}
+        await self._services.swarms.flush(info_hashes)
+        return arrived
+
+    def _place_arrived(self, chunks: Sequence[int]) -> None:
+        for chunk in chunks:
+            self._progress.checkpoint()
+            self._write(chunk, self._unpacker.chunk(chunk))
+
+    def _commit(self, arrived: dict[int, set[int]], chunks: list[int], places: list[int]) -> None:
+        """Objects, checkout, catalogue: each is durable before the next one speaks of it."""
+        services, manifest = self._services, self._manifest
+        for index in arrived:
+            services.objects.sync(manifest.root(index))
+        self._partial.sync(places)
+        by_object: dict[int, list[int]] = {}
+        for chunk in chunks:
+            by_object.setdefault(int(manifest.chunk_objects[chunk]), []).append(chunk)
+        with services.catalogue.transaction():
+            for index, pieces in arrived.items():
+                root = manifest.root(index)
+                row = services.catalogue.object(root) or ObjectRow(
+                    root,
+                    int(manifest.object_lengths[index]),
+                    int(manifest.sealed_versions[index]),
+                    int(manifest.sealed_epochs[index]),
+                    PieceSet(),
+                    self._layers[root],
+                )
+                row.pieces.add(pieces)
+                services.catalogue.record_object(row)
+            for index, members in by_object.items():
+                services.catalogue.record_chunks(
+                    self._source.share.share_id,
+                    manifest.root(index),
+                    (
+                        (
+                            manifest.chunk_id(chunk),
+                            int(manifest.frame_offsets[chunk]),
+                            int(manifest.frame_lengths[chunk]),
+                            int(manifest.raw_lengths[chunk]),
+                            bool(manifest.bases[chunk]),
+                        )
+                        for chunk in members
+                    ),
+                )
+
+    async def _in_workers(self, chunks: Iterable[int], work: Callable[[Sequence[int]], None]) -> None:
+        groups = list(_groups(chunks, self._raw_length, _GROUP_BYTES))
+        results = await asyncio.gather(*(self._services.compute(work, g) for g in groups), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    def _raw_length(self, chunk: int) -> int:
+        return int(self._manifest.raw_lengths[chunk])
+
+    def _record(self) -> None:
+        """The version is held if every object it needs is whole here."""
+        services, manifest, target = self._services, self._manifest, self._source.target
+        share_id, info_hash = self._source.share.share_id, bytes.fromhex(target.infohash)
+        rows = (services.catalogue.object(manifest.root(index)) for index in range(manifest.object_count))
+        held = all(row is not None and row.complete for row in rows)
+        torrents = [(t.info_hash or info_hash, t.version) for t in manifest.body.torrents]
+        with services.catalogue.transaction():
+            services.catalogue.record_carriers(
+                share_id,
+                (
+                    (manifest.root(index), *torrents[int(manifest.object_torrents[index])])
+                    for index in range(manifest.object_count)
+                ),
+            )
+            services.catalogue.record_version(
+                VersionRow(share_id, target.version, info_hash, held, str(self._partial.target))
+            )
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
+def _groups(chunks: Iterable[int], length: Callable[[int], int], limit: int) -> Iterable[list[int]]:
+    """``chunks`` in runs of about ``limit`` bytes."""
+    group: list[int] = []
+    size = 0
+    for chunk in chunks:
+        group.append(chunk)
+        size += length(chunk)
+        if size >= limit:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _device(path: Path) -> int:
+    return next(p for p in (path, *path.parents) if p.exists()).stat().st_dev
+
+
+def _allocated(path: Path) -> int:
+    """Bytes of disk that a file of an earlier run already has."""
+    try:
+        return path.stat().st_blocks * 512
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,235 @@
+"""Before a fetch: what a link or name stands for, what of it is on this disk, and what has to come from others."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from blake3 import blake3
+
+from p2pckpt.checkpoint.manifest import Manifest
+from p2pckpt.checkpoint.plan import missing_chunks, pieces_wanted, wire_bytes
+from p2pckpt.control.messages import FetchPreview, FetchRequest, FileRow
+from p2pckpt.errors import BadUsage, NotFound, TrackerUnreachable
+from p2pckpt.jobs.services import Services
+from p2pckpt.jobs.shares import split_name
+from p2pckpt.store.catalogue import KnownShare
+from p2pckpt.store.checkout import free_bytes
+from p2pckpt.trust import links
+from p2pckpt.trust.admission import TrustedShare
+from p2pckpt.trust.versions import VersionTarget
+
+_READ: Final = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is to be fetched, trusted."""
+
+    share: KnownShare
+    trusted: TrustedShare
+    target: VersionTarget
+    manifest: Manifest
+    files: tuple[int, ...]
+    """Indices of the files wanted."""
+
+    @property
+    def mark(self) -> str:
+        """Identifies this version and choice of files."""
+        chosen = hashlib.sha256(repr(self.files).encode()).hexdigest()[:16]
+        return f"{self.target.manifest_sha256} {chosen}"
+
+    @property
+    def size(self) -> int:
+        return sum(self.manifest.body.files[number].size for number in self.files)
+
+
+@dataclass(slots=True)
+class OnDisk:
+    """What needs no network."""
+
+    in_place: set[int] = field(default_factory=set)
+    """Files that are at the target already, whole and right."""
+    adoptable: dict[int, tuple[Path, int]] = field(default_factory=dict)
+    """Chunk → file and offset at the target that hold its bytes."""
+    stored: set[int] = field(default_factory=set)
+    """Chunks whose frames are durable in the store."""
+    conflicts: list[str] = field(default_factory=list)
+    """Files at the target that would have to make way."""
+
+
+async def resolve(services: Services, request: FetchRequest) -> Source:
+    """Join if ``source`` is a link, judge the signed files, open the manifest. Fetches no content.
+
+    With the tracker away, a version that was seen before is resolved from this disk.
+    """
+    shares = services.shares
+    if links.is_link(request.source):
+        link = links.Link.parse(request.source)
+        share = await shares.join(link, request.password)
+        selector = str(link.version) if link.version else ""
+        trusted = await shares.trusted(share, fresh=True)
+    else:
+        name, selector = split_name(request.source)
+        share = shares.find(name)
+        try:
+            trusted = await shares.trusted(share, fresh=True)
+        except TrackerUnreachable:
+            trusted = await shares.trusted(share)
+    version = trusted.resolve(selector)
+    manifest, _ = await shares.manifest(share, trusted, version)
+    return Source(share, trusted, trusted.target(version), manifest, _chosen(manifest, request.only))
+
+
+def checkout_path(source: Source, request: FetchRequest) -> Path:
+    """Where the checkout goes: ``to``, which front ends make absolute."""
+    path = Path(request.to) if request.to else Path(request.base or Path.home()) / default_directory(source)
+    if not path.is_absolute():
+        raise BadUsage(f"{request.to!r} is no absolute path")
+    if path.exists() and not path.is_dir():
+        raise BadUsage(f"{path} is a file", next_step="choose another directory with --to DIR")
+    return path
+
+
+def default_directory(source: Source) -> str:
+    """``sd15-v2`` or, for a named version, ``sd15-step-42000``."""
+    base = source.trusted.terms.name.rpartition("/")[2]
+    label = source.target.name or f"v{source.target.version}"
+    return f"{base}-{''.join(c if c.isalnum() or c in '.+-_' else '-' for c in label)}"
+
+
+async def look(services: Services, source: Source, path: Path, check: Callable[[], None] = lambda: None) -> OnDisk:
+    """Compare the target directory and the store with the manifest. ``check`` is called often, to be stopped by."""
+    found = OnDisk()
+    await asyncio.to_thread(_look_in_store, services, source, found)
+    if path.is_dir():
+        for number in source.files:
+            await services.compute(_look_at_file, source.manifest, number, path, found)
+            check()
+    return found
+
+
+def to_fetch(services: Services, source: Source, found: OnDisk) -> tuple[set[int], dict[int, set[int]]]:
+    """Chunks that must come from others, and the pieces (by object) that are not durable here."""
+    manifest = source.manifest
+    needed = [number for number in source.files if number not in found.in_place]
+    missing = missing_chunks(manifest, needed, found.stored | found.adoptable.keys())
+    wanted: dict[int, set[int]] = {}
+    for index, pieces in pieces_wanted(manifest, missing).items():
+        row = services.catalogue.object(manifest.root(index))
+        here = row.pieces if row is not None and services.layout.object(row.root).exists() else ()
+        wanted[index] = {piece for piece in pieces if piece not in here}
+    return missing, {index: pieces for index, pieces in wanted.items() if pieces}
+
+
+async def preview(services: Services, request: FetchRequest) -> FetchPreview:
+    """What ``get`` shows before anything is fetched."""
+    source = await resolve(services, request)
+    path = checkout_path(source, request)
+    found = await look(services, source, path)
+    _, wanted = await asyncio.to_thread(to_fetch, services, source, found)
+    here = found.stored | found.adoptable.keys()
+    manifest, rows, reused = source.manifest, [], 0
+    for number in source.files:
+        file = manifest.body.files[number]
+        chunks = manifest.chunks_of(file).tolist()
+        done = (
+            file.size
+            if number in found.in_place
+            else sum(int(manifest.raw_lengths[chunk]) for chunk in chunks if chunk in here)
+        )
+        reused += done
+        rows.append(FileRow(file.path, file.size, done, file.kind))
+    wire = wire_bytes(manifest, wanted)
+    in_place = sum(manifest.body.files[number].size for number in found.in_place)
+    warnings = () if manifest.body.licence else ("no licence is named",)
+    return FetchPreview(
+        share_id=source.share.share_id.hex(),
+        share=source.trusted.terms.name,
+        version=source.target.version,
+        version_name=source.target.name,
+        tags=tuple(t for t, v in source.trusted.targets.tags.items() if v == source.target.version),
+        publisher=manifest.body.publisher.hex(),
+        licence=manifest.body.licence,
+        files=tuple(rows),
+        size=source.size,
+        reused=reused,
+        wire_size=wire,
+        disk_needed=wire + source.size - in_place,
+        disk_free=free_bytes(path.parent),
+        seeds=services.swarms.known_seeds(bytes.fromhex(source.target.infohash)),
+        to=str(path),
+        conflicts=tuple(found.conflicts),
+        warnings=warnings,
+    )
+
+
+def _chosen(manifest: Manifest, only: Sequence[str]) -> tuple[int, ...]:
+    """Indices of the files that ``only`` asks for: ``weights``, or globs on paths and names."""
+    if not only:
+        return tuple(range(len(manifest.body.files)))
+    chosen = [
+        number
+        for number, file in enumerate(manifest.body.files)
+        if any(_matches(file.path, file.kind, pattern) for pattern in only)
+    ]
+    if not chosen:
+        raise NotFound(f"no file of this version matches {', '.join(only)}", next_step="p2pckpt show NAME --files")
+    return tuple(chosen)
+
+
+def _matches(path: str, kind: str, pattern: str) -> bool:
+    if pattern == "weights":
+        return kind != "opaque" or path.endswith(".index.json")
+    return fnmatch.fnmatch(path, pattern) or fnmatch.fnmatch(path.rpartition("/")[2], pattern)
+
+
+def _look_in_store(services: Services, source: Source, found: OnDisk) -> None:
+    manifest, share_id = source.manifest, source.share.share_id
+    gone: set[bytes] = set()
+    present: set[bytes] = set()
+    for number in source.files:
+        for chunk in set(manifest.chunks_of(manifest.body.files[number]).tolist()):
+            if chunk in found.stored:
+                continue
+            location = services.catalogue.locate(share_id, manifest.chunk_id(chunk))
+            if location is None or location.delta:
+                continue
+            if location.root not in present | gone:
+                (present if services.layout.object(location.root).exists() else gone).add(location.root)
+            if location.root in present:
+                found.stored.add(chunk)
+    if gone:
+        services.catalogue.forget_objects(gone)  # deleted behind our back
+
+
+def _look_at_file(manifest: Manifest, number: int, path: Path, found: OnDisk) -> None:
+    """In a worker: which chunks of one file are at the target already."""
+    entry = manifest.body.files[number]
+    existing = path / entry.path
+    if not os.path.lexists(existing):
+        return
+    if existing.is_symlink() or not existing.is_file():
+        found.conflicts.append(entry.path)
+        return
+    chunks = manifest.chunks_of(entry).tolist()
+    matched, offset = 0, 0
+    with existing.open("rb") as file:
+        for chunk in chunks:
+            length = int(manifest.raw_lengths[chunk])
+            data = file.read(length)
+            if len(data) == length and blake3(data).digest() == manifest.chunk_id(chunk):
+                found.adoptable[chunk] = (existing, offset)
+                matched += 1
+            offset += length
+    executable = bool(existing.stat().st_mode & 0o100)
+    if matched == len(chunks) and existing.stat().st_size == entry.size and executable == entry.executable:
+        found.in_place.add(number)
+    else:
+        found.conflicts.append(entry.path)

@@ -1,0 +1,367 @@
+"""Publishing: a directory becomes a signed version of a share, seeded from this machine.
+
+Scan, pack (``packing``), describe it in a manifest, build its torrent, sign, hand the signed files to the tracker by
+compare-and-swap, seed. A publish that was killed is simply run again: what it packed is found by the look-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from blake3 import blake3
+
+from p2pckpt import __version__, atomic
+from p2pckpt import tracker_protocol as tp
+from p2pckpt.checkpoint import manifest as mf
+from p2pckpt.checkpoint.card import Card, read_card
+from p2pckpt.checkpoint.chunking import cuts
+from p2pckpt.checkpoint.formats import inspect
+from p2pckpt.checkpoint.merkle import FileTree
+from p2pckpt.checkpoint.plan import MAX_TORRENTS, PIECE_LENGTH
+from p2pckpt.control.messages import Phase, PublishPlan, PublishRequest
+from p2pckpt.errors import BadUsage, Conflict, NotAllowed, P2pckptError
+from p2pckpt.jobs.packing import FileSource, Packed, Packer
+from p2pckpt.jobs.progress import Progress
+from p2pckpt.jobs.scanning import Scan, scan
+from p2pckpt.jobs.services import Services
+from p2pckpt.jobs.shares import check_name
+from p2pckpt.store.catalogue import KnownShare, VersionRow
+from p2pckpt.store.checkout import free_bytes
+from p2pckpt.swarm import torrent as torrents
+from p2pckpt.trust import sealing, versions
+from p2pckpt.trust.admission import TrustedShare
+from p2pckpt.trust.sealing import EpochKeys
+
+_RACES: Final = 20
+_CARD: Final = "README.md"
+_MAX_CARD: Final = 256 << 10
+
+
+async def publish(services: Services, request: PublishRequest, tracker: str, progress: Progress) -> None:
+    """Run one publish to its end: the version is signed, registered and seeded when this returns."""
+    directory = Path(request.path)
+    progress.enter(Phase.SCANNING)
+    found = await asyncio.to_thread(scan, directory)
+    for warning in found.warnings:
+        progress.warn(warning)
+    progress.update(size=found.size, done=0, wire_done=0, reused=0)
+    readme = await asyncio.to_thread(_readme, directory, found)
+    card = read_card(readme)
+    share = await _share(services, request, tracker, card, progress)
+    trusted = await services.shares.refresh(share)
+    progress.update(share_id=share.share_id.hex(), share=share.name, publisher=services.identity.hex)
+    keys = _current_keys(services, share, trusted)
+    version = max(trusted.targets.versions, default=0) + 1
+    progress.update(version=version, version_name=request.version_name)
+    progress.enter(Phase.PACKING)
+    packed = await asyncio.to_thread(_pack, services, share, version, keys, found, progress)
+    for warning in packed.warnings:
+        progress.warn(warning)
+    draft = _Draft(request, share, found, packed, readme, card)
+    signed = await _sign_and_register(services, draft, trusted, keys, progress)
+    await _seed(services, draft, signed, progress)
+    link = await services.shares.create_link(
+        share, expires_at=request.expires_at, max_uses=request.max_uses, password=request.password
+    ) if share.role == tp.Role.OWNER.value or share.visibility == tp.Visibility.PUBLIC.value else None  # fmt: skip
+    progress.update(link=link.text if link else "", wire_size=progress.job.wire_done, phase=Phase.NONE)
+
+
+async def plan(services: Services, request: PublishRequest) -> PublishPlan:
+    """What a publish would find new. Reads and hashes everything, writes nothing."""
+    directory = Path(request.path)
+    found = await asyncio.to_thread(scan, directory)
+    name = request.name or default_name(directory)
+    share = services.shares.own(name)
+    version, share_id = 1, b""
+    if share is not None:
+        share_id = share.share_id
+        trusted = await services.shares.trusted(share)
+        version = max(trusted.targets.versions, default=0) + 1
+    new_size, new_files = await asyncio.to_thread(_what_is_new, services, share_id, found)
+    return PublishPlan(
+        share=name,
+        version=version,
+        files=len(found.files),
+        size=found.size,
+        new_size=new_size,
+        new_files=tuple(new_files[:200]),
+        warnings=found.warnings,
+        disk_needed=new_size,
+        disk_free=free_bytes(services.layout.root),
+    )
+
+
+def default_name(directory: Path) -> str:
+    """A share's name from a directory's, with what names can't hold replaced."""
+    name = "".join(c if c.isalnum() or c in ".+-_" else "-" for c in directory.resolve().name).strip("-.+")
+    return name[:100] or "checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A version but for its number and what follows from it."""
+
+    request: PublishRequest
+    share: KnownShare
+    found: Scan
+    packed: Packed
+    readme: bytes
+    """README.md as published, at most 256 KiB of it; empty without one."""
+    card: Card
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    torrent: torrents.Torrent
+    manifest: mf.Manifest
+    others: tuple[bytes, ...]
+    """Infohashes of the older torrents that carry the rest."""
+
+
+async def _share(
+    services: Services, request: PublishRequest, tracker: str, card: Card, progress: Progress
+) -> KnownShare:
+    name = check_name(request.name or default_name(Path(request.path)))
+    share = services.shares.own(name)
+    public = (share.visibility if share is not None else request.to) == tp.Visibility.PUBLIC.value
+    if not card.licence and public and not request.allow_no_licence:
+        raise BadUsage(
+            "a public share needs a licence, and no README.md here names one",
+            kept="nothing was published",
+            next_step="add 'license: apache-2.0' to its front matter, or use --allow-no-licence",
+        )
+    if not card.licence:
+        progress.warn("no licence is named: add 'license: …' to the front matter of README.md")
+    if share is None:
+        progress.enter(Phase.REGISTERING)
+        share = await services.shares.create(name, request.to, tracker)
+    elif request.path and request.to.value != share.visibility:
+        progress.note(f"{name} stays {share.visibility}")
+    return share
+
+
+def _current_keys(services: Services, share: KnownShare, trusted: TrustedShare) -> EpochKeys | None:
+    """The newest epoch's keys; None for public shares."""
+    if not trusted.terms.sealed:
+        return None
+    keys = services.shares.keys(share, trusted)
+    newest = max((epoch.epoch for epoch in trusted.epochs), default=0)
+    if newest not in keys or not keys[newest].content:
+        raise NotAllowed(f"this machine has no content key of {share.name}", next_step="ask an owner to add you again")
+    return keys[newest]
+
+
+def _pack(
+    services: Services, share: KnownShare, version: int, keys: EpochKeys | None, found: Scan, progress: Progress
+) -> Packed:
+    packer = Packer(
+        layout=services.layout,
+        catalogue=services.catalogue,
+        share_id=share.share_id,
+        sealer=sealing.FrameSealer(keys.content, share.share_id, version) if keys else None,
+        sealed_version=version,
+        sealed_epoch=keys.epoch if keys else 0,
+        pool=services.pool,
+        progress=progress,
+    )
+    return packer.run(found.files)
+
+
+async def _sign_and_register(
+    services: Services, draft: _Draft, trusted: TrustedShare, keys: EpochKeys | None, progress: Progress
+) -> _Signed:
+    """Sign and hand over; when somebody else was first, number and sign again on top of theirs."""
+    share, client = draft.share, services.shares.client(draft.share)
+    share_id = share.share_id.hex()
+    for _ in range(_RACES):
+        progress.enter(Phase.SIGNING)
+        version = max(trusted.targets.versions, default=0) + 1
+        progress.update(version=version)
+        signed, sealed, target = await asyncio.to_thread(_describe, services, draft, trusted, keys, version)
+        targets = versions.publish_version(trusted.targets_bytes, services.identity, target, draft.request.tags)
+        progress.enter(Phase.REGISTERING)
+        await client.put_blob(share_id, tp.BlobKind.MANIFEST, target.manifest_sha256, sealed)
+        await client.put_blob(share_id, tp.BlobKind.TORRENT, target.infohash, signed.torrent.data)
+        if draft.readme:
+            await client.put_blob(share_id, tp.BlobKind.CARD, target.card, draft.readme)
+        try:
+            await client.publish_targets(share_id, targets)
+        except Conflict:
+            progress.note(f"somebody published version {version} first; going on top of it")
+            trusted = await services.shares.refresh(share)
+            continue
+        await services.shares.refresh(share)
+        await asyncio.to_thread(_record, services, draft, signed, target)
+        return signed
+    raise Conflict(
+        f"others keep publishing to {share.name}", kept="everything packed", next_step="share again in a while"
+    )
+
+
+def _describe(
+    services: Services, draft: _Draft, trusted: TrustedShare, keys: EpochKeys | None, version: int
+) -> tuple[_Signed, bytes, versions.VersionTarget]:
+    """Manifest, torrent and target of this version; the manifest and torrent are written to the store."""
+    carried = _carriers(services, draft)
+    body = _body(services, draft, trusted, version, carried)
+    sealed = sealing.seal_manifest(mf.pack(body), keys, draft.share.share_id, version)
+    tree = FileTree(PIECE_LENGTH)
+    tree.update(sealed)
+    root, layer = tree.finish()
+    own = [_torrent_file(services, o.root) for o in draft.packed.objects if carried[o.root] is None]
+    torrent = torrents.build(
+        trusted.terms.torrent_name,
+        torrents.TorrentFile(root, len(sealed), layer),
+        own,
+        private=trusted.terms.sealed,
+    )
+    path = services.layout.manifest(torrent.info_hash)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    atomic.write(path, sealed)
+    atomic.write(services.layout.torrent(torrent.info_hash), torrent.data)
+    card = hashlib.sha256(draft.readme).hexdigest() if draft.readme else ""
+    target = versions.VersionTarget(
+        version=version,
+        manifest_sha256=hashlib.sha256(sealed).hexdigest(),
+        manifest_length=len(sealed),
+        infohash=torrent.info_hash.hex(),
+        torrent_length=len(torrent.data),
+        torrent_size=torrent.size,
+        name=draft.request.version_name,
+        published_at=body.created_at,
+        publisher=services.identity.hex,
+        epoch=keys.epoch if keys else 0,
+        size=draft.found.size,
+        files=len(draft.found.files),
+        card=card,
+    )
+    others = tuple(dict.fromkeys(c[0] for c in carried.values() if c is not None))
+    return _Signed(torrent, mf.Manifest(body), others), sealed, target
+
+
+def _carriers(services: Services, draft: _Draft) -> dict[bytes, tuple[bytes, int] | None]:
+    """Object → (infohash, version) of the older torrent that carries it; None: this version's own torrent does.
+
+    With more than ``MAX_TORRENTS`` older torrents this version carries everything that is whole here itself.
+    """
+    share_id = draft.share.share_id
+    carriers = {
+        o.root: services.catalogue.carrier(share_id, o.root) if o.reused else None for o in draft.packed.objects
+    }
+    if len({carrier for carrier in carriers.values() if carrier is not None}) < MAX_TORRENTS:
+        return carriers
+    for root in carriers:
+        row = services.catalogue.object(root)
+        if row is not None and row.complete:
+            carriers[root] = None
+    return carriers
+
+
+def _body(
+    services: Services,
+    draft: _Draft,
+    trusted: TrustedShare,
+    version: int,
+    carried: dict[bytes, tuple[bytes, int] | None],
+) -> mf.Body:
+    packed, request, card = draft.packed, draft.request, draft.card
+    torrent_rows = [mf.TorrentEntry(b"", version)]
+    index: dict[tuple[bytes, int] | None, int] = {None: 0}
+    for carrier in carried.values():
+        if carrier is not None and carrier not in index:
+            index[carrier] = len(torrent_rows)
+            torrent_rows.append(mf.TorrentEntry(*carrier))
+    return mf.Body(
+        format=mf.FORMAT,
+        share_id=draft.share.share_id,
+        version=version,
+        name=request.version_name,
+        created_at=int(time.time()),
+        publisher=services.identity.public_bytes,
+        encoder=f"p2pckpt {__version__}",
+        parent=trusted.targets.latest if trusted.targets.versions else 0,
+        files=tuple(packed.files),
+        directories=draft.found.directories,
+        sequence=mf.u32(packed.sequence),
+        tensors=tuple(packed.tensors),
+        chunks=mf.ChunkTable(
+            ids=b"".join(c.id for c in packed.chunks),
+            raw_lengths=mf.u32([c.raw_length for c in packed.chunks]),
+            objects=mf.u32([c.object for c in packed.chunks]),
+            offsets=mf.u64([c.offset for c in packed.chunks]),
+            lengths=mf.u32([c.length for c in packed.chunks]),
+            bases=mf.u32([0] * len(packed.chunks)),
+        ),
+        objects=mf.ObjectTable(
+            roots=b"".join(o.root for o in packed.objects),
+            lengths=mf.u64([o.length for o in packed.objects]),
+            torrents=mf.u32([index[carried[o.root]] for o in packed.objects]),
+            sealed_versions=mf.u32([o.sealed_version for o in packed.objects]),
+            sealed_epochs=mf.u32([o.sealed_epoch for o in packed.objects]),
+        ),
+        torrents=tuple(torrent_rows),
+        metrics=dict(request.metrics),
+        step=request.step,
+        tags=request.tags,
+        card=hashlib.sha256(draft.readme).digest() if draft.readme else b"",
+        licence=card.licence,
+        base_model=card.base_model,
+        findings=(),
+    )
+
+
+def _torrent_file(services: Services, root: bytes) -> torrents.TorrentFile:
+    row = services.catalogue.object(root)
+    if row is None:
+        raise P2pckptError(f"object {root.hex()[:12]} vanished from the store", next_step="p2pckpt scrub")
+    return torrents.TorrentFile(root, row.length, row.layer)
+
+
+def _record(services: Services, draft: _Draft, signed: _Signed, target: versions.VersionTarget) -> None:
+    info_hash = signed.torrent.info_hash
+    with services.catalogue.transaction():
+        services.catalogue.record_carriers(
+            draft.share.share_id, ((file.root, info_hash, target.version) for file in signed.torrent.objects)
+        )
+        services.catalogue.record_version(
+            VersionRow(draft.share.share_id, target.version, info_hash, True, draft.request.path)
+        )
+
+
+async def _seed(services: Services, draft: _Draft, signed: _Signed, progress: Progress) -> None:
+    share = draft.share
+    job = progress.job.id
+    await services.swarms.join(job, share.share_id, share.tracker, signed.torrent, {}, 0)
+    for info_hash in signed.others:
+        torrent = await services.shares.torrent(share, info_hash)
+        await services.swarms.join(job, share.share_id, share.tracker, torrent, {}, 0)
+
+
+def _readme(directory: Path, found: Scan) -> bytes:
+    if not any(file.path == _CARD for file in found.files):
+        return b""
+    with (directory / _CARD).open("rb") as source:
+        return source.read(_MAX_CARD)
+
+
+def _what_is_new(services: Services, share_id: bytes, found: Scan) -> tuple[int, Sequence[str]]:
+    seen: set[bytes] = set()
+    new_size, new_files = 0, []
+    for file in found.files:
+        new_here = 0
+        with FileSource(file) as source:
+            for cut in cuts(inspect(source), source):
+                chunk = blake3(cut.data if cut.data is not None else source.read(cut.offset, cut.length)).digest()
+                if chunk not in seen and (not share_id or services.catalogue.locate(share_id, chunk) is None):
+                    new_here += cut.length
+                seen.add(chunk)
+        if new_here:
+            new_size += new_here
+            new_files.append(file.path)
+    return new_size, new_files

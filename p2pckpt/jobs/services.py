@@ -1,0 +1,39 @@
+"""The real parts a job works with, wired once by the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from p2pckpt.config import Config
+from p2pckpt.jobs.shares import Shares
+from p2pckpt.jobs.swarms import Swarms
+from p2pckpt.store.catalogue import Catalogue
+from p2pckpt.store.layout import StoreLayout
+from p2pckpt.store.objects import ObjectReader
+from p2pckpt.trust.identity import Identity
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything jobs share. ``pool`` runs CPU work; whole jobs' blocking parts run in threads of their own."""
+
+    config: Config
+    identity: Identity
+    layout: StoreLayout
+    catalogue: Catalogue
+    objects: ObjectReader
+    shares: Shares
+    swarms: Swarms
+    pool: ThreadPoolExecutor
+    workers: int
+
+    async def compute(self, function: Callable[..., _T], *arguments: object) -> _T:
+        """Run CPU work in the pool."""
+        future: Future[_T] = self.pool.submit(function, *arguments)
+        return await asyncio.wrap_future(future)

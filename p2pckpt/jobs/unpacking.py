@@ -1,0 +1,110 @@
+"""Unpacking: from a frame in the store to verified raw bytes. Runs in worker threads, into reused buffers."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from p2pckpt.checkpoint.codec import frame as codec
+from p2pckpt.checkpoint.manifest import MAX_CHUNK, Manifest
+from p2pckpt.errors import NotAllowed, VerificationFailed
+from p2pckpt.store.catalogue import ChunkLocation
+from p2pckpt.store.objects import ObjectReader
+from p2pckpt.trust.sealing import EpochKeys, FrameSealer
+
+
+@dataclass(frozen=True, slots=True)
+class FramePlace:
+    """A frame, wherever it lies."""
+
+    root: bytes
+    offset: int
+    length: int
+    raw_length: int
+    sealed_version: int
+    sealed_epoch: int
+    chunk: bytes
+
+
+class Unpacker:
+    """Opens, decodes and checks the chunks of one version."""
+
+    def __init__(self, manifest: Manifest, keys: dict[int, EpochKeys], objects: ObjectReader) -> None:
+        self._manifest = manifest
+        self._keys = keys
+        self._objects = objects
+        self._sealers: dict[tuple[int, int], FrameSealer] = {}
+        self._buffers = threading.local()
+
+    def chunk(self, index: int, stored: ChunkLocation | None = None) -> memoryview:
+        """Raw bytes of chunk ``index``, equal to its BLAKE3; valid until this thread's next call.
+
+        ``stored`` says where the store has it, if that is elsewhere than the manifest says. Raises
+        ``VerificationFailed``, naming object and chunk, for anything that is not what was signed.
+        """
+        place = self._place(index) if stored is None else _stored_place(stored, self._manifest.chunk_id(index))
+        base = int(self._manifest.bases[index]) if stored is None else 0
+        base_raw = bytes(self.chunk(base - 1)) if base else None
+        return self._unpack(place, base_raw)
+
+    def _place(self, index: int) -> FramePlace:
+        manifest = self._manifest
+        number = int(manifest.chunk_objects[index])
+        return FramePlace(
+            manifest.root(number),
+            int(manifest.frame_offsets[index]),
+            int(manifest.frame_lengths[index]),
+            int(manifest.raw_lengths[index]),
+            int(manifest.sealed_versions[number]),
+            int(manifest.sealed_epochs[number]),
+            manifest.chunk_id(index),
+        )
+
+    def _unpack(self, place: FramePlace, base: bytes | None) -> memoryview:
+        stored = self._objects.read(place.root, place.offset, place.length)
+        try:
+            frame = self._sealer(place).open(stored) if place.sealed_epoch else stored
+            raw = self._buffer(place.raw_length)
+            codec.decode_into(frame, raw, base)
+        except VerificationFailed as exc:
+            raise VerificationFailed(f"{_named(place)}: {exc.fact}", next_step="p2pckpt verify --repair") from exc
+        if blake3(raw).digest() != place.chunk:
+            raise VerificationFailed(f"{_named(place)} decodes to other bytes", next_step="p2pckpt verify --repair")
+        return raw
+
+    def _sealer(self, place: FramePlace) -> FrameSealer:
+        which = (place.sealed_version, place.sealed_epoch)
+        if which not in self._sealers:
+            keys = self._keys.get(place.sealed_epoch)
+            if keys is None or not keys.content:
+                raise NotAllowed(
+                    "the content key was not given to this machine: you may view this share, not download it",
+                    next_step="ask an owner for the downloader role",
+                )
+            self._sealers[which] = FrameSealer(keys.content, self._manifest.body.share_id, place.sealed_version)
+        return self._sealers[which]
+
+    def _buffer(self, length: int) -> memoryview:
+        """This thread's buffer, grown when needed: fresh pages for every chunk would cost more than decoding."""
+        buffer: bytearray | None = getattr(self._buffers, "buffer", None)
+        if buffer is None or len(buffer) < length:
+            buffer = self._buffers.buffer = bytearray(min(MAX_CHUNK, max(length, 4 << 20)))
+        return memoryview(buffer)[:length]
+
+
+def _stored_place(stored: ChunkLocation, chunk: bytes) -> FramePlace:
+    return FramePlace(
+        stored.root,
+        stored.offset,
+        stored.length,
+        stored.raw_length,
+        stored.sealed_version,
+        stored.sealed_epoch,
+        chunk,
+    )
+
+
+def _named(place: FramePlace) -> str:
+    return f"chunk {place.chunk.hex()[:12]} in object {place.root.hex()[:12]}"

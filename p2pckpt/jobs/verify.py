@@ -1,0 +1,161 @@
+"""Verifying what is held: a checkout's files and the store's frames against the signed manifest; repairing both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blake3 import blake3
+
+from p2pckpt.checkpoint.manifest import Manifest
+from p2pckpt.control.messages import FetchRequest, Phase, VerifyRequest
+from p2pckpt.errors import NotFound, VerificationFailed
+from p2pckpt.jobs.fetch import fetch
+from p2pckpt.jobs.progress import Progress
+from p2pckpt.jobs.services import Services
+from p2pckpt.jobs.shares import split_name
+from p2pckpt.jobs.unpacking import Unpacker
+from p2pckpt.store.catalogue import KnownShare, VersionRow
+
+_SHOWN: int = 10
+_READ: int = 4 << 20
+
+
+@dataclass(slots=True)
+class Damage:
+    files: list[str] = field(default_factory=list)
+    """Paths in the checkout, with what is wrong."""
+    objects: set[bytes] = field(default_factory=set)
+    """Objects of the store with at least one bad frame."""
+
+    def __bool__(self) -> bool:
+        return bool(self.files or self.objects)
+
+    @property
+    def text(self) -> str:
+        parts = []
+        if self.files:
+            more = f" and {len(self.files) - _SHOWN} more" if len(self.files) > _SHOWN else ""
+            parts.append(f"{len(self.files)} damaged files: {', '.join(self.files[:_SHOWN])}{more}")
+        if self.objects:
+            parts.append(f"{len(self.objects)} damaged objects in the store")
+        return "; ".join(parts)
+
+
+def find_version(services: Services, name: str) -> tuple[KnownShare, VersionRow]:
+    """A held version by NAME[@VERSION] or by the path of its checkout. Raises ``NotFound``."""
+    if name.startswith("/"):
+        path = str(Path(name).resolve())
+        for row in services.catalogue.versions():
+            share = services.catalogue.share(row.share)
+            if share is not None and row.path == path:
+                return share, row
+        raise NotFound(f"{name} is no checkout that this machine knows", next_step="p2pckpt ls")
+    share = services.shares.find(split_name(name)[0])
+    rows = services.catalogue.versions(share.share_id)
+    if not rows:
+        raise NotFound(f"no version of {share.name} is on this machine", next_step=f"p2pckpt get {share.name}")
+    return share, max(rows, key=lambda row: row.version)
+
+
+async def verify(services: Services, request: VerifyRequest, progress: Progress) -> None:
+    """Check one version's checkout and frames; with ``repair`` fetch and rewrite what is damaged.
+
+    Raises ``VerificationFailed`` naming the damage when it was not repaired.
+    """
+    share, row = find_version(services, request.name)
+    trusted = await services.shares.trusted(share)
+    selector = "" if request.name.startswith("/") else split_name(request.name)[1]
+    version = trusted.resolve(selector) if selector else row.version
+    held = services.catalogue.version(share.share_id, version)
+    if held is None:
+        raise NotFound(f"version {version} of {share.name} is not on this machine", next_step="p2pckpt get")
+    manifest, _ = await services.shares.manifest(share, trusted, version)
+    progress.update(
+        share_id=share.share_id.hex(), share=share.name, version=version, path=held.path, size=manifest.size, done=0
+    )
+    progress.enter(Phase.CHECKING)
+    keys = services.shares.keys(share, trusted)
+    unpacker = Unpacker(manifest, keys, services.objects)
+    damage = Damage()
+    for number in range(len(manifest.body.files)):
+        await services.compute(_check_file, manifest, number, Path(held.path), damage, progress, request.full)
+    await services.compute(_check_frames, services, share, manifest, unpacker, damage, progress)
+    if damage and not request.repair:
+        raise VerificationFailed(
+            damage.text,
+            kept="nothing was changed",
+            next_step=f"p2pckpt verify --repair {share.name}@{version}",
+        )
+    if damage:
+        progress.warn(f"found {damage.text}")
+        await _repair(services, share, version, held.path, damage, progress)
+
+
+async def _repair(
+    services: Services, share: KnownShare, version: int, path: str, damage: Damage, progress: Progress
+) -> None:
+    """Forget bad objects, then fetch: what is right on this disk is used, the rest comes from the swarm."""
+    await asyncio.to_thread(_drop_objects, services, damage.objects)
+    request = FetchRequest(source=f"{share.share_id.hex()}@{version}", to=path)
+    await fetch(services, request, progress)
+    progress.warn("repaired")
+
+
+def _drop_objects(services: Services, roots: set[bytes]) -> None:
+    services.catalogue.forget_objects(roots)
+    for root in roots:
+        services.objects.forget(root)
+        with contextlib.suppress(FileNotFoundError):
+            services.layout.object(root).unlink()
+
+
+def _check_file(
+    manifest: Manifest, number: int, directory: Path, damage: Damage, progress: Progress, full: bool
+) -> None:
+    entry = manifest.body.files[number]
+    path = directory / entry.path
+    digest = hashlib.sha256() if full else None
+    try:
+        with path.open("rb") as file:
+            bad = 0
+            for chunk in manifest.chunks_of(entry).tolist():
+                progress.checkpoint()
+                data = file.read(int(manifest.raw_lengths[chunk]))
+                bad += blake3(data).digest() != manifest.chunk_id(chunk)
+                if digest is not None:
+                    digest.update(data)
+                progress.add(done=len(data))
+            longer = bool(file.read(1))
+    except OSError as exc:
+        damage.files.append(f"{entry.path} ({exc.strerror})")
+        return
+    if bad or longer:
+        damage.files.append(f"{entry.path} ({f'{bad} bad chunks' if bad else 'too long'})")
+    elif digest is not None and digest.digest() != entry.sha256:
+        damage.files.append(f"{entry.path} (SHA-256 differs)")
+    elif bool(path.stat().st_mode & 0o100) != entry.executable:
+        damage.files.append(f"{entry.path} (executable bit differs)")
+
+
+def _check_frames(
+    services: Services,
+    share: KnownShare,
+    manifest: Manifest,
+    unpacker: Unpacker,
+    damage: Damage,
+    progress: Progress,
+) -> None:
+    """Every frame that the catalogue says is here opens, decodes and is its chunk."""
+    for chunk in range(manifest.chunk_count):
+        progress.checkpoint()
+        location = services.catalogue.locate(share.share_id, manifest.chunk_id(chunk))
+        if location is None or location.root in damage.objects:
+            continue
+        try:
+            unpacker.chunk(chunk, None if location.delta else location)
+        except VerificationFailed:
+            damage.objects.add(location.root)

@@ -1,0 +1,1 @@
+"""Everything p2pckpt keeps on disk. Synchronous: jobs choose the threads."""

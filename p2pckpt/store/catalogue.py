@@ -1,0 +1,285 @@
+"""The catalogue: what is durable in this store, in SQLite.
+
+A row here is a promise: the bytes it speaks of were flushed, fsynced and verified before it was committed
+(WAL, synchronous=FULL). So after any crash the catalogue is right about what it names, and what it does not name
+counts as missing. Thread-safe; one writer at a time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from p2pckpt.checkpoint.pieces import PieceSet
+from p2pckpt.checkpoint.pieces import count as piece_count
+from p2pckpt.errors import NoSpace, P2pckptError
+from p2pckpt.trust.sealing import EpochKeys
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS objects (
+  id INTEGER PRIMARY KEY,
+  root BLOB NOT NULL UNIQUE,
+  length INTEGER NOT NULL,
+  sealed_version INTEGER NOT NULL,
+  sealed_epoch INTEGER NOT NULL,
+  pieces BLOB NOT NULL,            -- bitmap of durable, verified pieces
+  layer BLOB NOT NULL              -- hashes of all its pieces, empty for one piece (BEP 52)
+);
+CREATE TABLE IF NOT EXISTS chunks (
+  share BLOB NOT NULL,
+  chunk BLOB NOT NULL,
+  object INTEGER NOT NULL REFERENCES objects(id) ON DELETE CASCADE,
+  offset INTEGER NOT NULL,
+  length INTEGER NOT NULL,
+  raw_length INTEGER NOT NULL,
+  delta INTEGER NOT NULL,
+  PRIMARY KEY (share, chunk)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS chunks_by_object ON chunks(object);
+CREATE TABLE IF NOT EXISTS carriers (
+  share BLOB NOT NULL,
+  object BLOB NOT NULL,
+  info_hash BLOB NOT NULL,
+  version INTEGER NOT NULL,
+  PRIMARY KEY (share, object)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS versions (
+  share BLOB NOT NULL,
+  version INTEGER NOT NULL,
+  info_hash BLOB NOT NULL,
+  held INTEGER NOT NULL,           -- all its objects are durable here
+  path TEXT NOT NULL,              -- last checkout or published directory
+  PRIMARY KEY (share, version)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS shares (
+  share BLOB PRIMARY KEY,
+  name TEXT NOT NULL,
+  tracker TEXT NOT NULL,
+  visibility TEXT NOT NULL,
+  role TEXT NOT NULL,
+  keys BLOB NOT NULL               -- epoch keys that came with a link
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkLocation:
+    """Where a chunk's frame lies in this store; all of its pieces are durable."""
+
+    root: bytes
+    object_length: int
+    offset: int
+    length: int
+    raw_length: int
+    delta: int
+    """1 for a frame that needs its base."""
+    sealed_version: int
+    sealed_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRow:
+    root: bytes
+    length: int
+    sealed_version: int
+    sealed_epoch: int
+    pieces: PieceSet
+    layer: bytes
+
+    @property
+    def complete(self) -> bool:
+        return len(self.pieces) == piece_count(self.length)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    share: bytes
+    version: int
+    info_hash: bytes
+    held: bool
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownShare:
+    """A share this machine owns or joined."""
+
+    share_id: bytes
+    name: str
+    tracker: str
+    visibility: str
+    role: str
+    keys: dict[int, EpochKeys]
+
+
+class Catalogue:
+    """One store's catalogue. Raises ``NoSpace`` when the disk is full and ``P2pckptError`` for other I/O errors."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA foreign_keys=ON")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is committed together, durably, or not at all."""
+        with self._lock:
+            outer = self._db.in_transaction
+            try:
+                if not outer:
+                    self._db.execute("BEGIN IMMEDIATE")
+                yield
+                if not outer:
+                    self._db.execute("COMMIT")
+            except sqlite3.Error as exc:
+                self._roll_back(outer)
+                if "full" in str(exc):
+                    raise NoSpace("the disk with the store is full") from exc
+                raise P2pckptError(f"the catalogue can't be written: {exc}") from exc
+            except BaseException:
+                self._roll_back(outer)
+                raise
+
+    def _roll_back(self, outer: bool) -> None:
+        if not outer and self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._db.execute(sql, values).fetchall()
+
+    # -- objects and chunks
+
+    def record_object(self, row: ObjectRow) -> None:
+        """An object with more durable pieces than before."""
+        with self.transaction():
+            self._db.execute(
+                "INSERT INTO objects(root, length, sealed_version, sealed_epoch, pieces, layer) VALUES (?,?,?,?,?,?)"
+                " ON CONFLICT(root) DO UPDATE SET pieces = excluded.pieces",
+                (row.root, row.length, row.sealed_version, row.sealed_epoch, bytes(row.pieces), row.layer),
+            )
+
+    def record_chunks(self, share: bytes, root: bytes, chunks: Iterable[tuple[bytes, int, int, int, bool]]) -> None:
+        """Chunks (id, offset, length, raw length, delta) of a recorded object, whose pieces are durable."""
+        with self.transaction():
+            (number,) = self._db.execute("SELECT id FROM objects WHERE root = ?", (root,)).fetchone()
+            self._db.executemany(
+                "INSERT OR IGNORE INTO chunks(share, chunk, object, offset, length, raw_length, delta)"
+                " VALUES (?,?,?,?,?,?,?)",
+                ((share, chunk, number, offset, length, raw, delta) for chunk, offset, length, raw, delta in chunks),
+            )
+
+    def locate(self, share: bytes, chunk: bytes) -> ChunkLocation | None:
+        """Where ``chunk`` lies, if this store has it for ``share``."""
+        rows = self._rows(
+            "SELECT root, objects.length, offset, chunks.length, raw_length, delta, sealed_version, sealed_epoch"
+            " FROM chunks JOIN objects ON objects.id = chunks.object WHERE share = ? AND chunk = ?",
+            (share, chunk),
+        )
+        return ChunkLocation(*rows[0]) if rows else None
+
+    def object(self, root: bytes) -> ObjectRow | None:
+        rows = self._rows(
+            "SELECT root, length, sealed_version, sealed_epoch, pieces, layer FROM objects WHERE root = ?", (root,)
+        )
+        for found, length, version, epoch, pieces, layer in rows:
+            return ObjectRow(found, length, version, epoch, PieceSet(pieces), layer)
+        return None
+
+    def object_roots(self) -> list[tuple[bytes, int]]:
+        """(root, length) of every object that has at least one durable piece."""
+        return [(root, length) for root, length in self._rows("SELECT root, length FROM objects")]
+
+    def forget_objects(self, roots: Iterable[bytes]) -> None:
+        """Objects and their chunks are no longer here. Call before deleting the files."""
+        with self.transaction():
+            self._db.executemany("DELETE FROM objects WHERE root = ?", ((root,) for root in roots))
+
+    def stored_bytes(self) -> int:
+        return int(self._rows("SELECT coalesce(sum(length), 0) FROM objects")[0][0])
+
+    def share_bytes(self, share: bytes) -> int:
+        """Bytes of the objects that hold chunks of one share."""
+        sql = "SELECT coalesce(sum(length), 0) FROM objects WHERE id IN (SELECT object FROM chunks WHERE share = ?)"
+        return int(self._rows(sql, (share,))[0][0])
+
+    # -- carriers: which torrent carries an object now
+
+    def record_carriers(self, share: bytes, rows: Iterable[tuple[bytes, bytes, int]]) -> None:
+        """(object root, infohash, version) as the newest manifest says."""
+        with self.transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO carriers(share, object, info_hash, version) VALUES (?,?,?,?)",
+                ((share, root, info_hash, version) for root, info_hash, version in rows),
+            )
+
+    def carrier(self, share: bytes, root: bytes) -> tuple[bytes, int] | None:
+        rows = self._rows("SELECT info_hash, version FROM carriers WHERE share = ? AND object = ?", (share, root))
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    # -- versions
+
+    def record_version(self, row: VersionRow) -> None:
+        with self.transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO versions(share, version, info_hash, held, path) VALUES (?,?,?,?,?)",
+                (row.share, row.version, row.info_hash, row.held, row.path),
+            )
+
+    def versions(self, share: bytes | None = None) -> list[VersionRow]:
+        sql = "SELECT share, version, info_hash, held, path FROM versions"
+        rows = self._rows(sql) if share is None else self._rows(sql + " WHERE share = ?", (share,))
+        return [VersionRow(r[0], r[1], r[2], bool(r[3]), r[4]) for r in rows]
+
+    def version(self, share: bytes, version: int) -> VersionRow | None:
+        return next((row for row in self.versions(share) if row.version == version), None)
+
+    def forget_version(self, share: bytes, version: int) -> None:
+        with self.transaction():
+            self._db.execute("DELETE FROM versions WHERE share = ? AND version = ?", (share, version))
+
+    # -- shares
+
+    def record_share(self, share: KnownShare) -> None:
+        keys = msgspec.msgpack.encode(list(share.keys.values()))
+        with self.transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO shares(share, name, tracker, visibility, role, keys) VALUES (?,?,?,?,?,?)",
+                (share.share_id, share.name, share.tracker, share.visibility, share.role, keys),
+            )
+
+    def shares(self) -> list[KnownShare]:
+        return [
+            KnownShare(
+                share,
+                name,
+                tracker,
+                visibility,
+                role,
+                {k.epoch: k for k in msgspec.msgpack.decode(keys, type=list[EpochKeys])},
+            )
+            for share, name, tracker, visibility, role, keys in self._rows(
+                "SELECT share, name, tracker, visibility, role, keys FROM shares ORDER BY name"
+            )
+        ]
+
+    def share(self, share_id: bytes) -> KnownShare | None:
+        return next((share for share in self.shares() if share.share_id == share_id), None)
+
+    def forget_share(self, share_id: bytes) -> None:
+        with self.transaction():
+            self._db.execute("DELETE FROM shares WHERE share = ?", (share_id,))

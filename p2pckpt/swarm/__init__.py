@@ -1,0 +1,1 @@
+"""BitTorrent: torrents made from objects, and the engine that moves their pieces. Only this room knows libtorrent."""

@@ -1,0 +1,127 @@
+"""What a BitTorrent engine does for us, and what it tells: the contract that libtorrent and the test fake both keep.
+
+An engine moves pieces and nothing else: it never announces (the daemon does, access/announcing.py), never decides
+what is durable (jobs do, after ``flush``), never deletes a file. Files of a torrent lie wherever ``Placement.paths``
+says. tests/contract runs one suite over every engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from p2pckpt.checkpoint.pieces import PieceSet
+from p2pckpt.swarm.torrent import Torrent
+from p2pckpt.tracker_protocol import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a torrent's files lie, and which of their pieces are there and verified."""
+
+    torrent: Torrent
+    paths: tuple[Path, ...]
+    """One for each of ``torrent.files``."""
+    have: tuple[PieceSet, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PieceArrived:
+    """A piece passed its Merkle check. Its bytes may still be in memory only: see ``Flushed``."""
+
+    info_hash: bytes
+    file: int
+    piece: int
+    """Within the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """Everything that had arrived when ``flush`` was called is in the files (not yet fsynced)."""
+
+    info_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EngineProblem:
+    """A torrent stopped: a file can't be written or read."""
+
+    info_hash: bytes
+    text: str
+    disk_full: bool
+
+
+EngineEvent = PieceArrived | Flushed | EngineProblem
+
+
+@dataclass(frozen=True, slots=True)
+class TorrentStats:
+    rate_down: int
+    """Payload bytes per second."""
+    rate_up: int
+    downloaded: int
+    """Payload bytes since the torrent was added."""
+    uploaded: int
+    peers: int
+    seeds: int
+    """Connected peers that have everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStats:
+    address: str
+    client: str
+    progress: float
+    rate_down: int
+    rate_up: int
+    seed: bool
+    interested: bool
+    choked: bool
+    encrypted: bool
+    outgoing: bool
+
+
+class Engine(Protocol):
+    """Methods are quick unless they say that they block. Events come on the loop that ``start`` was called on."""
+
+    async def start(self, on_event: Callable[[EngineEvent], None]) -> None:
+        """Listen. Raises ``P2pckptError`` when the port is taken."""
+
+    async def stop(self) -> None:
+        """Close all connections; no event follows."""
+
+    @property
+    def port(self) -> int:
+        """Where peers connect to."""
+
+    def add(self, placement: Placement) -> None:
+        """Blocks for up to a second for large torrents. Wants nothing until ``want`` says so. Raises when present."""
+
+    def want(self, info_hash: bytes, pieces: Mapping[int, Iterable[int]]) -> None:
+        """File → pieces to fetch, replacing what was wanted before; pieces that are here are ignored."""
+
+    def remove(self, info_hash: bytes) -> None:
+        """Leave the swarm; files stay. Unknown torrents are ignored."""
+
+    def connect(self, info_hash: bytes, peers: Iterable[Endpoint]) -> None:
+        """Try these peers; known ones are ignored."""
+
+    def flush(self, info_hash: bytes) -> None:
+        """Answered by ``Flushed``."""
+
+    def clear_problem(self, info_hash: bytes) -> None:
+        """Try again after an ``EngineProblem``."""
+
+    def limit(self, down: int, up: int) -> None:
+        """Bytes per second over everything, loopback and LAN included; 0 for none."""
+
+    async def stats(self) -> Mapping[bytes, TorrentStats]:
+        """By infohash."""
+
+    async def peers(self, info_hash: bytes) -> list[PeerStats]:
+        """Connected peers of one torrent; empty when unknown."""
+
+    async def availability(self, info_hash: bytes) -> int:
+        """How many connected peers have the rarest piece."""

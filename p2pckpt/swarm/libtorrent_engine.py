@@ -1,0 +1,354 @@
+"""The engine on libtorrent 2.1. What bites, and is handled here (measured, docs/adr/0003):
+
+* An alert read after the next ``pop_alerts`` crashes the process: one thread pops, copies fields, and only then
+  hands frozen events to the loop.
+* Rate limits of the session skip local peers unless the peer class filter is emptied.
+* Pieces are wanted by piece priority, never by file priority: a file of priority 0 goes to a part file.
+* Files are never deleted and never moved by libtorrent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import libtorrent as lt
+
+from p2pckpt.errors import P2pckptError
+from p2pckpt.swarm.engine import (
+    EngineEvent,
+    EngineProblem,
+    Flushed,
+    PeerStats,
+    PieceArrived,
+    Placement,
+    TorrentStats,
+)
+from p2pckpt.tracker_protocol import Endpoint
+
+_SETTINGS: Final[dict[str, Any]] = {
+    # TCP only: on loopback and LAN uTP reached a tenth of it (docs/adr/0003)
+    "enable_incoming_utp": False,
+    "enable_outgoing_utp": False,
+    "request_queue_time": 1,
+    "aio_threads": 2,
+    "max_queued_disk_bytes": 32 << 20,
+    "file_pool_size": 500,
+    "send_buffer_watermark": 3 << 20,
+    "send_buffer_watermark_factor": 150,
+    "send_buffer_low_watermark": 1 << 20,
+    "send_not_sent_low_watermark": 512 << 10,
+    "allow_multiple_connections_per_ip": True,
+    "peer_timeout": 15,
+    "min_reconnect_time": 2,
+    "connection_speed": 50,
+    "torrent_connect_boost": 30,
+    "stop_tracker_timeout": 1,
+    "active_downloads": -1,
+    "active_seeds": -1,
+    "active_limit": -1,
+    "active_checking": 2,
+    "alert_queue_size": 20_000,
+    "user_agent": "p2pckpt",
+    "enable_dht": False,
+    "enable_lsd": False,
+}
+_ALERTS: Final = (
+    lt.alert.category_t.error_notification
+    | lt.alert.category_t.status_notification
+    | lt.alert.category_t.storage_notification
+    | lt.alert.category_t.piece_progress_notification
+    | lt.alert.category_t.port_mapping_notification
+)
+_WAIT_MS: Final = 500
+_STATS_DEADLINE: Final = 5.0
+_LISTEN_DEADLINE: Final = 10.0
+
+
+@dataclass(slots=True)
+class _Active:
+    handle: Any
+    first_piece: tuple[int, ...]
+    """Number of the first piece of each of our files within the torrent."""
+    locate: tuple[tuple[int, int], ...]
+    """(file, piece within it) by the torrent's piece number."""
+    problem: bool = False
+
+
+class LibtorrentEngine:
+    """See ``engine.Engine``."""
+
+    def __init__(self, listen: str, port: int, *, map_ports: bool = False, scratch: Path) -> None:
+        self._interfaces = f"{_bracket(listen)}:{port}"
+        self._map_ports = map_ports
+        self._scratch = scratch
+        self._active: dict[bytes, _Active] = {}
+        self._lock = threading.Lock()
+        self._running = False
+        self._session: Any = None
+        self._thread: threading.Thread | None = None
+        self._stats_waiters: list[asyncio.Future[Mapping[bytes, TorrentStats]]] = []
+        self._stats: dict[bytes, TorrentStats] = {}
+        self._external_port = 0
+        self._external_address = ""
+
+    async def start(self, on_event: Callable[[EngineEvent], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_event = on_event
+        self._listening: asyncio.Future[None] = self._loop.create_future()
+        settings = _SETTINGS | {
+            "alert_mask": _ALERTS,
+            "listen_interfaces": self._interfaces,
+            "enable_upnp": self._map_ports,
+            "enable_natpmp": self._map_ports,
+        }
+        self._session = await asyncio.to_thread(_session, settings)
+        self._session.set_peer_class_filter(lt.ip_filter())
+        self._running = True
+        self._thread = threading.Thread(target=self._pump, name="libtorrent-alerts", daemon=True)
+        self._thread.start()
+        async with asyncio.timeout(_LISTEN_DEADLINE):
+            await self._listening
+
+    async def stop(self) -> None:
+        if self._session is None:
+            return
+        self._running = False
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+        with self._lock:
+            for active in self._active.values():
+                self._session.remove_torrent(active.handle)
+            self._active.clear()
+        session, self._session = self._session, None
+        await asyncio.to_thread(session.pause)
+        del session
+
+    @property
+    def port(self) -> int:
+        return int(self._session.listen_port())
+
+    @property
+    def mapped(self) -> Endpoint | None:
+        """The router's address and port that lead here, once it has mapped one."""
+        if self._external_port and self._external_address:
+            return Endpoint(self._external_address, self._external_port)
+        return None
+
+    def add(self, placement: Placement) -> None:
+        torrent = placement.torrent
+        limits: Any = {"max_buffer_size": len(torrent.data) + 1, "max_pieces": 1 << 24, "max_decode_tokens": 1 << 26}
+        params = lt.load_torrent_buffer(torrent.data, limits)
+        assert params.ti is not None
+        files = params.ti.files()
+        real = [i for i in range(files.num_files()) if not files.file_flags(i) & lt.file_flags_t.flag_pad_file]
+        real = [i for i in real if files.file_size(i)]
+        first = tuple(files.file_offset(i) // files.piece_length() for i in real)
+        counts = tuple(-(-file.length // files.piece_length()) for file in torrent.files)
+        if len(real) != len(torrent.files):
+            raise P2pckptError("libtorrent sees other files in the torrent than p2pckpt does")
+        locate: list[tuple[int, int]] = [(-1, -1)] * params.ti.num_pieces()
+        have = [False] * params.ti.num_pieces()
+        for file, (start, count) in enumerate(zip(first, counts, strict=True)):
+            for piece in range(count):
+                locate[start + piece] = (file, piece)
+            for piece in placement.have[file]:
+                have[start + piece] = True
+        params.renamed_files = {i: str(path) for i, path in zip(real, placement.paths, strict=True)}
+        params.save_path = str(self._scratch)
+        params.have_pieces = have
+        params.piece_priorities = [0] * len(have)
+        params.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
+        params.flags |= lt.torrent_flags.duplicate_is_error
+        if all(have):
+            params.flags |= lt.torrent_flags.seed_mode
+        try:
+            handle = self._session.add_torrent(params)
+        except RuntimeError as exc:
+            raise P2pckptError(f"libtorrent refuses the torrent: {exc}") from exc
+        with self._lock:
+            self._active[torrent.info_hash] = _Active(handle, first, tuple(locate))
+
+    def want(self, info_hash: bytes, pieces: Mapping[int, Iterable[int]]) -> None:
+        active = self._active[info_hash]
+        priorities = [0] * len(active.locate)
+        for file, wanted in pieces.items():
+            for piece in wanted:
+                priorities[active.first_piece[file] + piece] = 4
+        active.handle.prioritize_pieces(priorities)
+
+    def remove(self, info_hash: bytes) -> None:
+        with self._lock:
+            active = self._active.pop(info_hash, None)
+        if active is not None and self._session is not None:
+            self._session.remove_torrent(active.handle)
+
+    def connect(self, info_hash: bytes, peers: Iterable[Endpoint]) -> None:
+        active = self._active.get(info_hash)
+        for peer in peers if active is not None else ():
+            # an address that libtorrent can't parse is the tracker's mistake, not a reason to stop
+            with contextlib.suppress(RuntimeError):
+                active.handle.connect_peer((peer.host, peer.port))  # type: ignore[union-attr]
+
+    def flush(self, info_hash: bytes) -> None:
+        if (active := self._active.get(info_hash)) is not None:
+            active.handle.flush_cache()
+
+    def clear_problem(self, info_hash: bytes) -> None:
+        if (active := self._active.get(info_hash)) is not None:
+            active.problem = False
+            active.handle.clear_error()
+            active.handle.unset_flags(lt.torrent_flags.upload_mode)
+            active.handle.resume()
+
+    def limit(self, down: int, up: int) -> None:
+        self._session.apply_settings({"download_rate_limit": down, "upload_rate_limit": up})
+
+    async def stats(self) -> Mapping[bytes, TorrentStats]:
+        waiter: asyncio.Future[Mapping[bytes, TorrentStats]] = self._loop.create_future()
+        self._stats_waiters.append(waiter)
+        self._session.post_torrent_updates()
+        async with asyncio.timeout(_STATS_DEADLINE):
+            return await waiter
+
+    async def peers(self, info_hash: bytes) -> list[PeerStats]:
+        active = self._active.get(info_hash)
+        return await asyncio.to_thread(_peer_stats, active.handle) if active is not None else []
+
+    async def availability(self, info_hash: bytes) -> int:
+        active = self._active.get(info_hash)
+        if active is None:
+            return 0
+        counts = await asyncio.to_thread(active.handle.piece_availability)
+        return min(counts, default=0)
+
+    # -- the alert thread
+
+    def _pump(self) -> None:
+        while self._running:
+            self._session.wait_for_alert(_WAIT_MS)
+            batch: list[object] = []
+            for alert in self._session.pop_alerts():
+                event = self._translate(alert)
+                if event is not None:
+                    batch.append(event)
+            if batch:
+                with contextlib.suppress(RuntimeError):  # the loop closed while we were reading
+                    self._loop.call_soon_threadsafe(self._deliver, batch)
+
+    def _translate(self, alert: Any) -> object | None:
+        """Everything worth keeping of an alert, copied: the alert itself dies with the next pop."""
+        match alert:
+            case lt.piece_finished_alert():
+                info_hash = _info_hash(alert)
+                active = self._active.get(info_hash)
+                file, piece = active.locate[alert.piece_index] if active is not None else (-1, -1)
+                return PieceArrived(info_hash, file, piece) if file >= 0 else None
+            case lt.cache_flushed_alert():
+                return Flushed(_info_hash(alert))
+            case lt.file_error_alert() | lt.torrent_error_alert():
+                return self._problem(alert)
+            case lt.state_update_alert():
+                return {_v2(status.info_hashes): _torrent_stats(status) for status in alert.status}
+            case lt.portmap_alert():
+                self._external_port = alert.external_port
+            case lt.external_ip_alert():
+                self._external_address = str(alert.external_address)
+            case lt.listen_succeeded_alert():
+                return _Listening("")
+            case lt.listen_failed_alert():
+                return _Listening(alert.message())
+        return None
+
+    def _problem(self, alert: Any) -> EngineProblem | None:
+        info_hash = _info_hash(alert)
+        active = self._active.get(info_hash)
+        if active is None or active.problem:
+            return None  # libtorrent repeats it for every block
+        active.problem = True
+        return EngineProblem(info_hash, str(alert.message()), alert.error.value() == errno.ENOSPC)
+
+    def _deliver(self, batch: list[object]) -> None:
+        for event in batch:
+            if isinstance(event, dict):
+                self._stats.update(event)
+                for info_hash in self._stats.keys() - self._active.keys():
+                    del self._stats[info_hash]
+                waiters, self._stats_waiters = self._stats_waiters, []
+                for waiter in waiters:
+                    if not waiter.done():
+                        waiter.set_result(dict(self._stats))
+            elif isinstance(event, _Listening):
+                self._listened(event)
+            else:
+                self._on_event(event)  # type: ignore[arg-type]
+
+    def _listened(self, event: _Listening) -> None:
+        if self._listening.done():
+            return
+        if event.error:
+            self._listening.set_exception(
+                P2pckptError(
+                    f"peers can't connect: {event.error}",
+                    next_step="choose another port: p2pckpt config set port PORT",
+                )
+            )
+        else:
+            self._listening.set_result(None)
+
+
+def _session(settings: Any) -> Any:
+    return lt.session(settings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listening:
+    error: str
+
+
+def _info_hash(alert: Any) -> bytes:
+    return _v2(alert.handle.info_hashes())
+
+
+def _v2(hashes: Any) -> bytes:
+    return bytes(hashes.v2.to_bytes())
+
+
+def _torrent_stats(status: Any) -> TorrentStats:
+    return TorrentStats(
+        status.download_payload_rate,
+        status.upload_payload_rate,
+        status.total_payload_download,
+        status.total_payload_upload,
+        status.num_peers,
+        status.num_seeds,
+    )
+
+
+def _peer_stats(handle: Any) -> list[PeerStats]:
+    return [
+        PeerStats(
+            address=f"{_bracket(peer.ip[0])}:{peer.ip[1]}",
+            client=peer.client.decode("utf-8", "replace") if isinstance(peer.client, bytes) else str(peer.client),
+            progress=peer.progress,
+            rate_down=peer.payload_down_speed,
+            rate_up=peer.payload_up_speed,
+            seed=bool(peer.flags & lt.peer_info.seed),
+            interested=bool(peer.flags & lt.peer_info.remote_interested),
+            choked=bool(peer.flags & lt.peer_info.remote_choked),
+            encrypted=bool(peer.flags & (lt.peer_info.rc4_encrypted | lt.peer_info.plaintext_encrypted)),
+            outgoing=bool(peer.flags & lt.peer_info.outgoing_connection),
+        )
+        for peer in handle.get_peer_info()
+        if not peer.flags & (lt.peer_info.connecting | lt.peer_info.handshake)
+    ]
+
+
+def _bracket(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

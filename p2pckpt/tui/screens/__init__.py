@@ -1,0 +1,3 @@
+"""Screens and dialogs, one file each."""
+
+__all__: list[str] = []

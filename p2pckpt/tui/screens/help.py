@@ -1,0 +1,50 @@
+"""Every key that works on the screen below, and the filter language."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+_FILTERS = (
+    ("words", "match the name"),
+    ("state:down", "down, up, paused, failed, queued, done, verify, publish"),
+    ("seeds:0  size:>100G", "a number; also < >= <=, K M G T"),
+)
+_GLYPHS = "▼ receiving  ◆ publishing  ≡ verifying  ▲ seeding  ‖ paused  ◦ queued  ✔ done  ✗ failed"
+
+
+class HelpScreen(ModalScreen[None]):
+    """Lists ``keys``, as they were when help was asked for."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark", "dismiss", "Close")]
+
+    def __init__(self, keys: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self._keys = keys
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog wide") as box:
+            box.border_title = "Keys"
+            box.border_subtitle = "esc closes"
+            with VerticalScroll():
+                yield Static(self._text(), markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+    def _text(self) -> Content:
+        parts: list[str | tuple[str, str]] = []
+        for key, text in self._keys:
+            parts += [(f"{key:>12}", "bold $text-primary"), f"  {text}\n"]
+        parts += [("\nFilter\n", "bold")]
+        for term, text in _FILTERS:
+            parts += [(f"  {term:<20}", "$text-primary"), f"  {text}\n"]
+        parts += [("\nStates\n", "bold"), f"  {_GLYPHS}"]
+        return Content.assemble(*parts)

@@ -1,0 +1,91 @@
+"""What can be done to jobs from Transfers and from a job's own screen."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+
+from p2pckpt.control.messages import Job, JobState, VerifyRequest
+from p2pckpt.tui import format as f
+from p2pckpt.tui.commands import Request
+from p2pckpt.tui.screens.base import StateScreen
+from p2pckpt.tui.screens.remove import RemoveDialog
+
+
+class JobActions(StateScreen):
+    """Keys for the jobs that ``targets`` gives: pause, verify, remove, copy the link."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "pause", "Pause"),
+        Binding("v", "verify", "Verify"),
+        Binding("d", "remove(False)", "Remove"),
+        Binding("D", "remove(True)", "Remove with data", show=False),
+        Binding("y", "copy_link", "Copy link"),
+    ]
+
+    def targets(self) -> list[Job]:
+        """The jobs that the next key is for."""
+        raise NotImplementedError
+
+    def action_pause(self) -> None:
+        """Pause what works or seeds, resume what is paused or failed."""
+        jobs = self.targets()
+        useful = [job for job in jobs if job.state is not JobState.DONE]
+        if jobs and not useful:
+            self.hub.commands.say("There is nothing to pause: it is done and offers nothing.", warning=True)
+        for job in useful:
+            resume = job.state in (JobState.PAUSED, JobState.FAILED)
+            self.hub.commands.run(_resume(job.id) if resume else _pause(job.id))
+
+    def action_verify(self) -> None:
+        """Check every byte of the versions again."""
+        for job in self.targets():
+            if not job.share or not job.version:
+                self.hub.commands.say(f"{f.share_name(job)} has no version yet that could be verified.", warning=True)
+                continue
+            request = VerifyRequest(name=f"{job.share}@v{job.version}")
+            self.hub.commands.run(_verify(request), self._verifying)
+
+    def action_remove(self, data: bool) -> None:
+        """Ask, with what it would mean; then forget the jobs."""
+        jobs = self.targets()
+        if not jobs:
+            return
+
+        def answered(yes: bool | None) -> None:
+            for job in jobs if yes else ():
+                self.hub.commands.run(_remove(job.id, data))
+
+        self.app.push_screen(RemoveDialog(jobs, data=data), answered)
+
+    def action_copy_link(self) -> None:
+        """Hand the link of the job's share to the terminal's clipboard."""
+        job = next(iter(self.targets()), None)
+        if job is None:
+            return
+        if not job.link:
+            self.hub.commands.say(
+                f"No link of {f.share_name(job)} is known here; only its publisher has one.", warning=True
+            )
+            return
+        self.hub.copy_link(job.link)
+
+    def _verifying(self, job: Job) -> None:
+        self.hub.commands.say(f"Verifying {f.share_name(job)} as {f.safe(job.id, 20)}.")
+
+
+def _pause(job_id: str) -> Request[Job]:
+    return lambda client: client.pause(job_id)
+
+
+def _resume(job_id: str) -> Request[Job]:
+    return lambda client: client.resume(job_id)
+
+
+def _remove(job_id: str, data: bool) -> Request[None]:
+    return lambda client: client.remove(job_id, data=data)
+
+
+def _verify(request: VerifyRequest) -> Request[Job]:
+    return lambda client: client.verify(request)

@@ -1,0 +1,145 @@
+"""One job in full: what it does, its pieces, peers, files and log. Used below the list and as a screen."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static, TabbedContent, TabPane
+
+from p2pckpt.control.messages import FileRow, Job, JobDetail, JobState, PeerRow
+from p2pckpt.tui import format as f
+from p2pckpt.tui.widgets.columns import Column
+from p2pckpt.tui.widgets.piece_map import PieceMap
+from p2pckpt.tui.widgets.virtual_table import VirtualTable
+
+TABS: Final = ("pieces", "peers", "files", "log")
+
+PEER_COLUMNS: Final[tuple[Column[PeerRow], ...]] = (
+    Column("address", "Peer", 24, lambda p, w: (f.safe(p.address, 80), "strong"), grow=1),
+    Column("client", "Client", 14, lambda p, w: (f.safe(p.client, 60), ""), 2, grow=1),
+    Column("have", "Have", 5, lambda p, w: (f.percent(p.have / 1000), ""), right=True),
+    Column("down", "↓/s", 5, lambda p, w: (f.rate(p.rate_down), ""), right=True),
+    Column("up", "↑/s", 5, lambda p, w: (f.rate(p.rate_up), ""), right=True),
+    Column("flags", "Flags", 6, lambda p, w: (f.safe(p.flags, 12), "dim"), 1),
+)
+FILE_COLUMNS: Final[tuple[Column[FileRow], ...]] = (
+    Column("path", "File", 30, lambda r, w: (f.safe(r.path, 400), "strong"), grow=3),
+    Column("kind", "Kind", 12, lambda r, w: (f.safe(r.kind, 30), "dim"), 1),
+    Column("size", "Size", 5, lambda r, w: (f.size(r.size), ""), right=True),
+    Column("done", "Progress", 16, lambda r, w: (_file_progress(r, w), "active"), 2, grow=1),
+)
+
+
+def _file_progress(row: FileRow, width: int) -> str:
+    part = min(row.done / row.size, 1.0) if row.size else 1.0
+    return f"{f.bar(part, max(width - 5, 1))} {f.percent(part):>4}"
+
+
+class JobPane(Vertical):
+    """Draws the job and the detail it was last given."""
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="job-title", markup=False)
+        yield Static("", id="job-facts", markup=False)
+        with TabbedContent(id="job-tabs"):
+            with TabPane("Pieces", id="pieces"):
+                yield PieceMap(id="piece-map")
+            with TabPane("Peers", id="peers"):
+                yield VirtualTable(PEER_COLUMNS, lambda p: p.address, id="peer-table")
+            with TabPane("Files", id="files"):
+                yield VirtualTable(FILE_COLUMNS, lambda r: r.path, id="file-table")
+            with TabPane("Log", id="log"), VerticalScroll(id="log-scroll"):
+                yield Static("", id="log-lines", markup=False)
+
+    def show_job(self, job: Job | None) -> None:
+        """Draw what the list knows already; another job than before empties the tabs."""
+        if job is None:
+            self.query_one("#job-title", Static).update("")
+            self.query_one("#job-facts", Static).update("")
+            self.clear_detail()
+            return
+        self.query_one("#job-title", Static).update(title(job))
+        self.query_one("#job-facts", Static).update(facts(job))
+
+    def clear_detail(self) -> None:
+        """Empty the tabs until the next detail is here."""
+        self.query_one(PieceMap).show(b"", "")
+        self._table("#peer-table").set_rows(())
+        self._table("#file-table").set_rows(())
+        self.query_one("#log-lines", Static).update("")
+
+    def show_detail(self, detail: JobDetail) -> None:
+        """Draw the tabs."""
+        self.query_one(PieceMap).show(detail.pieces, legend(detail))
+        self._table("#peer-table").set_rows(detail.peers)
+        self._table("#file-table").set_rows(detail.files)
+        tabs = self.query_one(TabbedContent)
+        tabs.get_tab("peers").label = Content(f"Peers {len(detail.peers)}")
+        tabs.get_tab("files").label = Content(f"Files {len(detail.files)}")
+        log = self.query_one("#log-scroll", VerticalScroll)
+        at_end = log.scroll_offset.y >= log.max_scroll_y
+        self.query_one("#log-lines", Static).update(Content("\n".join(f.safe(line) for line in detail.log)))
+        if at_end:
+            log.scroll_end(animate=False)
+
+    def turn(self, step: int) -> None:
+        """Go ``step`` tabs to the right."""
+        tabs = self.query_one(TabbedContent)
+        tabs.active = TABS[(TABS.index(tabs.active) + step) % len(TABS)]
+
+    def _table(self, selector: str) -> VirtualTable[PeerRow | FileRow]:
+        return self.query_one(selector, VirtualTable)
+
+
+def title(job: Job) -> Content:
+    """``llama-70b-sft @ step-42000  ▼ downloading 64%  388M/s  2m05 left``."""
+    number = f" (v{job.version})" if job.version and job.version_name else ""
+    parts: list[str | tuple[str, str]] = [
+        (f.share_name(job), "bold $text-primary"),
+        f" @ {f.version(job.version, job.version_name)}{number}   {f.glyph(job)} {f.activity(job)}",
+    ]
+    if job.state not in (JobState.SEEDING, JobState.DONE):
+        parts.append(f"  {f.percent(f.fraction(job))}")
+    if job.rate_down:
+        parts.append(f"   ↓ {f.rate(job.rate_down)}/s")
+    if job.rate_up:
+        parts.append(f"   ↑ {f.rate(job.rate_up)}/s")
+    if job.state is JobState.RUNNING and job.eta >= 0:
+        parts.append(f"   {f.duration(job.eta)} left")
+    return Content.assemble(*parts)
+
+
+def facts(job: Job) -> Content:
+    """Sizes, place and publisher; then the failure and the warnings, one a line."""
+    sizes = [f"{f.size(job.done)} of {f.size(job.size)}"]
+    if job.reused:
+        sizes.append(f"{f.size(job.reused)} reused")
+    if job.wire_size:
+        sizes.append(f"{f.size(job.wire_done)} of {f.size(job.wire_size)} on the wire")
+    sizes += [f.plural(job.peers, "peer"), f.plural(job.seeds, "seed")]
+    sizes.append(f"publisher {f.identity(job.publisher) or 'not known yet'}")
+    parts: list[str | tuple[str, str]] = [" · ".join(sizes), ("\n" + f.safe(job.path), "$text-muted")]
+    if job.failure is not None:
+        parts.append((f"\n✗ {f.safe(job.failure.fact)}", "bold $text-error"))
+        if job.failure.kept:
+            parts.append(f"\n  Kept: {f.safe(job.failure.kept)}")
+        if job.failure.next_step:
+            parts.append(f"\n  Next: {f.safe(job.failure.next_step)}")
+    parts += [(f"\n! {f.safe(warning)}", "$text-warning") for warning in job.warnings[:3]]
+    return Content.assemble(*parts)
+
+
+def legend(detail: JobDetail) -> str:
+    """What the cells of the piece map mean."""
+    if not detail.piece_count:
+        return "no pieces yet"
+    count = max(len(detail.pieces), 1)
+    each = -(-detail.piece_count // count)
+    one = f.plural(each, "piece")
+    return (
+        f"█ here  ░▒▓ partly  · missing  » arriving   "
+        f"1 cell = {one} of {f.size(detail.piece_size)}, {f.plural(detail.piece_count, 'piece')}"
+    )

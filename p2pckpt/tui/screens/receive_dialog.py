@@ -1,0 +1,140 @@
+"""Receive: paste a link, see what it is, start. Before [Start] the daemon fetches signed metadata only."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.widgets import Button, ContentSwitcher, Input, Label, Static
+
+from p2pckpt.control.messages import FetchPreview, FetchRequest, Job
+from p2pckpt.tui import format as f
+from p2pckpt.tui.screens.dialog import Line, StepDialog, table
+from p2pckpt.tui.screens.share_dialog import absolute
+from p2pckpt.tui.widgets.check import Check
+from p2pckpt.tui.widgets.clean_input import CleanInput
+
+
+class ReceiveDialog(StepDialog):
+    """The preview is for exactly the request that [Start] sends."""
+
+    BINDINGS: ClassVar[list[BindingType]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._request: FetchRequest | None = None
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog wide") as box:
+            box.border_title = "Receive"
+            with ContentSwitcher(initial="form"):
+                with VerticalScroll(id="form", can_focus=False):
+                    yield from self._form()
+                with Vertical(id="preview", classes="step"):
+                    with VerticalScroll(classes="facts"):
+                        yield Static("", id="preview-facts", markup=False)
+                    with Horizontal(classes="buttons"):
+                        yield Button("Start", id="start", variant="primary", compact=True)
+                        yield Button("Back", id="back", compact=True)
+            yield Static("", id="error", markup=False)
+
+    def _form(self) -> ComposeResult:
+        with Horizontal(classes="field"):
+            yield Label("Link")
+            yield CleanInput(
+                id="source", placeholder="paste it here; or NAME[@VERSION] of a share joined before", compact=True
+            )
+        with Horizontal(classes="field"):
+            yield Label("Password")
+            yield CleanInput(id="password", placeholder="only if the link has one", password=True, compact=True)
+        with Horizontal(classes="field"):
+            yield Label("To")
+            yield CleanInput(id="to", placeholder="a folder; empty: where the daemon keeps checkouts", compact=True)
+        with Horizontal(classes="field"):
+            yield Label("Files")
+            yield Check("weights only", id="weights", compact=True)
+        with Horizontal(classes="field"):
+            yield Label("After")
+            yield Check("keep seeding it to others", True, id="seed", compact=True)
+        with Horizontal(classes="buttons"):
+            yield Button("Look at it", id="look", variant="primary", compact=True)
+            yield Button("Cancel", id="cancel", compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one("#source", CleanInput).focus()
+
+    @on(Input.Submitted)
+    @on(Button.Pressed, "#look")
+    def _look(self) -> None:
+        source = self.query_one("#source", CleanInput).value.strip()
+        if not source:
+            self.say_error("✗ Paste a link first.")
+            self.query_one("#source", CleanInput).focus()
+            return
+        to = self.query_one("#to", CleanInput).value.strip()
+        request = FetchRequest(
+            source=source,
+            to=str(absolute(to)) if to else "",
+            only=("weights",) if self.query_one("#weights", Check).value else (),
+            seed=self.query_one("#seed", Check).value,
+            password=self.query_one("#password", CleanInput).value,
+        )
+        self._request = request
+        self.ask(
+            lambda client: client.fetch_plan(request), self._show, "Asking the tracker for the signed description …"
+        )
+
+    def _show(self, preview: FetchPreview) -> None:
+        self.query_one("#preview-facts", Static).update(table(preview_lines(preview)))
+        self.step("preview")
+        self.query_one("#start", Button).focus()
+
+    @on(Button.Pressed, "#back")
+    def _back(self) -> None:
+        self.step("form")
+        self.query_one("#source", CleanInput).focus()
+
+    @on(Button.Pressed, "#start")
+    def _start(self) -> None:
+        request = self._request
+        assert request is not None
+        self.ask(lambda client: client.fetch(request), self._started, "Starting …")
+
+    def _started(self, job: Job) -> None:
+        self.hub.commands.say(f"Receiving {f.share_name(job)} as {f.safe(job.id, 20)}.")
+        self.dismiss(None)
+
+    @on(Button.Pressed, "#cancel")
+    def _cancel(self) -> None:
+        self.action_close()
+
+
+def preview_lines(preview: FetchPreview) -> list[Line]:
+    """What a link leads to, who signed it, and what starting would do."""
+    tags = ", ".join(f.safe(tag, 40) for tag in preview.tags)
+    name = f" “{f.safe(preview.version_name, 80)}”" if preview.version_name else ""
+    lines: list[Line] = [
+        ("Share", f"{f.safe(preview.share)} @ v{preview.version}{name}" + (f" ({tags})" if tags else "")),
+        ("Publisher", f.fingerprint(preview.publisher)),
+        ("Licence", f.safe(preview.licence) or "none named"),
+        ("Size", f"{f.size(preview.size)} in {f.plural(len(preview.files), 'file')}"),
+        ("Here", f"{f.size(preview.reused)} need no network"),
+        ("To fetch", f"{f.size(preview.wire_size)} from {f.plural(preview.seeds, 'seed')}"),
+        ("To", f.safe(preview.to)),
+        ("Disk", f"needs {f.size(preview.disk_needed)} of {f.size(preview.disk_free)} free"),
+    ]
+    if preview.disk_needed > preview.disk_free:
+        lines.append(("!", "The disk is too full for it."))
+    if not preview.seeds and preview.wire_size:
+        lines.append(("!", "No seed is known now; it will wait until one comes."))
+    if not preview.licence:
+        lines.append(("!", "Ask the publisher what you may do with it."))
+    for path in preview.conflicts[:20]:
+        lines.append(("!", f"{f.safe(path)} differs: it is moved aside, not overwritten"))
+    if len(preview.conflicts) > 20:
+        lines.append(("!", f"… and {len(preview.conflicts) - 20} more files that differ"))
+    lines += [("!", f.safe(warning)) for warning in preview.warnings]
+    return lines

@@ -1,0 +1,109 @@
+"""Shares: every share this machine owns, joined or publishes to, and the versions of the selected one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from p2pckpt.control.messages import ShareRow, VerifyRequest
+from p2pckpt.tui import format as f
+from p2pckpt.tui import share_columns
+from p2pckpt.tui.filters import Fields
+from p2pckpt.tui.screens.base import ListScreen
+from p2pckpt.tui.screens.share_detail import ShareScreen
+from p2pckpt.tui.screens.share_pane import SharePane
+from p2pckpt.tui.screens.versions_loop import VersionsLoop
+from p2pckpt.tui.state import Changes
+from p2pckpt.tui.widgets.virtual_table import VirtualTable
+
+
+class SharesScreen(ListScreen[ShareRow]):
+    """The list of shares with its pane; the pane hides below 100 columns."""
+
+    NAME = "Shares"
+    EMPTY = (
+        "No shares yet.\n"
+        "n  Share a checkpoint folder: that makes the first version of a new share\n"
+        "o  Receive with a link: the share it belongs to is listed here from then on\n"
+        "?  See all keys"
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("v", "verify", "Verify"),
+        Binding("y", "copy_link", "Copy link"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._table: VirtualTable[ShareRow] = VirtualTable(
+            share_columns.columns(self.hub_now), lambda share: share.share_id, id="list"
+        )
+        self._pane = SharePane(self.hub_now, id="pane")
+
+    def hub_now(self) -> float:
+        """The app's clock."""
+        return self.hub.now()
+
+    @property
+    def fields(self) -> Fields[ShareRow]:
+        return share_columns.FIELDS
+
+    @property
+    def table(self) -> VirtualTable[ShareRow]:
+        return self._table
+
+    def all_rows(self) -> Sequence[ShareRow]:
+        return list(self.state.shares.values())
+
+    def summary(self, rows: Sequence[ShareRow]) -> str:
+        mine = sum(share.role.value == "owner" for share in rows)
+        alone = sum(share.seeds == 0 and bool(share.latest) for share in rows)
+        text = f"all {len(rows)} · ★ {mine} mine"
+        return text + (f" · {alone} without another seed" if alone else "")
+
+    def body(self) -> Iterable[Widget]:
+        yield self._table
+        yield self._pane
+
+    def on_mount(self) -> None:
+        self._loop = VersionsLoop(self.hub, self._pane)
+
+    def state_changed(self, changes: Changes) -> None:
+        super().state_changed(changes)
+        self._look()
+
+    def action_verify(self) -> None:
+        """Check the newest version of the selected shares."""
+        for share in self.table.targets:
+            request = VerifyRequest(name=share.name)
+            self.hub.commands.run(
+                lambda client, request=request: client.verify(request),  # type: ignore[misc]
+                lambda job: self.hub.commands.say(f"Verifying {f.share_name(job)}."),
+            )
+
+    def action_copy_link(self) -> None:
+        """Copy the link that the newest publish of this share made."""
+        share = self.table.cursor
+        if share is None:
+            return
+        jobs = [job for job in self.state.jobs.values() if job.share_id == share.share_id and job.link]
+        if jobs:
+            self.hub.copy_link(max(jobs, key=lambda job: job.version).link)
+        else:
+            self.hub.commands.say(f"No link of {f.safe(share.name, 80)} is known here.", warning=True)
+
+    def _look(self) -> None:
+        if self.wide:
+            self._loop.look_at(self.table.cursor)
+
+    @on(VirtualTable.Moved, "#list")
+    def _moved(self) -> None:
+        self._look()
+
+    @on(VirtualTable.Chosen, "#list")
+    def _chosen(self) -> None:
+        if self.table.cursor is not None:
+            self.app.push_screen(ShareScreen(self.table.cursor.share_id))

@@ -1,0 +1,97 @@
+"""Transfers: every job as a row, and below it the job under the cursor in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from p2pckpt.control.messages import Job
+from p2pckpt.tui import job_columns
+from p2pckpt.tui.filters import Fields
+from p2pckpt.tui.screens.base import ListScreen
+from p2pckpt.tui.screens.detail_loop import DetailLoop
+from p2pckpt.tui.screens.job import JobScreen
+from p2pckpt.tui.screens.job_actions import JobActions
+from p2pckpt.tui.screens.job_pane import JobPane
+from p2pckpt.tui.state import Changes
+from p2pckpt.tui.widgets.virtual_table import VirtualTable
+
+
+class TransfersScreen(ListScreen[Job], JobActions):
+    """The list of jobs with its pane; the pane hides below 100 columns."""
+
+    NAME = "Transfers"
+    EMPTY = (
+        "Nothing here yet.\n"
+        "n  Share a checkpoint folder: it is packed, signed and offered, and you get a link\n"
+        "o  Receive with a link somebody sent you\n"
+        "?  See all keys; ctrl+p finds every action by name"
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left_square_bracket", "tab(-1)", "Previous tab", key_display="[", show=False),
+        Binding("right_square_bracket", "tab(1)", "Next tab", key_display="]", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._table: VirtualTable[Job] = VirtualTable(job_columns.COLUMNS, lambda job: job.id, id="list")
+        self._pane = JobPane(id="pane")
+
+    @property
+    def fields(self) -> Fields[Job]:
+        return job_columns.FIELDS
+
+    @property
+    def table(self) -> VirtualTable[Job]:
+        return self._table
+
+    def all_rows(self) -> Sequence[Job]:
+        return list(self.state.jobs.values())
+
+    def summary(self, rows: Sequence[Job]) -> str:
+        return job_columns.summary(rows, short=not self.wide)
+
+    def body(self) -> Iterable[Widget]:
+        yield self._table
+        yield self._pane
+
+    def targets(self) -> list[Job]:
+        return self.table.targets
+
+    def on_mount(self) -> None:
+        self._loop = DetailLoop(self.hub, self._pane)
+        self.set_interval(1.0, self.refresh_detail)
+
+    def state_changed(self, changes: Changes) -> None:
+        super().state_changed(changes)
+        job = self.table.cursor
+        if job is None or changes.everything or job.id in changes.jobs:
+            self._pane.show_job(job)
+        self._look()
+
+    def refresh_detail(self) -> None:
+        """Ask for the selected job again, if its pane can be seen."""
+        if self.wide and self.is_current:
+            self._loop.refresh()
+
+    def action_tab(self, step: int) -> None:
+        """Turn the tabs of the pane."""
+        self._pane.turn(step)
+
+    def _look(self) -> None:
+        if self.wide:
+            self._loop.look_at("" if self.table.cursor is None else self.table.cursor.id)
+
+    @on(VirtualTable.Moved, "#list")
+    def _moved(self) -> None:
+        self._pane.show_job(self.table.cursor)
+        self._look()
+
+    @on(VirtualTable.Chosen, "#list")
+    def _chosen(self) -> None:
+        if self.table.cursor is not None:
+            self.app.push_screen(JobScreen(self.table.cursor.id))

@@ -1,0 +1,78 @@
+"""What the daemon last said, folded from its events. No Textual and no I/O in here."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from p2pckpt.control import messages as m
+from p2pckpt.errors import P2pckptError
+
+RATE_SAMPLES = 10
+"""Status events whose rates the top bar draws."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What differs since the last flush."""
+
+    jobs: set[str] = field(default_factory=set)
+    """Ids of jobs whose row changed, came or went."""
+    shares: set[str] = field(default_factory=set)
+    """Ids of shares whose row changed, came or went."""
+    everything: bool = False
+    """A snapshot replaced the state, or the connection came or went."""
+
+
+@dataclass(slots=True)
+class State:
+    """The daemon's jobs, shares and status as far as events told."""
+
+    status: m.DaemonStatus | None = None
+    jobs: dict[str, m.Job] = field(default_factory=dict)
+    shares: dict[str, m.ShareRow] = field(default_factory=dict)
+    connected: bool = False
+    updated_at: float = 0.0
+    """When the last event was folded in; the lists are from then."""
+    down: P2pckptError | None = None
+    """Why there is no connection; None before the first attempt ended and while connected."""
+    rates_down: deque[int] = field(default_factory=lambda: deque(maxlen=RATE_SAMPLES))
+    rates_up: deque[int] = field(default_factory=lambda: deque(maxlen=RATE_SAMPLES))
+
+    def apply(self, event: m.Event, changes: Changes, now: float) -> None:
+        """Fold one event in and note what it touched. Notices change nothing."""
+        self.updated_at = now
+        match event:
+            case m.Snapshot():
+                self.jobs = {job.id: job for job in event.jobs}
+                self.shares = {share.share_id: share for share in event.shares}
+                self._status(event.status)
+                self.connected, self.down = True, None
+                changes.everything = True
+            case m.JobChanged(job):
+                self.jobs[job.id] = job
+                changes.jobs.add(job.id)
+            case m.JobRemoved(job_id):
+                self.jobs.pop(job_id, None)
+                changes.jobs.add(job_id)
+            case m.ShareChanged(share):
+                self.shares[share.share_id] = share
+                changes.shares.add(share.share_id)
+            case m.ShareRemoved(share_id):
+                self.shares.pop(share_id, None)
+                changes.shares.add(share_id)
+            case m.StatusChanged(status):
+                self._status(status)
+            case m.Notice():
+                pass
+
+    def lose(self, reason: P2pckptError, changes: Changes) -> None:
+        """The connection is gone: lists stay as they were."""
+        self.connected = False
+        self.down = reason
+        changes.everything = True
+
+    def _status(self, status: m.DaemonStatus) -> None:
+        self.status = status
+        self.rates_down.append(status.rate_down)
+        self.rates_up.append(status.rate_up)

@@ -1,0 +1,99 @@
+"""The first two lines of every screen: alerts, rates, free disk, daemon, who; then the screens to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich.cells import cell_len
+from textual.content import Content
+from textual.widgets import Static
+
+from p2pckpt.control.messages import JobState
+from p2pckpt.tui import format as f
+from p2pckpt.tui.state import State
+from p2pckpt.tui.widgets.columns import place
+
+_LOW_DISK: Final = 1 << 30
+"""Free bytes below which the disk is an alert."""
+
+Part = tuple[str, str]
+
+
+class TopBar(Static):
+    """Says first what needs a person, then how it goes."""
+
+    DEFAULT_CSS = "TopBar { height: 1; background: $panel; }"
+
+    def __init__(self) -> None:
+        super().__init__("", markup=False)
+
+    def show(self, state: State) -> None:
+        """Draw ``state`` in the width there is; the least important parts go first when it is narrow."""
+        self.update(Content.assemble(*top_line(state, self.size.width or self.app.size.width)))
+
+
+class NavBar(Static):
+    """The screens and their keys, the current one in brackets."""
+
+    DEFAULT_CSS = "NavBar { height: 1; margin-bottom: 1; }"
+
+    def __init__(self, screens: Sequence[str], current: str) -> None:
+        parts: list[Part] = [(" ", "")]
+        for number, name in enumerate(screens, start=1):
+            label = f"{number} {name}"
+            parts.append((f"[{label}]", "bold $text-primary") if name == current else (f" {label} ", "$text-muted"))
+            parts.append((" ", ""))
+        super().__init__(Content.assemble(*parts), markup=False)
+
+
+def alerts(state: State) -> list[str]:
+    """What needs a person, most urgent first."""
+    found = []
+    failed = sum(job.state is JobState.FAILED for job in state.jobs.values())
+    if failed:
+        found.append(f"{failed} failed")
+    status = state.status
+    if status is not None and status.free_bytes < _LOW_DISK:
+        found.append("disk nearly full")
+    if status is not None and status.tracker_state == "unreachable":
+        found.append("tracker unreachable")
+    return found
+
+
+def top_line(state: State, width: int) -> list[Part]:
+    """The parts of the top bar that fit, filled up to ``width`` cells."""
+    waiting = alerts(state)
+    left: list[Part] = [(" p2pckpt ", "bold $text-primary"), (" ", "")]
+    if waiting:
+        left.append(("! " + " · ".join(waiting), "bold $text-error"))
+    right = _right(state)
+    while len(right) > 1 and _cells(left) + _cells(right) + 2 > width:
+        right.remove(min(right, key=lambda item: item[2]))
+    gap = max(width - _cells(left) - _cells(right) - 1, 1)
+    parts = [*left, (" " * gap, ""), *((text, style) for text, style, _ in right)]
+    return [(place(text, width), style) if cell_len(text) > width else (text, style) for text, style in parts]
+
+
+def _right(state: State) -> list[tuple[str, str, int]]:
+    """Text, style and importance of what stands at the right edge."""
+    status = state.status
+    dot = ("  ● daemon", "$text-success", 9) if state.connected else ("  ✗ no daemon", "bold $text-error", 9)
+    if not state.connected and state.down is None:
+        dot = ("  ◦ connecting", "$text-warning", 9)
+    if status is None:
+        return [dot]
+    tone = "" if state.connected else "$text-muted"
+    return [
+        (f"  ↓ {f.rate(status.rate_down):>4}", tone, 8),
+        (f" {f.sparkline(list(state.rates_down)):<10}", "$text-muted", 2),
+        (f"  ↑ {f.rate(status.rate_up):>4}", tone, 7),
+        (f" {f.sparkline(list(state.rates_up)):<10}", "$text-muted", 1),
+        (f"  {f.size(status.free_bytes)} free", tone, 5),
+        dot,
+        (f"  {f.safe(status.name, 24)}", tone, 3),
+    ]
+
+
+def _cells(parts: Sequence[tuple[str, ...] | tuple[str, str, int]]) -> int:
+    return sum(cell_len(str(part[0])) for part in parts)

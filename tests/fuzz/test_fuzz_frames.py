@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from p2pckpt.checkpoint.codec.frame import (
+    FrameError,
+    decode,
+    encode,
+    encode_delta,
+    is_delta,
+    parse,
+    raw_length,
+    serialise,
+)
+from tests.fuzz.mutate import mutations
+from tests.unit.checkpoint.test_frames import HOSTILE, KINDS, content
+
+DTYPES = ["", "BF16", "F32", "F16", "F64", "I8", "Q8_0", "Q4_1", "Q6_K"]
+LENGTHS = [1, 33, 5000, 20_001]
+BASES = {length: content("normal", length, 9) for length in LENGTHS}
+
+
+def corpus() -> list[bytes]:
+    frames = [encode(content(kind, length, 1), dtype) for kind in KINDS for length in LENGTHS for dtype in DTYPES]
+    for base in BASES.values():
+        edited = bytes([base[0] ^ 1]) + base[1:]
+        frames += [frame for dtype in DTYPES if (frame := encode_delta(edited, base, dtype, alone=1 << 30))]
+    return frames + [frame for frame in HOSTILE.values() if frame]
+
+
+def test_a_damaged_frame_is_refused_or_decodes_to_its_length() -> None:
+    frames = corpus()
+    assert len(frames) > 150
+    outcomes = {"decoded": 0, "refused": 0, "delta": 0}
+    for frame in mutations(frames, 40_000, seed=30, head=40):
+        try:
+            length = raw_length(frame)
+            base = BASES.get(length, bytes(min(length, 1 << 16))) if is_delta(frame) else None
+            out = decode(frame, max_raw=1 << 16, base=base)
+        except FrameError:
+            outcomes["refused"] += 1
+            continue
+        assert len(out) == length
+        assert serialise(parse(frame)) == frame
+        outcomes["decoded"] += 1
+        outcomes["delta"] += base is not None
+    assert min(outcomes.values()) > 100

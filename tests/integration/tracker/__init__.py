@@ -1,0 +1,1 @@
+"""Tests against a running tracker on 127.0.0.1."""

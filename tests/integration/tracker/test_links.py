@@ -1,0 +1,145 @@
+"""Links: joining with one, and all the ways in which one is over."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from typing import Any
+
+import pytest
+
+from p2pckpt.tracker_protocol import PROBLEM_LINK_SPENT
+
+from .conftest import Login
+from .people import Answer, Person, ShareFiles, b64
+
+
+class Link:
+    """A link as an owner's client makes it."""
+
+    def __init__(self, share: ShareFiles) -> None:
+        self.share = share
+        self.auth = secrets.token_hex(32)
+        self.link_id = secrets.token_hex(8)
+
+    async def register(self, **changes: Any) -> Answer:
+        body = {
+            "link_id": self.link_id,
+            "auth_hash": hashlib.sha256(bytes.fromhex(self.auth)).hexdigest(),
+            "wrapped_keys": b64(b"sealed"),
+            "role": "downloader",
+        }
+        return await self.share.owner.call("POST", f"/shares/{self.share.share_id}/links", body | changes)
+
+    async def redeem(self, who: Person, auth: str | None = None) -> Answer:
+        body = {"auth": self.auth if auth is None else auth, "binding": "0b" * 32}
+        return await who.call("POST", f"/links/{self.link_id}/redeem", body)
+
+
+async def test_whoever_has_the_secret_joins_with_the_links_role(share: ShareFiles, person: Login) -> None:
+    joiner, link = await person(), Link(share)
+    assert (await link.register(password_salt="aa" * 16)).status == 201
+    assert (await link.register(password_salt="aa" * 16)).status == 201, "the same again is no conflict"
+    info = await joiner.good("GET", f"/links/{link.link_id}")
+    assert info == {"share_id": share.share_id, "password_salt": "aa" * 16}
+    reply = (await link.redeem(joiner)).json()
+    assert reply == {"share_id": share.share_id, "role": "downloader", "wrapped_keys": b64(b"sealed")}
+    members = await share.owner.good("GET", f"/shares/{share.share_id}/members")
+    (member,) = (each for each in members if each["identity"] == joiner.identity)
+    assert (member["link_id"], member["binding"]) == (link.link_id, "0b" * 32)
+    await joiner.get_pass(share.share_id)
+
+
+async def test_a_link_for_one_is_won_by_exactly_one_of_two_hundred(share: ShareFiles, person: Login) -> None:
+    people = await asyncio.gather(*(person() for _ in range(200)))
+    link = Link(share)
+    await link.register(max_uses=1)
+    answers = await asyncio.gather(*(link.redeem(each) for each in people))
+    statuses = [each.status for each in answers]
+    assert statuses.count(200) == 1
+    assert statuses.count(410) == 199
+    winner = people[statuses.index(200)]
+    assert (await link.redeem(winner)).status == 200, "again is no second use"
+    (record,) = await share.owner.good("GET", f"/shares/{share.share_id}/links")
+    assert record["uses"] == 1
+    members = await share.owner.good("GET", f"/shares/{share.share_id}/members")
+    assert {each["identity"] for each in members} == {share.owner.identity, winner.identity}
+
+
+async def test_five_wrong_secrets_burn_a_link(share: ShareFiles, person: Login) -> None:
+    guesser, link = await person(), Link(share)
+    await link.register()
+    for _ in range(5):
+        assert (await link.redeem(guesser, "00" * 32)).status == 403
+    answer = await link.redeem(guesser)
+    assert (answer.status, answer.json()["type"]) == (410, PROBLEM_LINK_SPENT)
+    assert (await guesser.call("GET", f"/links/{link.link_id}")).status == 410
+    (record,) = await share.owner.good("GET", f"/shares/{share.share_id}/links")
+    assert record["revoked"] is True
+
+
+async def test_a_revoked_or_expired_link_lets_nobody_in(share: ShareFiles, person: Login) -> None:
+    joiner, link, late = await person(), Link(share), Link(share)
+    await link.register()
+    path = f"/shares/{share.share_id}/links/{link.link_id}"
+    assert (await share.owner.call("DELETE", path)).status == 204
+    assert (await share.owner.call("DELETE", path)).status == 204
+    assert (await link.redeem(joiner)).status == 410
+    assert (await late.register(expires_at=int(time.time()) - 1)).status == 400
+    assert (await late.redeem(joiner)).status == 404
+
+
+async def test_a_link_never_lowers_a_role(share: ShareFiles, person: Login) -> None:
+    member, link = await person(), Link(share)
+    await link.register(role="viewer", max_uses=1)
+    await share.owner.good("PUT", f"/shares/{share.share_id}/members/{member.identity}", {"role": "publisher"})
+    assert (await link.redeem(member)).json()["role"] == "publisher"
+    (record,) = await share.owner.good("GET", f"/shares/{share.share_id}/links")
+    assert record["uses"] == 0
+
+
+async def test_whom_an_owner_removed_or_demoted_does_not_come_back_with_the_same_link(
+    share: ShareFiles, person: Login
+) -> None:
+    gone, demoted, link = await person(), await person(), Link(share)
+    await link.register()
+    for each in (gone, demoted):
+        assert (await link.redeem(each)).status == 200
+    members = f"/shares/{share.share_id}/members"
+    assert (await share.owner.call("DELETE", f"{members}/{gone.identity}")).status == 204
+    await share.owner.good("PUT", f"{members}/{demoted.identity}", {"role": "viewer"})
+    assert (await link.redeem(gone)).status == 410
+    assert (await link.redeem(demoted)).json()["role"] == "viewer"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"link_id": "short"},
+        {"auth_hash": "AB" * 32},
+        {"role": "publisher"},
+        {"role": "owner"},
+        {"max_uses": -1},
+        {"password_salt": "xyz"},
+        {"wrapped_keys": b64(bytes((64 << 10) + 1))},
+    ],
+)
+async def test_a_malformed_link_is_refused(share: ShareFiles, changes: dict[str, Any]) -> None:
+    assert (await Link(share).register(**changes)).status == 400
+
+
+async def test_a_taken_link_id_is_a_conflict(share: ShareFiles) -> None:
+    first, second = Link(share), Link(share)
+    second.link_id = first.link_id
+    assert (await first.register()).status == 201
+    assert (await second.register()).status == 409
+
+
+async def test_malformed_redeems_do_not_count_as_wrong(share: ShareFiles, person: Login) -> None:
+    joiner, link = await person(), Link(share)
+    await link.register()
+    for _ in range(10):
+        assert (await link.redeem(joiner, "short")).status == 400
+    assert (await link.redeem(joiner)).status == 200

@@ -1,0 +1,419 @@
+"""A daemon that is played by a test: the methods of ``ControlClient``, canned replies, a record of every call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from p2pckpt.control import messages as m
+from p2pckpt.control.client import ControlClient
+from p2pckpt.errors import DaemonUnavailable, NotFound, P2pckptError
+from p2pckpt.tracker_protocol import Role, Visibility
+
+T = TypeVar("T")
+
+NOW = 1_790_000_000
+IDENTITY = "9f3ac21d0e77b61455a03d9c81f26be49f3ac21d0e77b61455a03d9c81f26be4"
+
+
+class ReplayClient(ControlClient):
+    """Answers from ``replies`` or with the state that was played; ``failures`` come first."""
+
+    def __init__(self, snapshot: m.Snapshot) -> None:
+        super().__init__(Path("/nonexistent/replay.sock"))
+        self.snapshot = snapshot
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.failures: dict[str, P2pckptError] = {}
+        """By method: raised instead of an answer."""
+        self.replies: dict[str, Any] = {}
+        """By method: the answer."""
+        self.played = 0
+        """Events that the reader has taken."""
+        self._queue: asyncio.Queue[m.Event | P2pckptError] = asyncio.Queue()
+
+    async def __aenter__(self) -> ReplayClient:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        return None
+
+    # -- what a test does
+
+    def play(self, *events: m.Event) -> None:
+        """Send events to the reader."""
+        for event in events:
+            # through JSON, as the real ones come
+            self._queue.put_nowait(msgspec.json.decode(msgspec.json.encode(event), type=m.Event))
+
+    def hang_up(self, fact: str = "the daemon closed the event stream") -> None:
+        """End the stream as a daemon that stops does."""
+        self._queue.put_nowait(DaemonUnavailable(fact, next_step="p2pckpt daemon start"))
+
+    def called(self, method: str) -> list[tuple[Any, ...]]:
+        """The arguments of every call of ``method``."""
+        return [arguments for name, arguments in self.calls if name == method]
+
+    # -- what the front end calls
+
+    async def events(self) -> AsyncIterator[m.Event]:
+        yield self.snapshot
+        while True:
+            event = await self._queue.get()
+            if isinstance(event, P2pckptError):
+                raise event
+            self.played += 1
+            yield event
+
+    async def status(self) -> m.DaemonStatus:
+        return self._answer("status", (), self.snapshot.status)
+
+    async def stop(self) -> None:
+        self._answer("stop", (), None)
+
+    async def publish(self, request: m.PublishRequest) -> m.Job:
+        made = job("j90", kind=m.JobKind.PUBLISH, share=request.name or Path(request.path).name, path=request.path)
+        return self._answer("publish", (request,), made)
+
+    async def publish_plan(self, request: m.PublishRequest) -> m.PublishPlan:
+        return self._answer("publish_plan", (request,), publish_plan(request))
+
+    async def fetch(self, request: m.FetchRequest) -> m.Job:
+        return self._answer("fetch", (request,), job("j91", path=request.to))
+
+    async def fetch_plan(self, request: m.FetchRequest) -> m.FetchPreview:
+        return self._answer("fetch_plan", (request,), fetch_preview(to=request.to or "/data/checkouts/sd15"))
+
+    async def verify(self, request: m.VerifyRequest) -> m.Job:
+        return self._answer("verify", (request,), job("j92", kind=m.JobKind.VERIFY, share=request.name))
+
+    async def jobs(self) -> list[m.Job]:
+        return self._answer("jobs", (), list(self.snapshot.jobs))
+
+    async def job(self, job_id: str) -> m.Job:
+        return self._answer("job", (job_id,), self._find(job_id))
+
+    async def job_detail(self, job_id: str) -> m.JobDetail:
+        return self._answer("job_detail", (job_id,), job_detail(self._find(job_id)))
+
+    async def pause(self, job_id: str) -> m.Job:
+        return self._answer("pause", (job_id,), self._find(job_id))
+
+    async def resume(self, job_id: str) -> m.Job:
+        return self._answer("resume", (job_id,), self._find(job_id))
+
+    async def remove(self, job_id: str, *, data: bool = False) -> None:
+        self._answer("remove", (job_id, data), None)
+
+    async def shares(self) -> list[m.ShareRow]:
+        return self._answer("shares", (), list(self.snapshot.shares))
+
+    async def share_detail(self, name: str) -> m.ShareDetail:
+        found = next((share for share in self.snapshot.shares if share.name == name), None)
+        return self._answer("share_detail", (name,), None if found is None else share_detail(found))
+
+    async def version_detail(self, name: str) -> m.VersionDetail:
+        return self._answer("version_detail", (name,), None)
+
+    async def manifest(self, name: str) -> dict[str, Any]:
+        return self._answer("manifest", (name,), {})
+
+    async def diff(self, a: str, b: str) -> m.DiffReply:
+        return self._answer("diff", (a, b), None)
+
+    async def tag(self, request: m.TagRequest) -> m.ShareDetail:
+        return self._answer("tag", (request,), None)
+
+    async def members(self, share: str) -> list[m.MemberRow]:
+        return self._answer("members", (share,), [])
+
+    async def set_member(self, request: m.SetMemberRequest) -> list[m.MemberRow]:
+        return self._answer("set_member", (request,), [])
+
+    async def links(self, share: str) -> list[m.LinkRow]:
+        return self._answer("links", (share,), [])
+
+    async def create_link(self, request: m.CreateLinkRequest) -> m.LinkReply:
+        return self._answer("create_link", (request,), None)
+
+    async def revoke_link(self, share: str, link_id: str) -> None:
+        self._answer("revoke_link", (share, link_id), None)
+
+    async def key(self) -> m.KeyInfo:
+        return self._answer("key", (), None)
+
+    def _find(self, job_id: str) -> m.Job | None:
+        return next((known for known in self.snapshot.jobs if known.id == job_id), None)
+
+    def _answer(self, method: str, arguments: tuple[Any, ...], canned: T | None) -> T:
+        self.calls.append((method, arguments))
+        if method in self.failures:
+            raise self.failures[method]
+        answer = self.replies.get(method, canned)
+        if answer is None and method not in ("remove", "stop", "revoke_link"):
+            raise NotFound(f"the replay knows no answer to {method}{arguments}")
+        return cast("T", answer)
+
+
+# -- builders ---------------------------------------------------------------------------------------------------------
+
+
+def job(job_id: str, **changes: Any) -> m.Job:
+    """A fetch that runs, unless told otherwise."""
+    values: dict[str, Any] = {
+        "id": job_id,
+        "kind": m.JobKind.FETCH,
+        "state": m.JobState.RUNNING,
+        "share_id": "5a" * 16,
+        "share": "cars/sd15",
+        "version": 7,
+        "version_name": "",
+        "publisher": IDENTITY,
+        "path": "/data/checkouts/sd15",
+        "phase": m.Phase.NONE,
+        "created_at": NOW - 600,
+    }
+    return m.Job(**{**values, **changes})
+
+
+def share(share_id: str, name: str, **changes: Any) -> m.ShareRow:
+    """A share of mine with three versions."""
+    values: dict[str, Any] = {
+        "role": Role.OWNER,
+        "visibility": Visibility.LINK,
+        "owner": IDENTITY,
+        "tracker": "https://tracker.example:7341",
+        "versions": 3,
+        "latest": 3,
+        "size": 4 << 30,
+        "stored": 6 << 30,
+        "tags": {"latest": 3},
+        "seeds": 2,
+        "members": 4,
+        "updated_at": NOW - 7200,
+    }
+    return m.ShareRow(share_id=share_id, name=name, **{**values, **changes})
+
+
+def status(**changes: Any) -> m.DaemonStatus:
+    """A daemon that is well."""
+    values: dict[str, Any] = {
+        "version": "0.1.0",
+        "pid": 4242,
+        "started_at": NOW - 3600,
+        "home": "",
+        "identity": IDENTITY,
+        "name": "alice",
+        "listen_ports": (6881,),
+        "tracker": "https://tracker.example:7341",
+        "tracker_state": "connected",
+        "embedded_tracker": True,
+        "rate_down": 412 << 20,
+        "rate_up": 96 << 20,
+        "free_bytes": 1_800 << 30,
+        "stored_bytes": 600 << 30,
+        "max_loop_stall_ms": 3.0,
+        "rss_bytes": 90 << 20,
+        "peak_rss_bytes": 120 << 20,
+        "jobs": 7,
+    }
+    return m.DaemonStatus(**{**values, **changes})
+
+
+def snapshot(jobs: tuple[m.Job, ...] = (), shares: tuple[m.ShareRow, ...] = (), **changes: Any) -> m.Snapshot:
+    """The first event of a stream."""
+    return m.Snapshot(status=status(**changes), jobs=jobs, shares=shares)
+
+
+def busy_snapshot() -> m.Snapshot:
+    """A daemon with one job of every state and three shares."""
+    gib = 1 << 30
+    jobs = (
+        job(
+            "j1",
+            share="lab/llama-70b-sft",
+            version=42,
+            version_name="step-42000",
+            phase=m.Phase.DOWNLOADING,
+            size=139 * gib,
+            done=89 * gib,
+            wire_size=73 * gib,
+            wire_done=37 * gib,
+            reused=51 * gib,
+            rate_down=388 << 20,
+            rate_up=12 << 20,
+            uploaded=3 * gib,
+            peers=9,
+            seeds=12,
+            eta=125,
+            path="/data/ckpt/llama-70b-sft",
+        ),
+        job(
+            "j2",
+            kind=m.JobKind.PUBLISH,
+            share="lab/qwen-moe-run7",
+            version=9,
+            version_name="step-9000",
+            phase=m.Phase.PACKING,
+            size=612 * gib,
+            done=55 * gib,
+            eta=24000,
+            path="/runs/qwen/checkpoint-9000",
+        ),
+        job(
+            "j3",
+            kind=m.JobKind.VERIFY,
+            share="sdxl-turbo-ft",
+            version=3,
+            phase=m.Phase.CHECKING,
+            size=7 * gib,
+            done=6 * gib,
+        ),
+        job(
+            "j4",
+            kind=m.JobKind.PUBLISH,
+            state=m.JobState.SEEDING,
+            share="cars/flux-lora-portrait",
+            share_id="c1" * 16,
+            version=3,
+            version_name="step-900",
+            size=gib,
+            done=gib,
+            rate_up=61 << 20,
+            uploaded=5 * gib,
+            peers=4,
+            link="p2pckpt:c1c1#secret",
+        ),
+        job("j5", state=m.JobState.PAUSED, share="vit-g-pretrain", version=88, size=42 * gib, done=17 * gib),
+        job(
+            "j6",
+            state=m.JobState.FAILED,
+            share="whisper-de",
+            version=1,
+            size=3 * gib,
+            done=2 * gib,
+            failure=m.Failure(
+                "not_allowed", "the owner took your access away", "2.0 GiB in the store", "ask for a new link"
+            ),
+        ),
+        job("j7", state=m.JobState.QUEUED, share="tiny-gpt", version=2, size=gib // 2),
+        job(
+            "j8",
+            kind=m.JobKind.VERIFY,
+            state=m.JobState.DONE,
+            share="tiny-gpt",
+            version=1,
+            size=gib // 2,
+            done=gib // 2,
+        ),
+    )
+    shares = (
+        share("c1" * 16, "cars/flux-lora-portrait", tags={"latest": 3, "stable": 2}, seeds=0),
+        share(
+            "aa" * 16,
+            "lab/llama-70b-sft",
+            role=Role.DOWNLOADER,
+            visibility=Visibility.MEMBERS,
+            versions=14,
+            latest=42,
+            size=139 * gib,
+            stored=611 * gib,
+            seeds=9,
+            members=6,
+            updated_at=NOW - 720,
+        ),
+        share(
+            "bb" * 16, "whisper-de", role=Role.PUBLISHER, visibility=Visibility.PUBLIC, versions=1, latest=1, seeds=1
+        ),
+    )
+    return snapshot(jobs, shares)
+
+
+def job_detail(known: m.Job | None) -> m.JobDetail | None:
+    """Pieces, peers, files and a log for ``known``."""
+    if known is None:
+        return None
+    done = known.done * 600 // known.size if known.size else 0
+    levels = [200] * done + [120, 255, 40] + [0] * 600
+    return m.JobDetail(
+        job=known,
+        pieces=bytes(levels[:600]),
+        piece_count=35_600,
+        piece_size=4 << 20,
+        peers=(
+            m.PeerRow("10.4.0.17:6881", "p2pckpt 0.1", 1000, 284 << 20, 0, "S E"),
+            m.PeerRow("198.51.100.7:51413", "p2pckpt 0.1", 880, 76 << 20, 9 << 20, "E"),
+        ),
+        files=(
+            m.FileRow("model-00001-of-00002.safetensors", 4 << 30, 4 << 30, "safetensors"),
+            m.FileRow("model-00002-of-00002.safetensors", 4 << 30, 1 << 30, "safetensors"),
+            m.FileRow("config.json", 812, 812, "json"),
+        ),
+        log=("14:02:11 joined the swarm", "14:02:12 9 peers"),
+    )
+
+
+def share_detail(known: m.ShareRow) -> m.ShareDetail:
+    """Its versions, newest first; all but the oldest are held."""
+    versions = tuple(
+        m.VersionRow(
+            version=number,
+            name=f"step-{number}00",
+            tags=tuple(tag for tag, at in known.tags.items() if at == number),
+            published_at=NOW - 86400 * (known.latest - number + 1),
+            publisher=IDENTITY,
+            size=known.size,
+            wire_size=known.size // 5,
+            files=9,
+            held=number > 1,
+            info_hash="",
+        )
+        for number in range(known.latest, max(known.latest - known.versions, 0), -1)
+    )
+    return m.ShareDetail(share=known, versions=versions)
+
+
+def publish_plan(request: m.PublishRequest, **changes: Any) -> m.PublishPlan:
+    """A plan for a new version of a small share."""
+    values: dict[str, Any] = {
+        "share": request.name or Path(request.path).name,
+        "version": 2,
+        "files": 9,
+        "size": 4 << 30,
+        "new_size": 1 << 30,
+        "new_files": ("model.safetensors", "trainer_state.json"),
+        "warnings": ("optimizer.pt is a pickle",),
+        "disk_needed": 1 << 30,
+        "disk_free": 100 << 30,
+    }
+    return m.PublishPlan(**{**values, **changes})
+
+
+def fetch_preview(**changes: Any) -> m.FetchPreview:
+    """What the link of the tests leads to."""
+    values: dict[str, Any] = {
+        "share_id": "5a" * 16,
+        "share": "cars/sd15",
+        "version": 7,
+        "version_name": "step-42000",
+        "tags": ("latest", "stable"),
+        "publisher": IDENTITY,
+        "licence": "apache-2.0",
+        "files": (
+            m.FileRow("model.safetensors", 4 << 30, 1 << 30, "safetensors"),
+            m.FileRow("config.json", 812, 0, "json"),
+        ),
+        "size": 4 << 30,
+        "reused": 1 << 30,
+        "wire_size": 2 << 30,
+        "disk_needed": 5 << 30,
+        "disk_free": 100 << 30,
+        "seeds": 9,
+        "to": "/data/checkouts/sd15",
+        "conflicts": ("config.json",),
+        "warnings": ("model.safetensors has 2 tensors with NaN",),
+    }
+    return m.FetchPreview(**{**values, **changes})

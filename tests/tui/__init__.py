@@ -1,0 +1,1 @@
+"""The terminal UI, driven by a replayed daemon."""

@@ -1,0 +1,221 @@
+"""Connection, daemon-down, empty state, help, palette, notices: what is the same on every screen."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from textual.binding import Binding
+from textual.screen import Screen
+
+from p2pckpt.control import messages as m
+from p2pckpt.control.client import ControlClient
+from p2pckpt.tui.app import P2pckptApp
+from p2pckpt.tui.screens.help import HelpScreen
+from p2pckpt.tui.screens.job import JobScreen
+from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
+from p2pckpt.tui.screens.remove import RemoveDialog
+from p2pckpt.tui.screens.share_detail import ShareScreen
+from p2pckpt.tui.screens.share_dialog import ShareDialog
+from p2pckpt.tui.screens.shares import SharesScreen
+from p2pckpt.tui.screens.transfers import TransfersScreen
+from p2pckpt.tui.widgets.virtual_table import VirtualTable
+from tests.support import replay_feed as replay
+from tests.tui.conftest import stage
+
+OWN_CLASSES = (
+    P2pckptApp,
+    TransfersScreen,
+    SharesScreen,
+    JobScreen,
+    ShareScreen,
+    ShareDialog,
+    ReceiveDialog,
+    RemoveDialog,
+    HelpScreen,
+    VirtualTable,
+)
+
+
+def test_the_replay_plays_every_request_of_the_client() -> None:
+    requests = {name for name in vars(ControlClient) if not name.startswith("_")}
+    assert requests
+    assert requests <= set(vars(replay.ReplayClient))
+
+
+def test_every_binding_has_a_description() -> None:
+    owners = {base for owner in OWN_CLASSES for base in owner.__mro__ if base.__module__.startswith("p2pckpt.")}
+    bindings = [binding for owner in owners for binding in vars(owner).get("BINDINGS", ())]
+    assert len(bindings) > 30
+    for binding in bindings:
+        assert isinstance(binding, Binding)
+        assert binding.description, binding.key
+
+
+@pytest.mark.parametrize(
+    "keys", [(), ("2",), ("enter",), ("2", "enter"), ("n",), ("o",), ("d",), ("D",), ("question_mark",)]
+)
+async def test_every_key_that_works_somewhere_is_described(keys: tuple[str, ...]) -> None:
+    async with stage() as st:
+        await st.press(*keys)
+        active = st.app.screen.active_bindings.values()
+        assert active
+        for key in active:
+            assert key.binding.description, f"{type(st.app.screen).__name__}: {key.binding.key}"
+
+
+async def test_a_first_connection_may_start_the_daemon_and_later_ones_may_not() -> None:
+    async with stage(backoff=(0.0,)) as st:
+        st.client.hang_up()
+        await st.until(lambda: len(st.daemon.clients) == 2)
+        assert st.daemon.starts == [True, False]
+
+
+async def test_a_lost_daemon_leaves_the_lists_greyed_and_s_starts_it() -> None:
+    async with stage() as st:
+        st.daemon.running = False
+        st.client.hang_up()
+        await st.shows("No daemon: the daemon closed the event stream")
+        await st.shows("lab/llama-70b-sft")
+        assert "s Start daemon" in st.lines[-1]
+        assert st.app.screen.query_one("#list").has_class("-stale")
+        await st.press("s")
+        await st.until(lambda: st.app.feed.state.connected)
+        await st.until(lambda: "No daemon" not in st.text)
+        assert st.daemon.starts == [True, True]
+        assert not st.app.screen.query_one("#list").has_class("-stale")
+        assert "s Sort" not in st.lines[-1] or "s Start" not in st.lines[-1]
+
+
+async def test_r_looks_for_the_daemon_again_without_starting_it() -> None:
+    async with stage(running=False) as st:
+        await st.shows("No daemon: the daemon does not answer")
+        await st.press("r")
+        await st.until(lambda: len(st.daemon.starts) == 2)
+        assert st.daemon.starts == [True, False]
+        assert st.app.feed.state.down is not None
+
+
+async def test_a_daemon_that_cannot_be_started_is_said_so() -> None:
+    async with stage(running=False) as st:
+        await st.press("s")
+        await st.until(lambda: st.daemon.starts == [True, True])
+        await st.shows("No daemon: the daemon does not answer")
+
+
+async def test_a_request_without_a_daemon_is_an_error_message_and_no_crash() -> None:
+    async with stage() as st:
+        st.daemon.running = False
+        st.client.hang_up()
+        await st.shows("No daemon")
+        await st.press("space")
+        await st.toast("the daemon is not running\nNext: press s to start it")
+
+
+async def test_a_reconnect_replaces_the_lists() -> None:
+    async with stage() as st:
+        st.daemon.snapshot = replay.snapshot((replay.job("j50", share="brand-new"),))
+        st.client.hang_up()
+        await st.shows("No daemon")
+        await st.press("r")
+        await st.shows("brand-new")
+        assert "whisper-de" not in st.text
+
+
+async def test_an_empty_daemon_teaches_the_first_three_actions() -> None:
+    async with stage(replay.snapshot()) as st:
+        await st.shows("Nothing here yet.")
+        for action in ("n  Share a checkpoint folder", "o  Receive with a link", "?  See all keys"):
+            assert action in st.text
+        st.client.play(m.JobChanged(replay.job("j1", share="first")))
+        await st.shows("first")
+        assert "Nothing here yet." not in st.text
+
+
+async def test_shares_teach_too_while_there_are_none() -> None:
+    async with stage(replay.snapshot()) as st:
+        await st.press("2")
+        await st.shows("No shares yet.")
+
+
+async def test_help_lists_the_keys_of_the_screen_below() -> None:
+    async with stage(size=(120, 60)) as st:
+        await st.press("question_mark")
+        assert isinstance(st.app.screen, HelpScreen)
+        for line in ("space  Pause", "v  Verify", "D  Remove with data", "?  Help", "state:down"):
+            assert line in st.text
+        await st.press("escape")
+        assert isinstance(st.app.screen, TransfersScreen)
+
+
+@pytest.mark.parametrize("screen", ["1", "2"])
+async def test_the_palette_has_every_action_of_the_screen(screen: str) -> None:
+    async with stage() as st:
+        await st.press(screen)
+        shown: Screen[object] = st.app.screen
+        offered = {command.title for command in st.app.get_system_commands(shown)}
+        wanted: set[str] = set()
+        for owner in (type(shown), P2pckptApp):
+            for base in owner.__mro__:
+                if base.__module__.startswith("p2pckpt."):
+                    wanted |= {b.description for b in vars(base).get("BINDINGS", ())}
+        assert wanted - offered == {"Start daemon", "Try again", "How to quit"}
+
+
+async def test_the_palette_runs_an_action() -> None:
+    async with stage() as st:
+        await st.press("ctrl+p")
+        await st.press(*"receive")
+        await st.until(lambda: "key o" in st.text)
+        await st.press("enter", "enter")
+        await st.until(lambda: isinstance(st.app.screen, ReceiveDialog))
+
+
+async def test_notices_are_shown_once_with_their_level() -> None:
+    async with stage() as st:
+        st.client.play(m.Notice("warning", "the disk is nearly full"))
+        await st.toast("the disk is nearly full")
+        notes = [note for note in st.app._notifications if "nearly full" in note.message]
+        assert [note.severity for note in notes] == ["warning"]
+
+
+async def test_alerts_come_first_in_the_top_bar() -> None:
+    async with stage() as st:
+        assert st.lines[0].startswith(" p2pckpt  ! 1 failed")
+        st.client.play(m.StatusChanged(replay.status(tracker_state="unreachable", free_bytes=1 << 20)))
+        await st.until(lambda: "disk nearly full · tracker unreachable" in st.lines[0])
+
+
+async def test_ten_thousand_events_reach_the_screen_in_few_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with stage() as st:
+        flushes = 0
+        drawn = TransfersScreen.list_rows
+
+        def counted(screen: TransfersScreen) -> None:
+            nonlocal flushes
+            flushes += 1
+            drawn(screen)
+
+        monkeypatch.setattr(TransfersScreen, "list_rows", counted)
+        running = replay.busy_snapshot().jobs[0]
+        for rate in range(10_000):
+            st.client.play(m.JobChanged(msgspec.structs.replace(running, rate_down=rate << 10)))
+        await st.until(lambda: st.client.played == 10_000)
+        await st.shows("9.8M")
+        assert flushes < 200
+
+
+async def test_q_leaves() -> None:
+    async with stage() as st:
+        await st.press("q")
+        await st.until(lambda: st.app._exit)
+
+
+async def test_why_a_start_failed_stays_on_screen_while_it_is_looked_for() -> None:
+    async with stage(running=False, backoff=(0.0,)) as st:
+        st.daemon.refusal = "port 6881 is taken"
+        await st.press("s")
+        await st.shows("No daemon: port 6881 is taken")
+        st.daemon.refusal = "the daemon does not answer"
+        seen = len(st.daemon.starts)
+        await st.until(lambda: len(st.daemon.starts) > seen + 3)
+        assert "port 6881 is taken" in st.text

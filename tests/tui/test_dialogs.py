@@ -1,0 +1,229 @@
+"""Share a folder and Receive: the way through, and every refusal on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from textual.widgets import Button, Checkbox, Input, Select
+
+from p2pckpt.control import messages as m
+from p2pckpt.errors import BadUsage, NoSpace, TrackerUnreachable
+from p2pckpt.tracker_protocol import Visibility
+from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
+from p2pckpt.tui.screens.share_dialog import ShareDialog
+from p2pckpt.tui.screens.transfers import TransfersScreen
+from tests.support import replay_feed as replay
+from tests.tui.conftest import Stage, stage
+
+
+def put(st: Stage, selector: str, text: str) -> None:
+    st.app.screen.query_one(selector, Input).value = text
+
+
+async def test_share_goes_from_form_over_plan_to_link(tmp_path: Path) -> None:
+    async with stage() as st:
+        await st.press("n")
+        assert isinstance(st.app.screen, ShareDialog)
+        put(st, "#path", str(tmp_path))
+        put(st, "#name", "cars/new")
+        put(st, "#tags", "stable, best")
+        st.app.screen.query_one("#to", Select).value = Visibility.MEMBERS
+        st.app.screen.query_one("#no-licence", Checkbox).value = True
+        await st.press("enter")
+        await st.shows("cars/new — v2, a new version of it")
+        for text in (
+            "4.0G in 9 files",
+            "1.0G in 2 files",
+            "at most 1.0G of 100G free",
+            "optimizer.pt is a pickle",
+            "trainer_state.json",
+        ):
+            assert text in st.text
+        request = m.PublishRequest(
+            path=str(tmp_path), name="cars/new", to=Visibility.MEMBERS, tags=("stable", "best"), allow_no_licence=True
+        )
+        assert st.client.called("publish_plan") == [(request,)]
+        assert not st.client.called("publish")
+        await st.press("enter")
+        await st.shows("The link appears here as soon as the daemon has it")
+        assert st.client.called("publish") == [(request,)]
+        await st.press("y")
+        assert st.app.clipboard == ""
+        made = replay.job("j90", kind=m.JobKind.PUBLISH, share="cars/new", link="p2pckpt:abcd#secret")
+        st.client.play(m.JobChanged(made))
+        await st.shows("p2pckpt:abcd#secret")
+        await st.press("y")
+        assert st.app.clipboard == "p2pckpt:abcd#secret"
+        await st.press("escape")
+        assert isinstance(st.app.screen, TransfersScreen)
+
+
+async def test_share_refuses_a_path_that_is_no_folder() -> None:
+    async with stage() as st:
+        await st.press("n")
+        put(st, "#path", "/nowhere/at/all")
+        await st.press("enter")
+        await st.shows("✗ /nowhere/at/all is not a folder on this machine.")
+        assert not st.client.called("publish_plan")
+
+
+async def test_share_shows_why_there_is_no_plan_and_stays(tmp_path: Path) -> None:
+    async with stage() as st:
+        st.client.failures["publish_plan"] = BadUsage("the card names no licence", next_step="add one to README.md")
+        await st.press("n")
+        put(st, "#path", str(tmp_path))
+        await st.press("enter")
+        await st.shows("✗ the card names no licence")
+        await st.shows("Next: add one to README.md")
+        assert not st.app.screen.query_one("#review", Button).disabled
+        del st.client.failures["publish_plan"]
+        await st.press("enter")
+        await st.shows("Publish")
+        await st.until(lambda: "names no licence" not in st.static("#error"))
+
+
+async def test_share_shows_why_it_could_not_publish_and_can_go_back(tmp_path: Path) -> None:
+    async with stage() as st:
+        st.client.failures["publish"] = NoSpace("the disk is full")
+        await st.press("n")
+        put(st, "#path", str(tmp_path))
+        await st.press("enter")
+        await st.shows("Changed")
+        await st.press("enter")
+        await st.shows("✗ the disk is full")
+        await st.press("tab", "enter")
+        await st.until(lambda: st.app.focused is st.app.screen.query_one("#path"))
+        assert st.app.screen.query_one("#path", Input).value == str(tmp_path)
+
+
+async def test_a_publish_that_fails_later_is_seen_in_the_dialog(tmp_path: Path) -> None:
+    async with stage() as st:
+        await st.press("n")
+        put(st, "#path", str(tmp_path))
+        await st.press("enter")
+        await st.shows("Changed")
+        await st.press("enter")
+        failed = replay.job(
+            "j90",
+            kind=m.JobKind.PUBLISH,
+            state=m.JobState.FAILED,
+            failure=m.Failure("failed", "a file changed", "", "again"),
+        )
+        st.client.play(m.JobChanged(failed))
+        await st.shows("a file changed")
+
+
+async def test_a_folder_of_the_tree_becomes_the_path(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-1").mkdir()
+    async with stage(browse_from=tmp_path) as st:
+        await st.press("n")
+        await st.shows("checkpoint-1")
+        st.app.screen.query_one("#tree").focus()
+        await st.press("down", "enter")
+        await st.until(lambda: st.app.screen.query_one("#path", Input).value == str(tmp_path / "checkpoint-1"))
+
+
+async def test_receive_previews_and_starts_what_was_previewed() -> None:
+    async with stage() as st:
+        await st.press("o")
+        put(st, "#source", "p2pckpt:abcd#secret")
+        put(st, "#to", "/data/here")
+        put(st, "#password", "sesame")
+        st.app.screen.query_one("#weights", Checkbox).value = True
+        st.app.screen.query_one("#seed", Checkbox).value = False
+        await st.press("enter")
+        await st.shows("cars/sd15 @ v7 “step-42000” (latest, stable)")
+        for text in (
+            "9f3ac21d-0e77b614-55a03d9c",
+            "apache-2.0",
+            "4.0G in 2 files",
+            "1.0G need no network",
+            "2.0G from 9 seeds",
+            "/data/here",
+            "needs 5.0G of 100G free",
+            "config.json differs: it is moved aside, not overwritten",
+            "2 tensors with NaN",
+        ):
+            assert text in st.text
+        request = m.FetchRequest(
+            source="p2pckpt:abcd#secret", to="/data/here", only=("weights",), seed=False, password="sesame"
+        )
+        assert st.client.called("fetch_plan") == [(request,)]
+        assert not st.client.called("fetch")
+        await st.press("enter")
+        await st.toast("Receiving cars/sd15")
+        assert st.client.called("fetch") == [(request,)]
+        assert isinstance(st.app.screen, TransfersScreen)
+
+
+async def test_receive_warns_before_it_starts() -> None:
+    async with stage() as st:
+        st.client.replies["fetch_plan"] = replay.fetch_preview(licence="", seeds=0, disk_free=1 << 20)
+        await st.press("o")
+        put(st, "#source", "p2pckpt:abcd#secret")
+        await st.press("enter")
+        for text in ("The disk is too full for it.", "No seed is known now", "none named"):
+            await st.shows(text)
+
+
+async def test_receive_without_a_link_asks_nobody() -> None:
+    async with stage() as st:
+        await st.press("o", "enter")
+        await st.shows("✗ Paste a link first.")
+        assert not st.client.called("fetch_plan")
+
+
+async def test_receive_shows_a_refused_link_and_stays() -> None:
+    async with stage() as st:
+        st.client.failures["fetch_plan"] = TrackerUnreachable(
+            "the tracker does not answer", kept="nothing", next_step="try later"
+        )
+        await st.press("o")
+        put(st, "#source", "p2pckpt:abcd#secret")
+        await st.press("enter")
+        await st.shows("✗ the tracker does not answer")
+        await st.shows("Next: try later")
+        assert isinstance(st.app.screen, ReceiveDialog)
+
+
+async def test_receive_shows_why_it_could_not_start() -> None:
+    async with stage() as st:
+        st.client.failures["fetch"] = NoSpace("the disk is full", kept="nothing was written")
+        await st.press("o")
+        put(st, "#source", "p2pckpt:abcd#secret")
+        await st.press("enter")
+        await st.shows("Start")
+        await st.until(lambda: st.client.called("fetch_plan"))
+        await st.until(lambda: st.app.focused is st.app.screen.query_one("#start"))
+        await st.press("enter")
+        await st.shows("✗ the disk is full")
+        assert isinstance(st.app.screen, ReceiveDialog)
+
+
+async def test_a_dialog_that_is_closed_early_hears_no_answer() -> None:
+    async with stage() as st:
+        st.client.failures["fetch_plan"] = TrackerUnreachable("the tracker does not answer")
+        await st.press("o")
+        put(st, "#source", "p2pckpt:abcd#secret")
+        await st.pilot.press("enter", "escape")
+        await st.until(lambda: isinstance(st.app.screen, TransfersScreen))
+
+
+async def test_a_dialog_without_a_daemon_says_how_to_start_one() -> None:
+    async with stage(running=False) as st:
+        await st.press("o")
+        put(st, "#source", "p2pckpt:abcd#secret")
+        await st.press("enter")
+        await st.shows("✗ the daemon is not running")
+
+
+async def test_a_plan_that_is_too_big_for_the_disk_says_so(tmp_path: Path) -> None:
+    async with stage() as st:
+        plan = replay.publish_plan(m.PublishRequest(path="/x"), version=1)
+        st.client.replies["publish_plan"] = msgspec.structs.replace(plan, disk_free=1)
+        await st.press("n")
+        put(st, "#path", str(tmp_path))
+        await st.press("enter")
+        await st.shows("The disk may be too full for it.")
+        await st.shows("v1, the first version")

@@ -1,0 +1,131 @@
+"""What a terminal of a given size shows: text snapshots, and nothing beyond its edges.
+
+``P2PCKPT_UPDATE_SNAPSHOTS=1`` writes the snapshots anew.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Input
+
+from tests.support import replay_feed as replay
+from tests.tui.conftest import Stage, stage
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+SIZES = [(120, 40), (80, 24)]
+
+
+def check(name: str, st: Stage) -> None:
+    path = SNAPSHOTS / f"{name}-{st.app.size.width}x{st.app.size.height}.txt"
+    drawn = "".join(line.rstrip() + "\n" for line in st.lines)
+    if os.environ.get("P2PCKPT_UPDATE_SNAPSHOTS") == "1":
+        path.write_text(drawn, "utf-8")
+    assert path.is_file(), f"no snapshot {path.name}: set P2PCKPT_UPDATE_SNAPSHOTS=1 once and look at it"
+    assert drawn == path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_transfers_look_as_they_did(size: tuple[int, int]) -> None:
+    async with stage(size=size) as st:
+        if size[0] >= 100:
+            await st.shows("35,600 pieces")
+            await st.shows("Files 3")
+        check("transfers", st)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_shares_look_as_they_did(size: tuple[int, int]) -> None:
+    async with stage(size=size) as st:
+        await st.press("2")
+        if size[0] >= 100:
+            await st.shows("step-300")
+        check("shares", st)
+
+
+WAYS: dict[str, tuple[str, ...]] = {
+    "transfers": (),
+    "job": ("enter",),
+    "job files": ("enter", "right_square_bracket", "right_square_bracket"),
+    "shares": ("2",),
+    "share": ("2", "enter"),
+    "share dialog": ("n",),
+    "receive dialog": ("o",),
+    "remove": ("A", "d"),
+    "remove with data": ("A", "D"),
+    "help": ("question_mark",),
+    "filter": ("slash",),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_nothing_overflows_at_80_by_24(way: str) -> None:
+    async with stage(size=(80, 24)) as st:
+        await st.press(*WAYS[way])
+        overflows(st)
+
+
+async def test_nothing_overflows_at_80_by_24_without_a_daemon() -> None:
+    async with stage(size=(80, 24)) as st:
+        st.client.hang_up("x" * 500)
+        await st.shows("No daemon")
+        overflows(st)
+
+
+@pytest.mark.parametrize("key", ["n", "o"])
+async def test_the_second_step_of_a_dialog_fits_at_80_by_24(key: str, tmp_path: Path) -> None:
+    async with stage(size=(80, 24)) as st:
+        st.client.replies["fetch_plan"] = replay.fetch_preview(
+            conflicts=tuple(f"shard-{i}.bin" for i in range(40)), warnings=("w" * 300,) * 5
+        )
+        await st.press(key)
+        st.app.screen.query_one("#path" if key == "n" else "#source").value = str(tmp_path)  # type: ignore[attr-defined]
+        await st.press("enter")
+        await st.shows("Disk")
+        overflows(st)
+        assert "Publish" in st.text or "Start" in st.text
+
+
+def overflows(st: Stage) -> None:
+    """Fail when a line is too long, or when a widget that does not scroll leaves its screen or its parent."""
+    width, height = st.app.size
+    assert len(st.lines) == height
+    for line in st.lines:
+        assert cell_len(line) == width
+    for screen in st.app.screen_stack:
+        for widget in screen.walk_children(Widget):
+            if widget.display and widget.region and not _scrolled(widget):
+                region = widget.region
+                assert region.x >= 0 and region.right <= width, f"{widget} is {region}"
+                assert region.y >= 0 and region.bottom <= height, f"{widget} is {region}"
+            if not isinstance(widget, Input):
+                assert not widget.show_horizontal_scrollbar, f"{widget} scrolls sideways"
+
+
+def _scrolled(widget: Widget) -> bool:
+    return any(
+        isinstance(parent, Widget) and not isinstance(parent, Screen) and parent.max_scroll_y > 0
+        for parent in widget.ancestors
+    )
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+@pytest.mark.parametrize("theme", ["p2pckpt", "ansi-dark", "textual-light"])
+async def test_states_cursor_and_marks_can_be_read_without_colour(
+    no_color: bool, theme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    async with stage() as st:
+        assert st.app.no_color is no_color
+        st.app.theme = theme
+        await st.press("x")
+        await st.until(lambda: st.lines[5].startswith(" *▼ lab/llama-70b-sft"))
+        assert st.lines[6].startswith("› ◆ lab/qwen-moe-run7")
+        glyphs = [line[2] for line in st.lines[5:13]]
+        assert glyphs == ["▼", "◆", "≡", "▲", "‖", "✗", "◦", "✔"]

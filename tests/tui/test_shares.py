@@ -1,0 +1,133 @@
+"""Shares, one share's own screen, and what they say when the daemon refuses."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+from textual.widgets import Input
+
+from p2pckpt.control import messages as m
+from p2pckpt.errors import NotFound
+from p2pckpt.tui.screens.share_detail import ShareScreen
+from p2pckpt.tui.screens.shares import SharesScreen
+from tests.support import replay_feed as replay
+from tests.tui.conftest import Stage, stage
+
+
+def names(st: Stage) -> list[str]:
+    screen = st.app.screen
+    assert isinstance(screen, SharesScreen)
+    return [share.name for share in screen.table.rows]
+
+
+def _lists(st: Stage, found: list[str]) -> bool:
+    return names(st) == found
+
+
+async def test_a_share_shows_versions_tags_and_seeds() -> None:
+    async with stage() as st:
+        await st.press("2")
+        await st.shows("step-300")
+        for text in (
+            "latest v3, stable v2",
+            "0 seeds of the newest",
+            "Nobody else is known to seed",
+            "for whoever has a link",
+        ):
+            assert text in st.text
+        assert st.client.called("share_detail") == [("cars/flux-lora-portrait",)]
+        await st.press("j")
+        await st.until(lambda: ("lab/llama-70b-sft",) in st.client.called("share_detail"))
+        await st.shows("v42")
+
+
+async def test_an_event_asks_for_the_versions_again() -> None:
+    async with stage() as st:
+        await st.press("2")
+        await st.shows("step-300")
+        newer = msgspec.structs.replace(replay.busy_snapshot().shares[0], versions=4, latest=4)
+        st.client.replies["share_detail"] = replay.share_detail(newer)
+        st.client.play(m.ShareChanged(newer))
+        await st.shows("step-400")
+        assert len(st.client.called("share_detail")) == 2
+
+
+async def test_events_about_jobs_ask_for_no_versions() -> None:
+    async with stage() as st:
+        await st.press("2")
+        await st.shows("step-300")
+        st.client.play(m.JobChanged(replay.job("j1", share="other")))
+        await st.until(lambda: st.app.feed.state.jobs["j1"].share == "other")
+        await st.pilot.pause(0.15)
+        assert len(st.client.called("share_detail")) == 1
+
+
+async def test_refused_versions_are_told() -> None:
+    async with stage() as st:
+        st.client.failures["share_detail"] = NotFound("there is no such share", next_step="p2pckpt ls")
+        await st.press("2")
+        await st.toast("there is no such share\nNext: p2pckpt ls")
+
+
+async def test_v_verifies_the_newest_version() -> None:
+    async with stage() as st:
+        await st.press("2", "v")
+        await st.toast("Verifying")
+        assert st.client.called("verify") == [(m.VerifyRequest(name="cars/flux-lora-portrait"),)]
+
+
+async def test_a_refused_verify_is_told() -> None:
+    async with stage() as st:
+        st.client.failures["verify"] = NotFound("nothing of it is here")
+        await st.press("2", "v")
+        await st.toast("nothing of it is here")
+
+
+async def test_y_copies_the_link_of_the_newest_publish() -> None:
+    async with stage() as st:
+        await st.press("2", "y")
+        await st.toast("Link copied")
+        assert st.app.clipboard == "p2pckpt:c1c1#secret"
+        await st.press("j", "y")
+        await st.toast("No link of lab/llama-70b-sft is known here")
+
+
+async def test_filter_and_sort() -> None:
+    async with stage() as st:
+        await st.press("2", "slash")
+        box = st.app.screen.query_one("#filter", Input)
+        for text, found in (
+            ("for:public", ["whisper-de"]),
+            ("role:owner", ["cars/flux-lora-portrait"]),
+            ("tag:stable", ["cars/flux-lora-portrait"]),
+        ):
+            box.value = text
+            await st.until(partial(_lists, st, found))
+        await st.press("escape", "s")
+        assert "sort:" in st.static("#summary")
+
+
+async def test_enter_opens_the_share_and_esc_goes_back() -> None:
+    async with stage(size=(80, 24)) as st:
+        await st.press("2")
+        assert not st.client.called("share_detail")
+        await st.press("enter")
+        await st.shows("step-300")
+        await st.press("escape")
+        assert isinstance(st.app.screen, SharesScreen)
+
+
+async def test_the_share_screen_closes_when_the_share_goes() -> None:
+    async with stage() as st:
+        await st.press("2", "enter")
+        assert isinstance(st.app.screen, ShareScreen)
+        st.client.play(m.ShareRemoved("c1" * 16))
+        await st.until(lambda: isinstance(st.app.screen, SharesScreen))
+        assert "cars/flux-lora-portrait" not in names(st)
+
+
+async def test_1_leaves_a_detail_for_the_list() -> None:
+    async with stage() as st:
+        await st.press("2", "enter", "1")
+        await st.shows("[1 Transfers]")

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2pckpt.checkpoint.card import MAX_README, Card, read_card
+
+
+def card(front: str, body: str = "# A model\n\ntext\n") -> Card:
+    return read_card(f"---\n{front}\n---\n{body}".encode())
+
+
+def test_a_usual_card_is_read() -> None:
+    found = card("license: apache-2.0\nbase_model: org/base\ntags:\n- text\n- tiny\nlibrary_name: transformers")
+    assert found == Card(
+        text="# A model\n\ntext\n",
+        licence="Apache-2.0",
+        base_model=("org/base",),
+        tags=("text", "tiny"),
+        library_name="transformers",
+        title="A model",
+    )
+
+
+def test_a_card_without_front_matter_still_has_a_title() -> None:
+    found = read_card("\ufeffIntro\n\n# Title *here* #\n".encode())
+    assert found.title == "Title *here*"
+    assert found.problems == ("The card names no licence.",)
+
+
+@pytest.mark.parametrize(
+    ("front", "licence"),
+    [
+        ("license: mit", "MIT"),
+        ("license: MIT OR apache-2.0", "MIT OR Apache-2.0"),
+        ("license: (mit or bsd-3-clause) and cc-by-4.0", "(MIT OR BSD-3-Clause) AND CC-BY-4.0"),
+        ("license: gpl-3.0", "GPL-3.0-only"),
+        ("license: GPL-2.0-only WITH Classpath-exception-2.0", ""),
+        ("license: llama3.1", "LicenseRef-llama3.1"),
+        ("license: openrail++", "LicenseRef-openrail"),
+        ("license: LicenseRef-mine", "LicenseRef-mine"),
+        ("license: other\nlicense_name: My own, terms!", "LicenseRef-My-own-terms"),
+        ("license: other", "LicenseRef-other"),
+        ("license: [mit, apache-2.0]", "MIT AND Apache-2.0"),
+    ],
+)
+def test_licences_become_spdx_expressions(front: str, licence: str) -> None:
+    found = card(front)
+    if licence:
+        assert (found.licence, found.problems) == (licence, ())
+    else:
+        assert found.problems
+
+
+@pytest.mark.parametrize(
+    ("front", "problem"),
+    [
+        ("tags: x", "no licence"),
+        ("license: do what you like", "no SPDX"),
+        ("license: " + "x" * 500, "a text"),
+        ("license: [", "cannot be read"),
+        ("a: &a [x]\nb: *a", "aliases"),
+        ("a: " + "[" * 40 + "]" * 40, "nested"),
+        ("a: [" + "x," * 21_000 + "]", "too many"),
+        ("- a\n- b", "no fields"),
+        ("a: 2024-99-99", "cannot be read"),
+        ("a: !!python/object/apply:os.system [id]", "cannot be read"),
+        ("? [a]\n: b", "cannot be read"),
+        ("a: " + "x" * 70_000, "longer than"),
+        ("a: \x07", "cannot be read"),
+    ],
+)
+def test_odd_cards_are_problems_and_never_errors(front: str, problem: str) -> None:
+    found = card(front)
+    assert any(problem in line for line in found.problems)
+    assert found.title == "A model"
+
+
+def test_an_endless_or_huge_or_broken_card_is_read_as_far_as_it_goes() -> None:
+    assert "no end" in read_card(b"---\na: b\n").problems[0]
+    assert "longer than" in read_card(b"x" * (MAX_README + 1)).problems[0]
+    assert "UTF-8" in read_card(b"# \xff\n").problems[0]
+    assert read_card(b"") == Card(problems=("The card names no licence.",))
+
+
+def test_fields_are_cleaned_and_bounded() -> None:
+    found = card('title: "\\e[31mred"\ntags: [1, "a\\u202eb", ' + ", ".join(f"t{i}" for i in range(100)) + "]")
+    assert "\x1b" not in found.title
+    assert found.tags[0] == "a\ufffdb"
+    assert len(found.tags) <= 64
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.text(st.sampled_from("-:[]{}&*!|> \n'\"a0?,#%@`"), max_size=80).map(lambda t: f"---\n{t}\n---\n".encode()),
+    )
+)
+def test_no_card_raises(readme: bytes) -> None:
+    assert isinstance(read_card(readme), Card)

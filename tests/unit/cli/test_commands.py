@@ -1,0 +1,472 @@
+"""Commands against a daemon that answers from a script: what is asked, what is printed where, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from p2pckpt.config import Config
+from p2pckpt.control import messages as m
+from p2pckpt.tracker_protocol import Role, Visibility
+from tests.support.canned_daemon import CannedDaemon, job, preview, share, status, version, version_detail
+from tests.unit.cli.conftest import Cli
+
+LINK = "p2pckpt:tracker.example:4433/s/abc#secret"
+PUBLISHING = job(kind=m.JobKind.PUBLISH, share="", version=0, phase=m.Phase.PACKING, path="/data/run7", seeds=0)
+PUBLISHED = job(kind=m.JobKind.PUBLISH, state=m.JobState.SEEDING, done=100_000_000, link=LINK)
+DETAIL = m.ShareDetail(share(), (version(3), version(2), version(1)))
+MEMBER = m.MemberRow("ef" * 32, "lusab-babad", "bob", Role.VIEWER, 1_000_000, "", False)
+
+
+@pytest.fixture
+def publisher(daemon: CannedDaemon) -> CannedDaemon:
+    daemon.replies["POST", "/v1/publish"] = PUBLISHING
+    daemon.replies["GET", "/v1/shares/cars%2Fsd15"] = DETAIL
+    daemon.follow(PUBLISHING, PUBLISHED)
+    return daemon
+
+
+@pytest.fixture
+def receiver(daemon: CannedDaemon) -> CannedDaemon:
+    daemon.replies["POST", "/v1/fetch/plan"] = preview()
+    daemon.replies["POST", "/v1/fetch"] = job()
+    daemon.follow(job(), job(state=m.JobState.SEEDING, done=100_000_000))
+    return daemon
+
+
+def test_share_prints_only_the_link_on_stdout(publisher: CannedDaemon, cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("share", ".", "--name", "cars/sd15", "--metric", "loss=0.5", "--step", "3", "--tag", "best")
+    assert (outcome.code, outcome.out) == (0, LINK + "\n")
+    assert "whoever has the link" in outcome.err
+    assert "p2pckpt watch j12" in outcome.err
+    [body] = publisher.asked("POST", "/v1/publish")
+    assert body["path"] == str(tmp_path)
+    assert (body["name"], body["metrics"], body["step"], body["tags"]) == ("cars/sd15", {"loss": 0.5}, 3, ["best"])
+    assert (body["to"], body["expires_at"], body["password"]) == ("link", 0, "")
+
+
+def test_share_tells_the_reach_the_share_really_has(publisher: CannedDaemon, cli: Cli) -> None:
+    publisher.replies["GET", "/v1/shares/cars%2Fsd15"] = m.ShareDetail(share(visibility=Visibility.MEMBERS), ())
+    assert "only members" in cli("share", ".", "--to", "public").err
+
+
+def test_share_takes_its_password_from_stdin(publisher: CannedDaemon, cli: Cli) -> None:
+    cli("share", ".", "--password-stdin", stdin="hunter2\n")
+    assert publisher.asked("POST", "/v1/publish")[0]["password"] == "hunter2"
+
+
+def test_share_quietly_says_nothing_but_the_link(publisher: CannedDaemon, cli: Cli) -> None:
+    assert cli("share", ".", "-q") == (0, LINK + "\n", "")
+
+
+def test_share_as_json_prints_the_finished_job(publisher: CannedDaemon, cli: Cli) -> None:
+    assert json.loads(cli("share", ".", "--json").out)["link"] == LINK
+
+
+def test_share_as_jsonl_prints_every_state(publisher: CannedDaemon, cli: Cli) -> None:
+    lines = [json.loads(line) for line in cli("--format", "jsonl", "share", ".").out.splitlines()]
+    assert [line["state"] for line in lines] == ["running", "seeding"]
+
+
+def test_share_detached_prints_the_job(publisher: CannedDaemon, cli: Cli) -> None:
+    outcome = cli("share", ".", "--detach")
+    assert (outcome.code, outcome.out) == (0, "j12\n")
+    assert publisher.asked("GET", "/v1/events") == []
+
+
+def test_a_dry_run_of_share_only_asks_for_the_plan(daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.replies["POST", "/v1/publish/plan"] = m.PublishPlan(
+        "cars/sd15", 4, 5, 10**9, 10**6, ("a.safetensors",), ("no card",), 10**6, 10**12
+    )
+    outcome = cli("share", ".", "-n")
+    assert "cars/sd15@v4" in outcome.out
+    assert "new  a.safetensors" in outcome.out
+    assert outcome.err == "warning: no card\n"
+    assert daemon.asked("POST", "/v1/publish") == []
+
+
+def test_a_failed_job_ends_with_the_exit_code_of_its_failure(publisher: CannedDaemon, cli: Cli) -> None:
+    failure = m.Failure("no_space", "the disk is full", "what was packed", "free 3 GB")
+    publisher.follow(PUBLISHING, job(state=m.JobState.FAILED, failure=failure))
+    outcome = cli("share", ".")
+    assert (outcome.code, outcome.out) == (10, "")
+    assert outcome.err.endswith("error: the disk is full\nkept: what was packed\nnext: free 3 GB\n")
+
+
+def test_a_job_removed_by_somebody_else_ends_as_cancelled(publisher: CannedDaemon, cli: Cli) -> None:
+    publisher.events = [m.Snapshot(status(), (PUBLISHING,), ()), m.JobRemoved("j12")]
+    assert cli("share", ".").code == 130
+
+
+def test_a_daemon_that_goes_away_ends_with_8(publisher: CannedDaemon, cli: Cli) -> None:
+    publisher.follow(PUBLISHING)
+    assert cli("share", ".").code == 8
+
+
+def test_ctrl_c_detaches_and_the_daemon_goes_on(daemon: CannedDaemon, config: Config, tmp_path: Path) -> None:
+    # the stream's first event is the interrupt's cue: the program sends it to itself, so nothing is timed
+    program = (
+        "import os, signal, sys\nfrom p2pckpt.cli import progress\nfrom p2pckpt.cli.main import run\n"
+        "progress.Progress.update = lambda self, job: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.exit(run(['share', '.']))"
+    )
+    daemon.replies["POST", "/v1/publish"] = PUBLISHING
+    daemon.follow(PUBLISHING)
+    daemon.hold_stream = True
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "the daemon goes on with run7" in done.stderr
+    assert "cancel: p2pckpt rm j12" in done.stderr
+    assert not [path for method, path, _ in daemon.requests if method == "DELETE"]
+
+
+def test_get_shows_the_preview_and_prints_the_checkout(receiver: CannedDaemon, cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("get", LINK, "--only", "weights", "--to", "out", "--no-seed")
+    assert (outcome.code, outcome.out) == (0, "/models/sd15\n")
+    assert "publisher" in outcome.err
+    assert "50.0 MB" in outcome.err
+    [body] = receiver.asked("POST", "/v1/fetch")
+    assert body == {"source": LINK, "to": str(tmp_path / "out"), "only": ["weights"], "seed": False, "password": ""}
+    assert receiver.asked("POST", "/v1/fetch/plan") == [body]
+
+
+def test_get_reads_a_link_from_stdin(receiver: CannedDaemon, cli: Cli) -> None:
+    cli("get", "-", stdin=LINK + "\n")
+    assert receiver.asked("POST", "/v1/fetch")[0]["source"] == LINK
+
+
+def test_get_seeds_as_the_settings_say(receiver: CannedDaemon, cli: Cli) -> None:
+    cli("get", LINK)
+    cli("config", "set", "seed_after_get", "no")
+    cli("get", LINK)
+    assert [body["seed"] for body in receiver.asked("POST", "/v1/fetch")] == [True, False]
+
+
+def test_a_dry_run_of_get_fetches_nothing(receiver: CannedDaemon, cli: Cli) -> None:
+    outcome = cli("get", LINK, "-n", "--json")
+    assert json.loads(outcome.out)["wire_size"] == 50_000_000
+    assert receiver.asked("POST", "/v1/fetch") == []
+
+
+def test_a_refused_link_ends_with_4(receiver: CannedDaemon, cli: Cli) -> None:
+    receiver.replies["POST", "/v1/fetch/plan"] = m.Failure("not_allowed", "this link is used up")
+    outcome = cli("get", LINK)
+    assert (outcome.code, outcome.out, outcome.err) == (4, "", "error: this link is used up\n")
+
+
+def test_ls_in_its_formats(daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.replies["GET", "/v1/jobs"] = [job(), job(id="j13")]
+    daemon.replies["GET", "/v1/shares"] = [share()]
+    assert cli("ls", "-q").out == "j12\nj13\n"
+    assert [row["id"] for row in json.loads(cli("ls", "--json").out)] == ["j12", "j13"]
+    assert len(cli("ls", "--format", "jsonl").out.splitlines()) == 2
+    assert cli("ls", "--shares", "-q").out == "cars/sd15\n"
+
+
+def test_escape_sequences_in_a_job_name_never_reach_any_output(daemon: CannedDaemon, cli: Cli) -> None:
+    hostile = "x\x1b]52;c;b3duZWQ=\x07\x9b2J\u202ey"
+    daemon.replies["GET", "/v1/jobs"] = [
+        job(share=hostile, state=m.JobState.FAILED, failure=m.Failure("failed", hostile))
+    ]
+    for argv in (["ls"], ["ls", "--json"], ["ls", "-v"]):
+        outcome = cli(*argv)
+        assert outcome.code == 0
+        assert not set(outcome.out + outcome.err) & set("\x1b\x07\x9b\u202e")
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [
+        ("j1", ["j1"]),
+        ("cars/sd15", ["j1", "j2"]),
+        ("cars/sd15@v2", ["j1"]),
+        ("cars/sd15@3", ["j2"]),
+        ("cars/sd15@step-3000", ["j2"]),
+        ("cars/sd15@stable", ["j1"]),
+    ],
+)
+def test_jobs_are_found_by_id_share_and_version(name: str, ids: list[str], daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.replies["GET", "/v1/jobs"] = [job(id="j1", version=2, version_name="step-2000"), job(id="j2")]
+    daemon.replies["GET", "/v1/shares"] = [share()]
+    for each in ids:
+        daemon.replies["POST", f"/v1/jobs/{each}/pause"] = job(id=each, state=m.JobState.PAUSED)
+    outcome = cli("pause", name, "-q")
+    assert (outcome.code, outcome.out.split()) == (0, ids)
+
+
+def test_a_job_that_does_not_exist_is_not_found(daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.replies["GET", "/v1/jobs"] = [job()]
+    assert cli("resume", "j99").code == 5
+    assert cli("resume", "@v3").code == 5
+
+
+@pytest.fixture
+def removable(daemon: CannedDaemon) -> CannedDaemon:
+    daemon.replies["GET", "/v1/jobs"] = [job(state=m.JobState.SEEDING, seeds=0)]
+    daemon.replies["DELETE", "/v1/jobs/j12?data=0"] = None
+    daemon.replies["DELETE", "/v1/jobs/j12?data=1"] = None
+    return daemon
+
+
+def _deletions(daemon: CannedDaemon) -> list[str]:
+    return [path for method, path, _ in daemon.requests if method == "DELETE"]
+
+
+def test_rm_without_data_does_not_ask(removable: CannedDaemon, cli: Cli) -> None:
+    assert cli("rm", "j12").code == 0
+    assert _deletions(removable) == ["/v1/jobs/j12?data=0"]
+
+
+def test_rm_of_data_needs_a_person_or_yes(removable: CannedDaemon, cli: Cli) -> None:
+    outcome = cli("rm", "j12", "--data", "--no-input")
+    assert outcome.code == 2
+    assert "next: add -y" in outcome.err
+    assert _deletions(removable) == []
+    assert cli("rm", "j12", "--data", "-y").code == 0
+    assert _deletions(removable) == ["/v1/jobs/j12?data=1"]
+
+
+@pytest.mark.parametrize(("answer", "code"), [("\n", 130), ("y\n", 0)])
+def test_rm_of_data_asks_and_takes_nothing_for_no(
+    answer: str, code: int, removable: CannedDaemon, terminal: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from p2pckpt.cli.main import run
+
+    terminal(answer)
+    assert run(["rm", "j12", "--data"]) == code
+    assert "no other seed is known" in capsys.readouterr().err
+    assert len(_deletions(removable)) == (code == 0)
+
+
+def test_watch_one_job_to_its_end(receiver: CannedDaemon, cli: Cli) -> None:
+    receiver.replies["GET", "/v1/jobs"] = [job()]
+    outcome = cli("watch", "j12")
+    assert outcome.code == 0
+    assert outcome.out.startswith("cars/sd15@v3: 100.0 MB received")
+    lines = [json.loads(line) for line in cli("watch", "j12", "--json").out.splitlines()]
+    assert [line["state"] for line in lines] == ["running", "seeding"]
+
+
+def test_watch_everything_as_json_is_the_event_stream(daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.events = [m.Snapshot(status(), (job(),), ()), m.Notice("info", "bob joined")]
+    outcome = cli("watch", "--json")
+    assert [json.loads(line)["type"] for line in outcome.out.splitlines()] == ["snapshot", "notice"]
+    assert outcome.code == 8
+
+
+def test_verify_that_found_damage_ends_with_6(daemon: CannedDaemon, cli: Cli, tmp_path: Path) -> None:
+    failure = m.Failure("verification_failed", "2 files are damaged", next_step="p2pckpt verify --repair out")
+    daemon.replies["POST", "/v1/verify"] = job(kind=m.JobKind.VERIFY)
+    daemon.follow(job(kind=m.JobKind.VERIFY, state=m.JobState.FAILED, failure=failure))
+    (tmp_path / "out").mkdir()
+    assert cli("verify", "out", "--full").code == 6
+    assert daemon.asked("POST", "/v1/verify") == [{"name": str(tmp_path / "out"), "full": True, "repair": False}]
+
+
+def test_verify_by_name_passes_the_name_on(daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.replies["POST", "/v1/verify"] = job(kind=m.JobKind.VERIFY)
+    daemon.follow(job(kind=m.JobKind.VERIFY, state=m.JobState.DONE, done=100_000_000, wire_done=0))
+    outcome = cli("verify", "cars/sd15@v3", "--repair")
+    assert (outcome.code, outcome.out) == (0, "cars/sd15@v3: 100.0 MB checked\n")
+    assert daemon.asked("POST", "/v1/verify")[0]["name"] == "cars/sd15@v3"
+
+
+def test_show_and_its_parts(daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.replies["GET", "/v1/shares/cars%2Fsd15"] = DETAIL
+    daemon.replies["GET", "/v1/versions/cars%2Fsd15"] = version_detail()
+    daemon.replies["GET", "/v1/versions/cars%2Fsd15/manifest"] = {"files": [1]}
+    shown = cli("show", "cars/sd15").out
+    for expected in ("apache-2.0", "# A card", "11,520 parameters", "v2"):
+        assert expected in shown
+    assert "320×4×3×3" in cli("show", "cars/sd15", "--tensors").out
+    assert "unet/model.safetensors" in cli("show", "cars/sd15", "--files").out
+    assert json.loads(cli("show", "cars/sd15", "--manifest").out) == {"files": [1]}
+    assert cli("show", "cars/sd15", "-q").out.split() == ["cars/sd15@v3", "cars/sd15@v2", "cars/sd15@v1"]
+    assert json.loads(cli("show", "cars/sd15", "--json").out)["version"]["licence"] == "apache-2.0"
+    assert cli("show", "cars/sd15", "--files", "--tensors").code == 2
+
+
+def test_diff_leaves_out_what_is_the_same_and_sums_up(daemon: CannedDaemon, cli: Cli) -> None:
+    rows = (m.DiffRow("a", "changed", 10, 12, 5), m.DiffRow("b", "same", 7, 7, 0))
+    daemon.replies["GET", "/v1/diff?a=x@1&b=x@2"] = m.DiffReply("x@1", "x@2", rows, 5, 4, ("t",), (), ())
+    outcome = cli("diff", "x@1", "x@2")
+    assert [line.split()[:2] for line in outcome.out.splitlines()[:2]] == [["CHANGE", "FILE"], ["changed", "a"]]
+    assert "1 file differ" in outcome.out
+    assert "same " in cli("diff", "x@1", "x@2", "-v").out
+    assert cli("diff", "x@1", "x@2", "-q").out == "a\n"
+
+
+def test_tags_are_listed_moved_and_removed(daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.replies["GET", "/v1/shares/cars%2Fsd15"] = DETAIL
+    daemon.replies["POST", "/v1/tags"] = DETAIL
+    assert json.loads(cli("tag", "cars/sd15", "--json").out) == {"latest": 3, "stable": 2}
+    assert cli("tag", "cars/sd15@v2", "stable").code == 0
+    assert cli("tag", "--remove", "cars/sd15", "stable").code == 0
+    assert daemon.asked("POST", "/v1/tags") == [
+        {"name": "cars/sd15@v2", "tag": "stable", "remove": False},
+        {"name": "cars/sd15", "tag": "stable", "remove": True},
+    ]
+    assert cli("tag", "cars/sd15", "stable").code == 2
+    assert cli("tag", "cars/sd15", "--remove").code == 2
+
+
+def test_members_are_found_by_name_and_never_guessed(daemon: CannedDaemon, cli: Cli) -> None:
+    namesake = m.MemberRow("aa" * 32, "x", "bob", Role.VIEWER, 0, "", False)
+    daemon.replies["GET", "/v1/members?share=cars/sd15"] = [MEMBER]
+    daemon.replies["POST", "/v1/members"] = [MEMBER]
+    assert cli("member", "set", "cars/sd15", "bob", "--role", "publisher").code == 0
+    assert cli("member", "rm", "cars/sd15", "efefef").code == 0
+    assert [(b["identity"], b["role"]) for b in daemon.asked("POST", "/v1/members")] == [
+        ("ef" * 32, "publisher"),
+        ("ef" * 32, None),
+    ]
+    daemon.replies["GET", "/v1/members?share=cars/sd15"] = [MEMBER, namesake]
+    assert cli("member", "rm", "cars/sd15", "bob").code == 2
+    assert cli("member", "rm", "cars/sd15", "carol").code == 5
+    assert cli("member", "ls", "cars/sd15", "-q").out.split() == ["ef" * 32, "aa" * 32]
+
+
+def test_links_are_made_listed_and_revoked(daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.replies["POST", "/v1/links"] = m.LinkReply(LINK, "https://t/s#x", "anyone on this network")
+    daemon.replies["DELETE", "/v1/links/l1?share=cars/sd15"] = None
+    outcome = cli("link", "new", "cars/sd15", "--max-uses", "1")
+    assert outcome.out == LINK + "\n"
+    assert "anyone on this network" in outcome.err
+    assert cli("link", "revoke", "cars/sd15", "l1").out == "l1 revoked\n"
+
+
+def test_key_show_quietly_is_what_one_sends(daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.replies["GET", "/v1/key"] = m.KeyInfo("cd" * 32, "lusab", "p2pckpt-id:abc", "alice", 0, "/keys")
+    assert cli("key", "show", "-q").out == "p2pckpt-id:abc\n"
+    assert "p2pckpt-id:abc" in cli("key", "show").out
+
+
+def test_an_identity_survives_backup_and_restore(cli: Cli, config: Config, tmp_path: Path) -> None:
+    from p2pckpt.trust import identity
+
+    made = identity.load_or_create(config.keys_dir, "alice")
+    assert cli("key", "backup", "kept.txt", "--passphrase-stdin", stdin="sesame\n").out == "kept.txt\n"
+    assert (tmp_path / "kept.txt").stat().st_mode & 0o777 == 0o600
+    assert cli("key", "backup", "kept.txt", "--passphrase-stdin", stdin="sesame\n").code == 2
+    assert cli("key", "backup", "other.txt", "--no-input").code == 2
+    other = ["--home", str(tmp_path / "other")]
+    assert cli("key", "restore", "kept.txt", "--passphrase-stdin", *other, stdin="wrong\n").code == 6
+    assert cli("key", "restore", "kept.txt", "--passphrase-stdin", *other, stdin="sesame\n").code == 0
+    assert identity.load(tmp_path / "other" / "data" / "keys").hex == made.hex
+
+
+def test_a_running_daemon_keeps_its_identity(daemon: CannedDaemon, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "kept.txt").write_text("x")
+    outcome = cli("key", "restore", "kept.txt", "--passphrase-stdin", stdin="sesame")
+    assert outcome.code == 2
+    assert "p2pckpt daemon stop" in outcome.err
+
+
+def test_daemon_status_and_stop_start_nothing(cli: Cli, home: Path) -> None:
+    assert cli("daemon", "status").code == 8
+    assert cli("daemon", "stop").code == 0
+    assert cli("doctor").code in (0, 1)
+    assert not home.exists()
+
+
+def test_daemon_status_of_a_running_one(daemon: CannedDaemon, cli: Cli) -> None:
+    assert cli("daemon", "status", "-q").out == "4711\n"
+    assert "connected, runs beside the daemon" in cli("daemon", "status").out
+
+
+def test_the_log_is_printed_from_its_end(cli: Cli, config: Config) -> None:
+    assert cli("daemon", "logs").code == 5
+    config.state_dir.mkdir(parents=True)
+    config.daemon_log.write_text("one\ntwo\x1b[2J\nthree\n")
+    assert cli("daemon", "logs", "-n", "2").out == "two\ufffd[2J\nthree\n"
+
+
+def test_install_writes_a_unit_for_this_home(
+    cli: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    unit = tmp_path / "xdg" / "systemd" / "user" / "p2pckpt.service"
+    assert cli("daemon", "install").out == f"{unit}\n"
+    assert f"P2PCKPT_HOME={home}\n" in unit.read_text()
+    assert cli("daemon", "install", "--print").out == unit.read_text()
+
+
+def test_doctor_fails_on_keys_that_others_can_read(daemon: CannedDaemon, cli: Cli, config: Config) -> None:
+    config.keys_dir.mkdir(parents=True, mode=0o700)
+    (config.keys_dir / "identity.json").touch(mode=0o644)
+    outcome = cli("doctor", "--json")
+    rows = {row["name"]: row for row in json.loads(outcome.out)}
+    assert outcome.code == 1
+    assert rows["keys"]["level"] == "fail"
+    assert "chmod" in rows["keys"]["next_step"]
+    assert rows["daemon"]["level"] == "ok"
+    assert rows["tracker"]["level"] == "ok"
+    (config.keys_dir / "identity.json").chmod(0o600)
+    assert {row["level"] for row in json.loads(cli("doctor", "--json").out)} <= {"ok", "warn"}
+
+
+def test_doctor_finds_a_tracker_that_does_not_answer(daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.replies["GET", "/v1/status"] = status(tracker="https://127.0.0.1:1", tracker_state="unreachable")
+    outcome = cli("doctor")
+    assert outcome.code == 1
+    assert "fail  tracker     https://127.0.0.1:1 is not reachable" in outcome.out
+
+
+def test_shares_and_jobs_are_completed_from_a_running_daemon(daemon: CannedDaemon, home: Path) -> None:
+    daemon.replies["GET", "/v1/shares"] = [share(), share(name="dogs")]
+    environment = {
+        **os.environ,
+        "_P2PCKPT_COMPLETE": "bash_complete",
+        "COMP_WORDS": "p2pckpt show ca",
+        "COMP_CWORD": "2",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "p2pckpt"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "plain,cars/sd15\n"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["get"],
+        ["share", "no-such-directory"],
+        ["share", ".", "--expires", "soon"],
+        ["share", ".", "--to", "everybody"],
+        ["share", ".", "--metric", "loss"],
+        ["share", ".", "--max-uses", "0"],
+        ["get", "x", "--bogus"],
+        ["get", "-", "--password-stdin"],
+        ["member"],
+        ["member", "add", "x"],
+        ["link", "new", "x", "--role", "owner"],
+        ["ls", "--format", "xml"],
+        ["rm"],
+        ["completion", "tcsh"],
+        ["tui"],
+    ],
+)
+def test_usage_errors_end_with_2_and_one_way_on(argv: list[str], cli: Cli) -> None:
+    outcome = cli(*argv)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("error: ") or argv == ["member"]
+    assert "Traceback" not in outcome.err
+
+
+def test_the_tracker_is_run_in_place_with_its_own_arguments(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(os, "execve", lambda _path, argv, _environment: seen.append(argv))
+    assert cli("tracker", "serve", "--listen", "[::1]:0", "--json", "-v").code == 0
+    assert seen == [[sys.executable, "-m", "p2pckpt_tracker.main", "serve", "--listen", "[::1]:0", "--json", "-v"]]
+
+
+def test_sigint_is_left_as_it_was_found(cli: Cli) -> None:
+    cli("daemon", "status")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,0 +1,85 @@
+"""Members: listing, adding, changing, removing."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from sqlalchemy import Connection
+
+from p2pckpt.tracker_protocol import (
+    PROBLEM_CONFLICT,
+    Member,
+    MembersChanged,
+    Revoked,
+    Role,
+    SetMember,
+)
+
+from ..accounts import is_identity
+from ..store import audit, member_rows
+from .call import Call, Refusal, not_found, reply
+from .services import Services
+
+
+async def list_members(call: Call) -> web.Response:
+    """All members with their receive keys and how they joined."""
+    share_id = call.share_id
+    return reply(await call.services.database.read(lambda connection: member_rows.all_members(connection, share_id)))
+
+
+async def set_member(call: Call) -> web.Response:
+    """Add a member, also one who has never logged in here, or change a role."""
+    share_id, actor, identity = call.share_id, call.identity, call.part("identity")
+    if not is_identity(identity):
+        raise Refusal(400, "not an identity", "64 lower-case hex digits")
+    role = (await call.body(SetMember)).role
+
+    def commit(connection: Connection) -> tuple[Role | None, Member]:
+        before = member_rows.role_of(connection, share_id, identity)
+        if before is Role.OWNER and role is not Role.OWNER:
+            _keep_an_owner(connection, share_id, identity)
+        if before is not role:
+            member_rows.set_role(connection, share_id, identity, role)
+            audit.record(connection, share_id, actor, "role", f"{identity} {role}")
+        member = member_rows.get_member(connection, share_id, identity)
+        assert member is not None
+        return before, member
+
+    before, member = await call.services.database.write(commit)
+    if before is not role:
+        apply_role(call.services, share_id, identity, role)
+    return reply(member)
+
+
+async def remove_member(call: Call) -> web.Response:
+    """Take somebody's access: passes die, peers leave the swarms, the others are told."""
+    share_id, actor, identity = call.share_id, call.identity, call.part("identity")
+
+    def commit(connection: Connection) -> bool:
+        if member_rows.role_of(connection, share_id, identity) is Role.OWNER:
+            _keep_an_owner(connection, share_id, identity)
+        removed = member_rows.remove(connection, share_id, identity)
+        if removed:
+            audit.record(connection, share_id, actor, "remove", identity)
+        return removed
+
+    if not await call.services.database.write(commit):
+        raise not_found()
+    apply_role(call.services, share_id, identity, None)
+    return web.Response(status=204)
+
+
+def apply_role(services: Services, share_id: str, identity: str, role: Role | None) -> None:
+    """Bring memory, swarms and event streams in line with a committed change of one member."""
+    rules, hub = services.rules, services.hub
+    rules.set_role(share_id, identity, role)
+    if role is None or not role.covers(Role.DOWNLOADER):
+        services.desk.evict(share_id, identity)
+    owners = {each for each, has in rules.shares[share_id].members.items() if has is Role.OWNER}
+    hub.send(owners | {identity}, MembersChanged(share_id, identity, role))
+    if not rules.may(share_id, identity, Role.VIEWER):
+        hub.send([identity], Revoked(share_id))
+
+
+def _keep_an_owner(connection: Connection, share_id: str, identity: str) -> None:
+    if not member_rows.other_owners(connection, share_id, identity):
+        raise Refusal(409, "last owner", "a share keeps at least one owner", PROBLEM_CONFLICT)

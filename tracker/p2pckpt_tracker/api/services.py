@@ -1,0 +1,34 @@
+"""What the API's operations work with, wired once by ``app``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..access_rules import AccessRules
+from ..accounts import Challenges
+from ..announce import AnnounceDesk
+from ..events import EventHub
+from ..rate_limit import RateLimit
+from ..shares import Shares
+from ..store.blobs import Blobs
+from ..store.database import Database
+
+
+@dataclass(slots=True)
+class Services:
+    tracker_id: str
+    online_key: str
+    announce_url: str
+    """Known only once that listener has its port."""
+    only_listed: bool
+    database: Database
+    blobs: Blobs
+    rules: AccessRules
+    shares: Shares
+    desk: AnnounceDesk
+    hub: EventHub
+    challenges: Challenges = field(default_factory=Challenges)
+    failures: RateLimit = field(default_factory=lambda: RateLimit(burst=30, every=10))
+    """Wrong logins and wrong link secrets of one address."""
+    newcomers: RateLimit = field(default_factory=lambda: RateLimit(burst=1000, every=1))
+    """Challenges and new accounts of one address; generous, because a lab sits behind one."""

@@ -1,0 +1,371 @@
+"""Shares from creation to the next version: checks, files, database, memory and events, in that order.
+
+One change of a share at a time: files are written under their final names before the database says that they
+count, so two writers of one share must not overlap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+import structlog
+from sqlalchemy import Connection
+
+from p2pckpt.tracker_protocol import (
+    KEYRING_ROLE,
+    BlobKind,
+    CreateShare,
+    PublishReply,
+    Role,
+    TargetsChanged,
+    Visibility,
+)
+
+from .access_rules import AccessRules, ShareGrants
+from .events import EventHub
+from .metadata import (
+    SNAPSHOT_LIFETIME,
+    TIMESTAMP_LIFETIME,
+    MetadataRefused,
+    OnlineSigner,
+    TargetsFacts,
+    VersionConflict,
+    check_first,
+    check_keyring,
+    check_root,
+    check_targets,
+    utc_now,
+)
+from .store import audit, member_rows, share_rows
+from .store.blobs import Blobs
+from .store.database import Database, StoreUnavailable
+from .store.share_rows import Share, Values
+
+_SNAPSHOT_MARGIN = timedelta(days=10)
+_TIMESTAMP_MARGIN = timedelta(hours=12)
+"""Signed anew when less than this is left."""
+_FILE = re.compile(rf"([1-9][0-9]{{0,8}})\.(root|snapshot|targets|{KEYRING_ROLE})\.json")
+
+_log = structlog.get_logger(__name__)
+
+
+class ShareExists(Exception):
+    """A share with this root is here already."""
+
+
+class Shares:
+    """All changes of signed files go through here."""
+
+    def __init__(
+        self, database: Database, blobs: Blobs, rules: AccessRules, hub: EventHub, signer: OnlineSigner
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._rules = rules
+        self._hub = hub
+        self._signer = signer
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def create(self, caller: str, request: CreateShare) -> Share:
+        """Make a share from its first files. Raises MetadataRefused, ShareExists, StoreUnavailable, OSError."""
+        share_id = hashlib.sha256(request.root).hexdigest()
+        now = utc_now()
+        facts = await asyncio.to_thread(
+            check_first,
+            request.root,
+            request.targets,
+            request.keyring,
+            caller=caller,
+            online_key=self._signer.public,
+            now=now,
+        )
+        share = Share(
+            share_id=share_id,
+            name=facts.name,
+            torrent_name=facts.torrent_name,
+            owner=facts.owner,
+            visibility=request.visibility,
+            root_version=1,
+            targets_version=1,
+            keyring_version=1,
+            snapshot_version=1,
+            snapshot_expires=_unix(now + SNAPSHOT_LIFETIME),
+            timestamp_version=1,
+            timestamp_expires=_unix(now + TIMESTAMP_LIFETIME),
+            versions=0,
+            last_number=0,
+            created_at=_unix(now),
+            updated_at=_unix(now),
+        )
+
+        def write_files() -> None:
+            self._blobs.write_metadata(share_id, "1.root.json", request.root)
+            self._blobs.write_metadata(share_id, "1.targets.json", request.targets)
+            self._blobs.write_metadata(share_id, f"1.{KEYRING_ROLE}.json", request.keyring)
+            self._sign(share, now, request.root, request.targets, request.keyring)
+
+        def commit(connection: Connection) -> bool:
+            if share_rows.get_share(connection, share_id) is not None:
+                return False
+            share_rows.add_share(connection, share)
+            member_rows.set_role(connection, share_id, caller, Role.OWNER)
+            audit.record(connection, share_id, caller, "create", request.visibility)
+            return True
+
+        async with self._alone(share_id):
+            if share_id in self._rules.shares:
+                raise ShareExists
+            await asyncio.to_thread(write_files)
+            if not await self._database.write(commit):
+                raise ShareExists
+            self._rules.shares[share_id] = ShareGrants(request.visibility, {caller: Role.OWNER})
+        return share
+
+    async def publish_targets(self, share_id: str, caller: str, targets: bytes) -> PublishReply:
+        """Take new targets. Raises MetadataRefused (VersionConflict when late), StoreUnavailable, OSError."""
+        async with self._alone(share_id):
+            share = await self._share(share_id)
+            now = utc_now()
+
+            def prepare() -> tuple[TargetsFacts, Share]:
+                root, current, keyring = self._current_files(share)
+                facts = check_targets(
+                    root, current, targets, keyring, caller=caller, last_number=share.last_number, now=now
+                )
+                self._check_uploads(share, facts)
+                after = replace(
+                    _signed_anew(share, now),
+                    targets_version=facts.version,
+                    versions=facts.count,
+                    last_number=facts.last_number,
+                )
+                self._blobs.write_metadata(share_id, f"{facts.version}.targets.json", targets)
+                self._sign(after, now, root, targets, keyring)
+                return facts, after
+
+            facts, after = await asyncio.to_thread(prepare)
+            info_hashes = [each.info_hash for each in facts.added]
+
+            def commit(connection: Connection) -> None:
+                values: Values = {
+                    "targets_version": after.targets_version,
+                    "versions": after.versions,
+                    "last_number": after.last_number,
+                }
+                _swap(connection, share, after, values)
+                share_rows.add_torrents(connection, share_id, info_hashes)
+                audit.record(connection, share_id, caller, "publish", str(facts.version))
+
+            await self._database.write(commit)
+            self._rules.add_torrents(share_id, info_hashes)
+            self._changed(after)
+        return _reply(after)
+
+    async def publish_keyring(self, share_id: str, caller: str, keyring: bytes) -> PublishReply:
+        """Take a new keyring. Raises as ``publish_targets`` does."""
+        async with self._alone(share_id):
+            share = await self._share(share_id)
+            now = utc_now()
+
+            def prepare() -> Share:
+                root, targets, current = self._current_files(share)
+                version = check_keyring(targets, current, keyring, now=now)
+                after = replace(_signed_anew(share, now), keyring_version=version)
+                self._blobs.write_metadata(share_id, f"{version}.{KEYRING_ROLE}.json", keyring)
+                self._sign(after, now, root, targets, keyring)
+                return after
+
+            after = await asyncio.to_thread(prepare)
+
+            def commit(connection: Connection) -> None:
+                _swap(connection, share, after, {"keyring_version": after.keyring_version})
+                audit.record(connection, share_id, caller, "keyring", str(after.keyring_version))
+
+            await self._database.write(commit)
+            self._changed(after)
+        return _reply(after)
+
+    async def publish_root(self, share_id: str, caller: str, root: bytes) -> PublishReply:
+        """Take the next root; snapshot and timestamp are signed again. Raises as ``publish_targets`` does."""
+        async with self._alone(share_id):
+            share = await self._share(share_id)
+            now = utc_now()
+
+            def prepare() -> Share:
+                current, targets, keyring = self._current_files(share)
+                facts = check_root(current, root, targets, online_key=self._signer.public, now=now)
+                after = replace(
+                    _signed_anew(share, now),
+                    root_version=share.root_version + 1,
+                    name=facts.name,
+                    owner=facts.owner,
+                )
+                self._blobs.write_metadata(share_id, f"{after.root_version}.root.json", root)
+                self._sign(after, now, root, targets, keyring)
+                return after
+
+            after = await asyncio.to_thread(prepare)
+
+            def commit(connection: Connection) -> None:
+                values: Values = {
+                    "root_version": after.root_version,
+                    "name": after.name,
+                    "owner": after.owner,
+                }
+                _swap(connection, share, after, values)
+                audit.record(connection, share_id, caller, "root", str(after.root_version))
+
+            await self._database.write(commit)
+            self._changed(after)
+        return _reply(after)
+
+    async def metadata_file(self, share_id: str, file: str) -> tuple[Path, str] | None:
+        """(path, entity tag) of a TUF file that counts; None for any other. Raises StoreUnavailable.
+
+        A timestamp that has run out, because the machine slept for instance, is signed anew first.
+        """
+        share = await self._share(share_id)
+        if file == "timestamp.json":
+            if share.timestamp_expires <= _unix(utc_now()):
+                share = await self.sign_again(share_id)
+            number, role = share.timestamp_version, "timestamp"
+        else:
+            match = _FILE.fullmatch(file)
+            if match is None:
+                return None
+            number, role = int(match[1]), match[2]
+            if number > getattr(share, f"{role}_version"):
+                return None
+        name = f"{number}.{role}.json"
+        return self._blobs.metadata_path(share_id, name), f'"{name}"'
+
+    async def read_file(self, path: Path) -> bytes:
+        """A file that ``metadata_file`` named, read off the event loop. Raises OSError."""
+        return await asyncio.to_thread(path.read_bytes)
+
+    async def sign_again(self, share_id: str) -> Share:
+        """Sign a new timestamp, and a new snapshot if that is due. Raises StoreUnavailable, OSError."""
+        async with self._alone(share_id):
+            share = await self._share(share_id)
+            now = utc_now()
+            if share.timestamp_expires > _unix(now + _TIMESTAMP_MARGIN):
+                return share
+            after = _signed_anew(share, now)
+
+            def write_files() -> None:
+                root, targets, keyring = self._current_files(share)
+                self._sign(after, now, root, targets, keyring)
+
+            await asyncio.to_thread(write_files)
+            await self._database.write(lambda connection: _swap(connection, share, after, {}))
+        return after
+
+    async def keep_fresh(self, every: float) -> None:
+        """Sign timestamps before they run out, for ever; a failure is logged and tried again next time."""
+        while True:
+            now = utc_now()
+            try:
+                due = await self._database.read(
+                    lambda connection, now=now: share_rows.due_for_signing(  # type: ignore[misc]
+                        connection, _unix(now + _SNAPSHOT_MARGIN), _unix(now + _TIMESTAMP_MARGIN)
+                    )
+                )
+                for share_id in due:
+                    await self.sign_again(share_id)
+            except (StoreUnavailable, OSError) as exc:
+                _log.warning("timestamps could not be signed", error=type(exc).__name__)
+            await asyncio.sleep(every)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, share_id: str) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(share_id, asyncio.Lock())
+        async with lock:
+            yield
+
+    async def _share(self, share_id: str) -> Share:
+        share = await self._database.read(lambda connection: share_rows.get_share(connection, share_id))
+        if share is None:
+            raise MetadataRefused("no such share")
+        return share
+
+    def _current_files(self, share: Share) -> tuple[bytes, bytes, bytes]:
+        """Root, targets and keyring that count now."""
+        numbered = (
+            (share.root_version, "root"),
+            (share.targets_version, "targets"),
+            (share.keyring_version, KEYRING_ROLE),
+        )
+        root, targets, keyring = (
+            self._blobs.metadata_path(share.share_id, f"{number}.{role}.json").read_bytes() for number, role in numbered
+        )
+        return root, targets, keyring
+
+    def _sign(self, share: Share, now: datetime, root: bytes, targets: bytes, keyring: bytes) -> None:
+        snapshot = self._signer.snapshot(share.snapshot_version, root, targets, keyring, now)
+        timestamp = self._signer.timestamp(share.timestamp_version, root, snapshot, now)
+        self._blobs.write_metadata(share.share_id, f"{share.snapshot_version}.snapshot.json", snapshot)
+        self._blobs.write_metadata(share.share_id, f"{share.timestamp_version}.timestamp.json", timestamp)
+        # A client that has just read the previous timestamp still needs what that one names.
+        self._blobs.remove_metadata(share.share_id, f"{share.snapshot_version - 3}.snapshot.json")
+        self._blobs.remove_metadata(share.share_id, f"{share.timestamp_version - 3}.timestamp.json")
+
+    def _check_uploads(self, share: Share, facts: TargetsFacts) -> None:
+        for version in facts.added:
+            needed = [(BlobKind.MANIFEST, version.manifest), (BlobKind.TORRENT, version.info_hash)]
+            if version.card:
+                needed.append((BlobKind.CARD, version.card))
+            for kind, name in needed:
+                if not self._blobs.blob_path(share.share_id, kind, name).exists():
+                    raise MetadataRefused(f"the {kind} of v/{version.number} has not been uploaded")
+            manifest = self._blobs.blob_path(share.share_id, BlobKind.MANIFEST, version.manifest)
+            if manifest.stat().st_size != version.length:
+                raise MetadataRefused(f"the manifest of v/{version.number} has another length")
+
+    def _changed(self, share: Share) -> None:
+        members = self._rules.shares[share.share_id].members
+        audience = set(members)
+        if share.visibility is Visibility.PUBLIC:
+            audience |= {each.identity for each in self._rules.passes.values() if each.share_id == share.share_id}
+        self._hub.send(audience, TargetsChanged(share.share_id, share.targets_version))
+
+
+def _signed_anew(share: Share, now: datetime) -> Share:
+    return replace(
+        share,
+        snapshot_version=share.snapshot_version + 1,
+        snapshot_expires=_unix(now + SNAPSHOT_LIFETIME),
+        timestamp_version=share.timestamp_version + 1,
+        timestamp_expires=_unix(now + TIMESTAMP_LIFETIME),
+        updated_at=_unix(now),
+    )
+
+
+def _swap(connection: Connection, before: Share, after: Share, values: Values) -> None:
+    signed: Values = {
+        "snapshot_version": after.snapshot_version,
+        "snapshot_expires": after.snapshot_expires,
+        "timestamp_version": after.timestamp_version,
+        "timestamp_expires": after.timestamp_expires,
+    }
+    if values:
+        signed["updated_at"] = after.updated_at
+    if not share_rows.swap_version(
+        connection, before.share_id, "timestamp_version", before.timestamp_version, signed | values
+    ):
+        raise VersionConflict("the share was changed at the same time")
+
+
+def _reply(share: Share) -> PublishReply:
+    return PublishReply(share.targets_version, share.snapshot_version, share.timestamp_version)
+
+
+def _unix(when: datetime) -> int:
+    return int(when.timestamp())

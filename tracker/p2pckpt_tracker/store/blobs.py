@@ -1,0 +1,89 @@
+"""Signed files and uploads as files below one directory; nothing else names paths in there.
+
+A file appears whole or not at all, and is on the disk before the database refers to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+from typing import IO
+
+from p2pckpt.tracker_protocol import BlobKind
+
+_TEMP_PREFIX = ".new-"
+
+
+class Blobs:
+    """Callers pass checked names only: share ids and blob names in hex, TUF file names made by the tracker."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for leftover in root.rglob(_TEMP_PREFIX + "*"):  # of a process that died while writing
+            leftover.unlink(missing_ok=True)
+
+    def blob_path(self, share_id: str, kind: BlobKind, name: str) -> Path:
+        """Where an upload lies or would lie."""
+        return self._root / share_id / kind.value / name
+
+    def metadata_path(self, share_id: str, file: str) -> Path:
+        """Where a TUF file lies; ``timestamp.json`` is stored numbered like the others."""
+        return self._root / share_id / "metadata" / file
+
+    def write_metadata(self, share_id: str, file: str, data: bytes) -> None:
+        """Write or replace one TUF file. Raises OSError."""
+        path = self.metadata_path(share_id, file)
+        temp = self.open_temp(share_id)
+        try:
+            temp.write(data)
+        except BaseException:
+            self.discard(temp)
+            raise
+        self.place(temp, path)
+
+    def remove_metadata(self, share_id: str, file: str) -> None:
+        """Delete a snapshot or timestamp that newer ones replaced; one that is gone already is fine."""
+        self.metadata_path(share_id, file).unlink(missing_ok=True)
+
+    def open_temp(self, share_id: str) -> IO[bytes]:
+        """A new file beside its later place; ends in ``place`` or ``discard``. Raises OSError."""
+        directory = self._root / share_id
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = directory / (_TEMP_PREFIX + secrets.token_hex(8))
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        # Named by path, not by descriptor: discard and place need the name.
+        file = path.open("r+b")
+        os.close(descriptor)
+        return file
+
+    def place(self, temp: IO[bytes], path: Path) -> None:
+        """Make a written temporary file durable under its final name. Raises OSError, then it is discarded."""
+        try:
+            temp.flush()
+            os.fsync(temp.fileno())
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            Path(temp.name).replace(path)
+            temp.close()
+            for directory in (path.parent, path.parent.parent, self._root):
+                _sync(directory)
+        except BaseException:
+            self.discard(temp)
+            raise
+
+    def discard(self, temp: IO[bytes]) -> None:
+        """Drop a temporary file."""
+        with contextlib.suppress(OSError):
+            temp.close()
+        with contextlib.suppress(OSError):
+            Path(temp.name).unlink(missing_ok=True)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

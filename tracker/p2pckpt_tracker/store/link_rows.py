@@ -1,0 +1,141 @@
+"""Links: registering, revoking, and redeeming them exactly as often as they allow."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from p2pckpt.tracker_protocol import CreateLink, LinkInfo, LinkRecord, RedeemLink, RedeemReply, Role
+
+from . import audit, member_rows
+from .tables import links, redemptions
+
+WRONG_AUTHS = 5
+"""After so many the link is burnt."""
+
+
+class NoSuchLink(Exception):
+    """No link has this id."""
+
+
+class LinkSpent(Exception):
+    """The link is revoked, burnt, expired, or used up."""
+
+
+class WrongAuth(Exception):
+    """The auth value is not the one the link was registered with; already counted."""
+
+
+def add_link(connection: Connection, share_id: str, link: CreateLink) -> LinkRecord | None:
+    """Register a link; None when the id is taken by a different one. The same again is idempotent."""
+    known = connection.execute(select(links).where(links.c.link_id == link.link_id)).first()
+    if known is not None:
+        same = known.share_id == share_id and known.auth_hash == link.auth_hash
+        return _record(known) if same else None
+    connection.execute(
+        insert(links).values(
+            link_id=link.link_id,
+            share_id=share_id,
+            auth_hash=link.auth_hash,
+            wrapped_keys=link.wrapped_keys,
+            role=link.role.value,
+            expires_at=link.expires_at,
+            max_uses=link.max_uses,
+            uses=0,
+            wrong_auths=0,
+            revoked=False,
+            password_salt=link.password_salt,
+            created_at=int(time.time()),
+        )
+    )
+    return _record(connection.execute(select(links).where(links.c.link_id == link.link_id)).one())
+
+
+def all_links(connection: Connection, share_id: str) -> list[LinkRecord]:
+    rows = connection.execute(select(links).where(links.c.share_id == share_id).order_by(links.c.created_at))
+    return [_record(row) for row in rows]
+
+
+def revoke_link(connection: Connection, share_id: str, link_id: str) -> None:
+    """Nobody can join with it from now on; members that did stay. Raises NoSuchLink."""
+    changed = connection.execute(
+        update(links).where(links.c.share_id == share_id, links.c.link_id == link_id).values(revoked=True)
+    )
+    if changed.rowcount == 0:
+        raise NoSuchLink
+
+
+def link_info(connection: Connection, link_id: str) -> LinkInfo:
+    """Raises NoSuchLink, and LinkSpent for one that was revoked or burnt."""
+    row = _find(connection, link_id)
+    if row.revoked:
+        raise LinkSpent
+    return LinkInfo(share_id=row.share_id, password_salt=row.password_salt)
+
+
+def redeem(
+    connection: Connection, link_id: str, identity: str, request: RedeemLink
+) -> RedeemReply | WrongAuth | LinkSpent:
+    """Join a share with a link, inside a writing transaction: of parallel attempts, each sees the one before.
+
+    Returns its refusals instead of raising them, because a wrong auth value must be committed as counted.
+    Raises NoSuchLink.
+
+    - Redeeming again as a member counts no use and lowers no role.
+    - Whom an owner removed or demoted does not get in again with the same link.
+    """
+    row = _find(connection, link_id)
+    if row.revoked:
+        return LinkSpent()
+    if not hmac.compare_digest(hashlib.sha256(bytes.fromhex(request.auth)).hexdigest(), row.auth_hash):
+        _count_wrong(connection, row)
+        return WrongAuth()
+    role = Role(row.role)
+    now = int(time.time())
+    present = member_rows.role_of(connection, row.share_id, identity)
+    used_before = connection.scalar(
+        select(redemptions.c.identity).where(redemptions.c.link_id == link_id, redemptions.c.identity == identity)
+    )
+    if present is not None and (used_before or present.covers(role)):
+        member_rows.set_binding(connection, row.share_id, identity, link_id, request.binding)
+        return RedeemReply(share_id=row.share_id, role=present, wrapped_keys=row.wrapped_keys)
+    expired = row.expires_at and row.expires_at <= now
+    if used_before or expired or (row.max_uses and row.uses >= row.max_uses):
+        return LinkSpent()
+    connection.execute(update(links).where(links.c.link_id == link_id).values(uses=row.uses + 1))
+    connection.execute(insert(redemptions).values(link_id=link_id, identity=identity, redeemed_at=now))
+    member_rows.set_role(connection, row.share_id, identity, role, link_id, request.binding)
+    member_rows.set_binding(connection, row.share_id, identity, link_id, request.binding)
+    audit.record(connection, row.share_id, identity, "join", link_id)
+    return RedeemReply(share_id=row.share_id, role=role, wrapped_keys=row.wrapped_keys)
+
+
+def _count_wrong(connection: Connection, row: Row[Any]) -> None:
+    wrong = row.wrong_auths + 1
+    burnt = wrong >= WRONG_AUTHS
+    connection.execute(update(links).where(links.c.link_id == row.link_id).values(wrong_auths=wrong, revoked=burnt))
+    if burnt:
+        audit.record(connection, row.share_id, "", "link-burnt", row.link_id)
+
+
+def _find(connection: Connection, link_id: str) -> Row[Any]:
+    row = connection.execute(select(links).where(links.c.link_id == link_id)).first()
+    if row is None:
+        raise NoSuchLink
+    return row
+
+
+def _record(row: Row[Any]) -> LinkRecord:
+    return LinkRecord(
+        link_id=row.link_id,
+        role=Role(row.role),
+        expires_at=row.expires_at,
+        max_uses=row.max_uses,
+        uses=row.uses,
+        created_at=row.created_at,
+        revoked=row.revoked,
+    )
