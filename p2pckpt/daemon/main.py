@@ -7,6 +7,7 @@ import contextlib
 import faulthandler
 import fcntl
 import getpass
+import itertools
 import logging
 import os
 import signal
@@ -19,7 +20,7 @@ import msgspec
 import structlog
 
 from p2pckpt import atomic, config
-from p2pckpt.access.addresses import endpoints
+from p2pckpt.access.addresses import endpoints, listening_addresses
 from p2pckpt.access.pool import BESIDE, Trackers
 from p2pckpt.config import Config
 from p2pckpt.daemon.feed import Feed
@@ -40,6 +41,8 @@ from p2pckpt.trust import identity as identities
 
 _log = structlog.get_logger(__name__)
 _TICK: Final = 1.0
+_ADDRESS_TICKS: Final = 30
+"""Ticks between two looks at this machine's addresses: laptops change networks."""
 
 
 class _Remembered(msgspec.Struct):
@@ -143,7 +146,9 @@ async def _start_swarms(
     remembered = _recall(memory).port
     listen = settings.text("listen")
     for port in dict.fromkeys([configured] if configured else [remembered, 0]):
-        engine = LibtorrentEngine(listen, port, map_ports=settings.flag("port_mapping"), scratch=layout.packing)
+        engine = LibtorrentEngine(
+            listening_addresses(listen), port, map_ports=settings.flag("port_mapping"), scratch=layout.packing
+        )
 
         def stated(engine: LibtorrentEngine = engine) -> list[Endpoint]:
             return endpoints(listen, engine.port, settings.text("public_address"), engine.mapped)
@@ -162,10 +167,13 @@ async def _start_swarms(
 
 
 async def _tick(operations: Operations) -> None:
-    while True:
+    settings, engine = operations.services.config, operations.services.swarms.engine
+    for count in itertools.count(1):
         await asyncio.sleep(_TICK)
         try:
             await operations.tick()
+            if count % _ADDRESS_TICKS == 0:
+                engine.listen_on(await asyncio.to_thread(listening_addresses, settings.text("listen")))
         except Exception:
             _log.exception("a tick broke")
 

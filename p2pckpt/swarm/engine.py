@@ -7,7 +7,7 @@ says. tests/contract runs one suite over every engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -95,6 +95,9 @@ class Engine(Protocol):
     @property
     def port(self) -> int:
         """Where peers connect to."""
+
+    def listen_on(self, addresses: Sequence[str]) -> None:
+        """This machine's addresses changed; the port stays."""
 
     def add(self, placement: Placement) -> None:
         """Blocks for up to a second for large torrents. Wants nothing until ``want`` says so. Raises when present."""

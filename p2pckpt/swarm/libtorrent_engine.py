@@ -2,6 +2,10 @@
 
 * An alert read after the next ``pop_alerts`` crashes the process: one thread pops, copies fields, and only then
   hands frozen events to the loop.
+* Listening on 0.0.0.0, libtorrent binds each interface by device and, with port 0, to a port of its own: neighbours
+  on this machine could not reach the LAN address, and peers could not be told one port. So addresses are listed and
+  the port is chosen here.
+* A torrent that is added with pieces reports each of them as arrived: those are left out.
 * Rate limits of the session skip local peers unless the peer class filter is emptied.
 * Pieces are wanted by piece priority, never by file priority: a file of priority 0 goes to a part file.
 * Files are never deleted and never moved by libtorrent.
@@ -12,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import socket
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +63,9 @@ _SETTINGS: Final[dict[str, Any]] = {
     "user_agent": "p2pckpt",
     "enable_dht": False,
     "enable_lsd": False,
+    # a taken port is an error to report, not a reason to listen somewhere else
+    "max_retry_port_bind": 0,
+    "listen_system_port_fallback": False,
 }
 _ALERTS: Final = (
     lt.alert.category_t.error_notification
@@ -69,6 +77,7 @@ _ALERTS: Final = (
 _WAIT_MS: Final = 500
 _STATS_DEADLINE: Final = 5.0
 _LISTEN_DEADLINE: Final = 10.0
+_LISTEN_GRACE: Final = 0.3
 
 
 @dataclass(slots=True)
@@ -77,15 +86,17 @@ class _Active:
     first_piece: tuple[int, ...]
     """Number of the first piece of each of our files within the torrent."""
     locate: tuple[tuple[int, int], ...]
-    """(file, piece within it) by the torrent's piece number."""
+    """(file, piece within it) by the torrent's piece number; (-1, -1) for padding and for pieces that were here."""
     problem: bool = False
 
 
 class LibtorrentEngine:
     """See ``engine.Engine``."""
 
-    def __init__(self, listen: str, port: int, *, map_ports: bool = False, scratch: Path) -> None:
-        self._interfaces = f"{_bracket(listen)}:{port}"
+    def __init__(self, addresses: Sequence[str], port: int, *, map_ports: bool = False, scratch: Path) -> None:
+        """Listen on ``port`` (0: a free one) of these addresses. ``scratch`` is a directory that stays empty."""
+        self._addresses = tuple(addresses)
+        self._port = port
         self._map_ports = map_ports
         self._scratch = scratch
         self._active: dict[bytes, _Active] = {}
@@ -102,9 +113,10 @@ class LibtorrentEngine:
         self._loop = asyncio.get_running_loop()
         self._on_event = on_event
         self._listening: asyncio.Future[None] = self._loop.create_future()
+        self._port = self._port or _free_port(self._addresses)
         settings = _SETTINGS | {
             "alert_mask": _ALERTS,
-            "listen_interfaces": self._interfaces,
+            "listen_interfaces": self._interfaces(),
             "enable_upnp": self._map_ports,
             "enable_natpmp": self._map_ports,
         }
@@ -132,7 +144,13 @@ class LibtorrentEngine:
 
     @property
     def port(self) -> int:
-        return int(self._session.listen_port())
+        return self._port
+
+    def listen_on(self, addresses: Sequence[str]) -> None:
+        """The machine's addresses changed."""
+        if tuple(addresses) != self._addresses:
+            self._addresses = tuple(addresses)
+            self._session.apply_settings({"listen_interfaces": self._interfaces()})
 
     @property
     def mapped(self) -> Endpoint | None:
@@ -160,6 +178,7 @@ class LibtorrentEngine:
                 locate[start + piece] = (file, piece)
             for piece in placement.have[file]:
                 have[start + piece] = True
+                locate[start + piece] = (-1, -1)
         params.renamed_files = {i: str(path) for i, path in zip(real, placement.paths, strict=True)}
         params.save_path = str(self._scratch)
         params.have_pieces = have
@@ -228,6 +247,9 @@ class LibtorrentEngine:
         counts = await asyncio.to_thread(active.handle.piece_availability)
         return min(counts, default=0)
 
+    def _interfaces(self) -> str:
+        return ",".join(f"{_bracket(address)}:{self._port}" for address in self._addresses)
+
     # -- the alert thread
 
     def _pump(self) -> None:
@@ -292,15 +314,19 @@ class LibtorrentEngine:
     def _listened(self, event: _Listening) -> None:
         if self._listening.done():
             return
-        if event.error:
+        if not event.error:
+            self._listening.set_result(None)
+        else:
+            # another of the addresses may still succeed
+            self._loop.call_later(_LISTEN_GRACE, self._refuse_to_listen, event.error)
+
+    def _refuse_to_listen(self, error: str) -> None:
+        if not self._listening.done():
             self._listening.set_exception(
                 P2pckptError(
-                    f"peers can't connect: {event.error}",
-                    next_step="choose another port: p2pckpt config set port PORT",
+                    f"peers can't connect: {error}", next_step="choose another port: p2pckpt config set port PORT"
                 )
             )
-        else:
-            self._listening.set_result(None)
 
 
 def _session(settings: Any) -> Any:
@@ -348,6 +374,14 @@ def _peer_stats(handle: Any) -> list[PeerStats]:
         for peer in handle.get_peer_info()
         if not peer.flags & (lt.peer_info.connecting | lt.peer_info.handshake)
     ]
+
+
+def _free_port(addresses: Sequence[str]) -> int:
+    """A port that is free on the first of the addresses."""
+    family = socket.AF_INET6 if ":" in addresses[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((addresses[0], 0))
+        return int(probe.getsockname()[1])
 
 
 def _bracket(host: str) -> str:

@@ -59,7 +59,8 @@ async def test_events_about_jobs_ask_for_no_versions() -> None:
         await st.shows("step-300")
         st.client.play(m.JobChanged(replay.job("j1", share="other")))
         await st.until(lambda: st.app.feed.state.jobs["j1"].share == "other")
-        await st.pilot.pause(0.15)
+        await st.until(lambda: st.app.feed._timer is None)
+        await st.pilot.pause()
         assert len(st.client.called("share_detail")) == 1
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -122,8 +123,7 @@ class Tracker:
         if settings.announce_listen is not None:
             self._announce = await listen(announce_app(self._desk), settings.announce_listen)
             self._listeners.append(self._announce)
-            if not settings.announce_url:
-                self._services.announce_url = _announce_url(settings.announce_listen.host, self._announce.port)
+            self._services.announce_listen = replace(settings.announce_listen, port=self._announce.port)
         if settings.ops_listen is not None:
             self._ops = await listen(ops_app(self._database, self._numbers), settings.ops_listen)
             self._listeners.append(self._ops)
@@ -177,11 +177,6 @@ class Tracker:
             "announces_refused_total": self._desk.refused,
             "loop_longest_stall_seconds": self._lag.longest,
         }
-
-
-def _announce_url(host: str, port: int) -> str:
-    name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{port}/announce"
 
 
 async def _forget_expired(rules: AccessRules) -> None:

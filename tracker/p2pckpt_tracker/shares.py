@@ -252,11 +252,12 @@ class Shares:
         return await asyncio.to_thread(path.read_bytes)
 
     async def sign_again(self, share_id: str) -> Share:
-        """Sign a new timestamp, and a new snapshot if that is due. Raises StoreUnavailable, OSError."""
+        """Sign snapshot and timestamp anew if one is due. Raises StoreUnavailable, OSError, MetadataRefused."""
         async with self._alone(share_id):
             share = await self._share(share_id)
             now = utc_now()
-            if share.timestamp_expires > _unix(now + _TIMESTAMP_MARGIN):
+            fresh = share.timestamp_expires > _unix(now + _TIMESTAMP_MARGIN)
+            if fresh and share.snapshot_expires > _unix(now + _SNAPSHOT_MARGIN):
                 return share
             after = _signed_anew(share, now)
 
@@ -271,18 +272,24 @@ class Shares:
     async def keep_fresh(self, every: float) -> None:
         """Sign timestamps before they run out, for ever; a failure is logged and tried again next time."""
         while True:
-            now = utc_now()
-            try:
-                due = await self._database.read(
-                    lambda connection, now=now: share_rows.due_for_signing(  # type: ignore[misc]
-                        connection, _unix(now + _SNAPSHOT_MARGIN), _unix(now + _TIMESTAMP_MARGIN)
-                    )
-                )
-                for share_id in due:
+            for share_id in await self._due():
+                try:
                     await self.sign_again(share_id)
-            except (StoreUnavailable, OSError) as exc:
-                _log.warning("timestamps could not be signed", error=type(exc).__name__)
+                except (StoreUnavailable, OSError, MetadataRefused) as exc:
+                    # One damaged share must not let the others' timestamps run out.
+                    _log.warning("timestamp not signed", share=share_id, error=type(exc).__name__)
             await asyncio.sleep(every)
+
+    async def _due(self) -> list[str]:
+        now = utc_now()
+        snapshot, timestamp = _unix(now + _SNAPSHOT_MARGIN), _unix(now + _TIMESTAMP_MARGIN)
+        try:
+            return await self._database.read(
+                lambda connection: share_rows.due_for_signing(connection, snapshot, timestamp)
+            )
+        except StoreUnavailable as exc:
+            _log.warning("timestamps not looked at", error=str(exc))
+            return []
 
     @contextlib.asynccontextmanager
     async def _alone(self, share_id: str) -> AsyncIterator[None]:

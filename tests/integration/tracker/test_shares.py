@@ -16,9 +16,10 @@ from tuf.ngclient import Updater, UpdaterConfig
 
 from p2pckpt.tracker_protocol import PROBLEM_CONFLICT, PROBLEM_NOT_LISTED, MembersChanged, TargetsChanged
 from p2pckpt_tracker.app import Tracker
+from p2pckpt_tracker.store import share_rows
 
 from .conftest import Login
-from .people import Answer, Events, Person, ShareFiles, b64, sign, torrent, tuf_key
+from .people import DEADLINE, Answer, Events, Person, ShareFiles, b64, sign, torrent, tuf_key
 
 PAST = datetime.now(UTC) - timedelta(days=1)
 
@@ -405,3 +406,39 @@ async def test_only_listed_people_make_shares_where_the_list_counts(tracker: Tra
     tracker._services.only_listed = True
     answer = await files.owner.call("POST", "/shares", files.create_body())
     assert (answer.status, answer.json()["type"]) == (403, PROBLEM_NOT_LISTED)
+
+
+async def test_a_timestamp_that_has_run_out_is_signed_anew_when_asked_for(tracker: Tracker, share: ShareFiles) -> None:
+    path = f"/shares/{share.share_id}/metadata"
+    before = (await share.owner.call("GET", f"{path}/timestamp.json")).json()["signed"]
+    run_out = {"timestamp_expires": 0}
+    await tracker._database.write(lambda connection: share_rows.update_share(connection, share.share_id, run_out))
+    after = (await share.owner.call("GET", f"{path}/timestamp.json")).json()["signed"]
+    assert after["version"] == before["version"] + 1
+    snapshot = after["meta"]["snapshot.json"]["version"]
+    assert (await share.owner.call("GET", f"{path}/{snapshot}.snapshot.json")).status == 200
+
+
+async def test_one_damaged_share_does_not_keep_the_others_from_being_signed(tracker: Tracker, person: Login) -> None:
+    owner = await person()
+    online_key = (await owner.good("GET", "/tracker"))["online_key"]
+    shares = [ShareFiles(owner, online_key, name=f"cars/{n}") for n in range(3)]
+    soon = {"timestamp_expires": int(datetime.now(UTC).timestamp()) + 60}
+    for share in shares:
+        await share.create()
+        await tracker._database.write(
+            lambda connection, share=share: share_rows.update_share(connection, share.share_id, soon)  # type: ignore[misc]
+        )
+    damaged = sorted(shares, key=lambda share: share.share_id)[0]
+    root = tracker._data.blobs / damaged.share_id / "metadata" / "1.root.json"
+    root.write_bytes(b"\xff")
+    signing = asyncio.create_task(tracker._shares.keep_fresh(3600))
+    try:
+        async with asyncio.timeout(DEADLINE):
+            for share in shares:
+                path = f"/shares/{share.share_id}/metadata/timestamp.json"
+                version = 0
+                while share is not damaged and version < 2:
+                    version = (await owner.call("GET", path)).json()["signed"]["version"]
+    finally:
+        signing.cancel()

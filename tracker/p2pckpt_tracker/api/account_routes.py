@@ -32,10 +32,21 @@ async def tracker_info(call: Call) -> web.Response:
             tracker_id=services.tracker_id,
             version=__version__,
             online_key=services.online_key,
-            announce_url=services.announce_url,
+            announce_url=_announce_url(call),
             new_shares="listed" if services.only_listed else "open",
         )
     )
+
+
+def _announce_url(call: Call) -> str:
+    """Where stock clients announce. A wildcard listener is reached by the name that this client used."""
+    listen = call.services.announce_listen
+    if call.services.announce_url or listen is None:
+        return call.services.announce_url
+    host = listen.host
+    if host in ("0.0.0.0", "::"):
+        host = call.request.url.host or host
+    return f"http://{f'[{host}]' if ':' in host else host}:{listen.port}/announce"
 
 
 async def make_challenge(call: Call) -> web.Response:

@@ -9,6 +9,7 @@ from ..accounts import Challenges
 from ..announce import AnnounceDesk
 from ..events import EventHub
 from ..rate_limit import RateLimit
+from ..settings import Listen
 from ..shares import Shares
 from ..store.blobs import Blobs
 from ..store.database import Database
@@ -19,7 +20,7 @@ class Services:
     tracker_id: str
     online_key: str
     announce_url: str
-    """Known only once that listener has its port."""
+    """Configured; empty for one made from ``announce_listen``."""
     only_listed: bool
     database: Database
     blobs: Blobs
@@ -27,6 +28,8 @@ class Services:
     shares: Shares
     desk: AnnounceDesk
     hub: EventHub
+    announce_listen: Listen | None = None
+    """Set once that listener has its port; None when it is off."""
     challenges: Challenges = field(default_factory=Challenges)
     failures: RateLimit = field(default_factory=lambda: RateLimit(burst=30, every=10))
     """Wrong logins and wrong link secrets of one address."""
