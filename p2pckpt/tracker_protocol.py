@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 API: Final = "/api/v1"
-TOKEN_PREFIX: Final = "p2pt_"
-PASS_PREFIX: Final = "p2pp_"
+TOKEN_PREFIX: Final = "p2pt_"  # noqa: S105 - marks a token, is none
+PASS_PREFIX: Final = "p2pp_"  # noqa: S105 - marks a pass, is none
 
 MAX_JSON_BODY: Final = 1 << 20
 """Bytes of a JSON request body."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -24,10 +24,18 @@ def tui(invocation: Invocation) -> None:
 
 
 @click.command(cls=Command)
+@click.option(
+    "--checkpoint",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A directory to share, with at least one .safetensors file; otherwise a small one is trained on the spot.",
+)
+@click.option("--keep", is_flag=True, help="Leave the homes and checkouts in place, and say where they are.")
 @click.pass_obj
-def demo(invocation: Invocation) -> None:
-    """Share, receive, interrupt, resume and refuse with real parts, in a temporary home, and say what was checked."""
-    _end(import_module("p2pckpt.cli.demo").main(invocation.config))
+def demo(invocation: Invocation, checkpoint: Path | None, keep: bool) -> None:
+    """Share, receive, interrupt, resume and refuse with real parts, in temporary homes, and say what was checked."""
+    from p2pckpt.cli.demo import run_demo
+
+    _end(run_demo(invocation.report, checkpoint, keep=keep))
 
 
 def _end(code: object) -> None:

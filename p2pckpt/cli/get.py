@@ -49,6 +49,7 @@ def get(
     request = m.FetchRequest(
         source=report.read_stdin().strip() if source == "-" else source,
         to=str(to.expanduser().absolute()) if to else "",
+        base=str(Path.cwd()),
         only=only,
         seed=invocation.config.flag("seed_after_get") if seed is None else seed,
         password=read_secret(invocation, secret_file, secret_stdin),

@@ -59,6 +59,8 @@ class ControlClient:
         try:
             timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
             async with self._session.get("http://daemon/v1/events", timeout=timeout) as response:
+                if response.status != 200:
+                    raise _failure(await response.read())
                 buffered = bytearray()
                 async for block in response.content.iter_any():
                     buffered += block
@@ -164,7 +166,14 @@ class ControlClient:
             raise _failure(content)
         if reply is None:
             return None  # type: ignore[return-value]
-        return msgspec.json.decode(content, type=reply)
+        try:
+            return msgspec.json.decode(content, type=reply)
+        except msgspec.MsgspecError as exc:
+            raise DaemonUnavailable(
+                "the daemon is of another version than this program",
+                kept="its transfers",
+                next_step="p2pckpt daemon stop, then try again",
+            ) from exc
 
 
 def error_of(failure: m.Failure) -> P2pckptError:
@@ -202,12 +211,13 @@ async def _start(config: Config, client: ControlClient) -> None:
     config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = config.daemon_log
     with log.open("ab") as sink:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: ASYNC220 - it must outlive this loop, and starting it takes a millisecond
             [sys.executable, "-m", "p2pckpt.daemon.main"],
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
             start_new_session=True,
+            cwd="/",  # the settings of whatever project this was called from are not the daemon's
             env={**os.environ, **config.environment()},
         )
     deadline = asyncio.get_running_loop().time() + _START_DEADLINE
@@ -230,7 +240,13 @@ def _tail(log: Path) -> str:
 
 
 def _gone(exc: BaseException) -> DaemonUnavailable:
-    return DaemonUnavailable(f"the daemon does not answer ({type(exc).__name__})", next_step="p2pckpt daemon start")
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        reason = "it does not run"
+    elif isinstance(exc, TimeoutError):
+        reason = "no answer in time"
+    else:
+        reason = str(exc) or type(exc).__name__
+    return DaemonUnavailable(f"the daemon does not answer: {reason}", next_step="p2pckpt daemon start")
 
 
 def _failure(content: bytes) -> P2pckptError:

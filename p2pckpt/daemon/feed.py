@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Final
 
 from p2pckpt.control.messages import Event
@@ -25,12 +25,12 @@ class Feed:
             except asyncio.QueueFull:
                 self._readers.discard(queue)  # it will see the stream end, reconnect, and get a snapshot
 
-    async def follow(self, first: Event) -> AsyncIterator[Event]:
-        """``first``, then everything sent from now on, until ``close``."""
+    async def follow(self, first: Awaitable[Event]) -> AsyncIterator[Event]:
+        """``first``, then everything sent from now on, what is sent while ``first`` is made included; until ``close``."""
         queue: asyncio.Queue[Event | None] = asyncio.Queue(_BACKLOG)
         self._readers.add(queue)
         try:
-            yield first
+            yield await first
             while queue in self._readers or not queue.empty():
                 event = await queue.get()
                 if event is None:

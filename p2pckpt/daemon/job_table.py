@@ -56,6 +56,8 @@ class JobTable:
     def __init__(self, path: Path, feed: Feed, run: Run, seed: Resume, leave: Callable[[str], Awaitable[None]]) -> None:
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
+        # no fsync on the loop: a power cut may take back the last change of a state, which costs nothing
+        self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS jobs(id INTEGER PRIMARY KEY AUTOINCREMENT,"
             " kind TEXT NOT NULL, request BLOB NOT NULL, job BLOB NOT NULL)"

@@ -48,6 +48,7 @@ class Operations:
         self._started_at = int(time.time())
         self._process = psutil.Process()
         self._rates = (0, 0)
+        self._stored = 0
         self._members: dict[bytes, int] = {}
         self._background: set[asyncio.Task[None]] = set()
         self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)
@@ -207,7 +208,7 @@ class Operations:
             rate_down=self._rates[0],
             rate_up=self._rates[1],
             free_bytes=free_bytes(self.services.layout.root),
-            stored_bytes=self.services.catalogue.stored_bytes(),
+            stored_bytes=self._stored,
             max_loop_stall_ms=round(self._stalls.longest * 1000, 1),
             rss_bytes=memory.rss,
             peak_rss_bytes=_peak_rss(),
@@ -228,6 +229,7 @@ class Operations:
                 fields["seeds"] = self._seeds(job)
                 if any(getattr(job, name) != value for name, value in fields.items()):
                     self.jobs.progress(job.id).update(**fields)
+        self._stored = await asyncio.to_thread(self.services.catalogue.stored_bytes)
         self.feed.send(m.StatusChanged(self.status()))
 
     def on_tracker_event(self, tracker: str, event: tp.TrackerEvent) -> None:

@@ -41,7 +41,7 @@ async def share_row(services: Services, share: KnownShare, members: int) -> m.Sh
         versions=len(trusted.targets.versions) if trusted is not None else 0,
         latest=latest.version if latest is not None else 0,
         size=latest.size if latest is not None else 0,
-        stored=services.catalogue.share_bytes(share.share_id),
+        stored=await asyncio.to_thread(services.catalogue.share_bytes, share.share_id),
         tags=trusted.targets.tags if trusted is not None else {},
         seeds=max((services.swarms.known_seeds(row.info_hash) for row in held), default=0),
         members=members,

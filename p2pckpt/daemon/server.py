@@ -92,9 +92,8 @@ class ControlServer:
     async def _events(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
-        first = await self._operations.snapshot()
         with contextlib.suppress(ConnectionError):
-            async for event in self._operations.feed.follow(first):
+            async for event in self._operations.feed.follow(self._operations.snapshot()):
                 await response.write(msgspec.json.encode(event) + b"\n")
         return response
 

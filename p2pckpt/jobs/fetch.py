@@ -32,9 +32,9 @@ from p2pckpt.store.checkout import PartialCheckout, require_space
 from p2pckpt.swarm.engine import EngineEvent, EngineProblem, PieceArrived
 from p2pckpt.swarm.torrent import Torrent
 
-_BATCH_BYTES: Final = 64 << 20
+_BATCH_BYTES: Final = 32 << 20
 """Raw bytes that are made durable together…"""
-_BATCH_SECONDS: Final = 1.0
+_BATCH_SECONDS: Final = 0.5
 """…or whatever arrived in this time."""
 _GROUP_BYTES: Final = 8 << 20
 """Raw bytes that one worker takes at a time."""

@@ -267,11 +267,12 @@ class Shares:
         after = before | {identity} if role is not None and role.covers(tp.Role.PUBLISHER) else before - {identity}
         if after == before:
             return
+        client, share_id = self.client(share), share.share_id.hex()
+        if before - after:
+            # what a leaving publisher signed last must verify under the new root: sign it again ourselves, first
+            await client.publish_targets(share_id, versions.sign_again(trusted.targets_bytes, self._identity))
         root = versions.set_publishers(trusted.root_bytes, self._identity, sorted(after))
-        await self.client(share).publish_root(share.share_id.hex(), root)
-        # what a removed publisher signed last must verify under the new root: sign it again ourselves
-        targets = versions.sign_again(trusted.targets_bytes, self._identity)
-        await self.client(share).publish_targets(share.share_id.hex(), targets)
+        await client.publish_root(share_id, root)
         await self.refresh(share)
 
     async def _set_reader(

@@ -129,9 +129,14 @@ class Catalogue:
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute("PRAGMA foreign_keys=ON")
         self._db.executescript(_SCHEMA)
+        # readers have a connection of their own: a commit waits for the disk, and nobody should wait for it
+        self._reader_lock = threading.Lock()
+        self._reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._reader.execute("PRAGMA query_only=ON")
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, self._reader_lock:
+            self._reader.close()
             self._db.close()
 
     @contextmanager
@@ -159,8 +164,9 @@ class Catalogue:
             self._db.execute("ROLLBACK")
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._db.execute(sql, values).fetchall()
+        """What is committed, as of now."""
+        with self._reader_lock:
+            return self._reader.execute(sql, values).fetchall()
 
     # -- objects and chunks
 

@@ -6,7 +6,7 @@
   on this machine could not reach the LAN address, and peers could not be told one port. So addresses are listed and
   the port is chosen here.
 * A torrent that is added with pieces reports each of them as arrived: those are left out.
-* Rate limits of the session skip local peers unless the peer class filter is emptied.
+* Rate limits of the session are those of its global peer class, which local peers are not in by default.
 * Pieces are wanted by piece priority, never by file priority: a file of priority 0 goes to a part file.
 * Files are never deleted and never moved by libtorrent.
 """
@@ -121,7 +121,7 @@ class LibtorrentEngine:
             "enable_natpmp": self._map_ports,
         }
         self._session = await asyncio.to_thread(_session, settings)
-        self._session.set_peer_class_filter(lt.ip_filter())
+        self._session.set_peer_class_filter(_everybody(1 << self._session.global_peer_class_id))
         self._running = True
         self._thread = threading.Thread(target=self._pump, name="libtorrent-alerts", daemon=True)
         self._thread.start()
@@ -374,6 +374,14 @@ def _peer_stats(handle: Any) -> list[PeerStats]:
         for peer in handle.get_peer_info()
         if not peer.flags & (lt.peer_info.connecting | lt.peer_info.handshake)
     ]
+
+
+def _everybody(classes: int) -> Any:
+    """A filter that puts every address, local ones too, into the same peer classes."""
+    every = lt.ip_filter()
+    every.add_rule("0.0.0.0", "255.255.255.255", classes)
+    every.add_rule("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", classes)
+    return every
 
 
 def _free_port(addresses: Sequence[str]) -> int:

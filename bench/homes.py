@@ -1,0 +1,139 @@
+"""Daemons with throwaway homes on loopback, and what the kernel says their processes used."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from p2pckpt.control import messages as m
+from p2pckpt.control.client import ControlClient
+from p2pckpt.errors import DaemonUnavailable, P2pckptError
+from p2pckpt.tracker_protocol import Visibility
+
+START_DEADLINE = 30.0
+JOB_DEADLINE = 3600.0
+SETTINGS = {
+    "P2PCKPT_LISTEN": "127.0.0.1",
+    "P2PCKPT_TRACKER_LISTEN": "127.0.0.1",
+    "P2PCKPT_PORT_MAPPING": "0",
+    "P2PCKPT_LOG_LEVEL": "warning",
+}
+"""Nothing listens outside of this machine. Everything else is as users get it."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process used since it started."""
+
+    peak_rss: int
+    """Bytes: VmHWM. ``ru_maxrss`` would begin with what the parent had before exec."""
+    cpu: float
+    """Seconds, user and system."""
+
+
+@dataclass
+class Home:
+    """A running daemon, its client, and its home."""
+
+    path: Path
+    client: ControlClient
+    process: subprocess.Popen[bytes]
+
+    def usage(self) -> Usage:
+        return usage(self.process.pid)
+
+    def tracker_usage(self) -> Usage:
+        """Of the tracker beside this daemon."""
+        return usage(json.loads((self.path / "data" / "tracker" / "ready.json").read_text())["pid"])
+
+    async def publish(self, directory: Path, name: str) -> m.Job:
+        """Publish as public and wait until it is seeded."""
+        request = m.PublishRequest(path=str(directory), name=name, to=Visibility.PUBLIC, allow_no_licence=True)
+        return await self._ended(await self.client.publish(request))
+
+    async def fetch(self, link: str, target: Path) -> m.Job:
+        """Fetch and wait until the checkout is complete and durable."""
+        return await self._ended(await self.client.fetch(m.FetchRequest(source=link, to=str(target))))
+
+    async def _ended(self, job: m.Job) -> m.Job:
+        async with asyncio.timeout(JOB_DEADLINE):
+            async for event in self.client.events():
+                if isinstance(event, m.Snapshot):
+                    job = next(known for known in event.jobs if known.id == job.id)
+                elif isinstance(event, m.JobChanged) and event.job.id == job.id:
+                    job = event.job
+                if job.state.ended:
+                    break
+        if job.failure is not None:
+            raise P2pckptError(f"{job.kind} failed: {job.failure.fact}")
+        return job
+
+
+@contextlib.asynccontextmanager
+async def running(home: Path) -> AsyncIterator[Home]:
+    """A daemon in ``home``, stopped at the end; its files stay."""
+    home.mkdir(parents=True, exist_ok=True)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("P2PCKPT_")}
+    log = home / "daemon.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "p2pckpt.daemon.main"],
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            env=environment | SETTINGS | {"P2PCKPT_HOME": str(home)},
+        )
+    try:
+        async with ControlClient(_socket_of(home)) as client:
+            await _answers(client, process, log)
+            yield Home(home, client, process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def usage(pid: int) -> Usage:
+    """Of a process that still runs."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    peak = next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+    times = psutil.Process(pid).cpu_times()
+    return Usage(peak, times.user + times.system)
+
+
+def settle() -> None:
+    """Wait until the disk has what earlier work wrote, so that it is not charged to the next."""
+    os.sync()
+    time.sleep(0.2)
+
+
+def _socket_of(home: Path) -> Path:
+    from p2pckpt import config
+
+    return config.load(home=home, environ={}, directory=home).socket_path
+
+
+async def _answers(client: ControlClient, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_DEADLINE
+    while True:
+        try:
+            await client.status()
+            return
+        except DaemonUnavailable:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise P2pckptError(f"the daemon did not start: {log.read_text()[-1000:]}") from None
+            await asyncio.sleep(0.02)
