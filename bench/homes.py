@@ -115,10 +115,16 @@ def usage(pid: int) -> Usage:
     return Usage(peak, times.user + times.system)
 
 
-def settle() -> None:
-    """Wait until the disk has what earlier work wrote, so that it is not charged to the next."""
+def settle(size: int) -> None:
+    """Level the ground for a measurement that writes about ``size`` bytes.
+
+    What earlier work wrote is on disk, and so much memory is touched and freed again: a virtual machine whose host
+    takes free pages back pays for the first touch of each, which is several times a write's own cost.
+    """
     os.sync()
-    time.sleep(0.2)
+    touched = min(size, psutil.virtual_memory().available // 2)
+    script = f"import numpy; numpy.empty({touched}, numpy.uint8)[::4096] = 1"
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def _socket_of(home: Path) -> Path:

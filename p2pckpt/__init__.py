@@ -1,3 +1,23 @@
-"""Share a checkpoint with one link, verify it like a release, download it like a torrent, restore it like a backup."""
+"""Share a checkpoint with one link, verify it like a release, download it like a torrent, restore it like a backup.
+
+``p2pckpt.share``, ``p2pckpt.get`` and their asynchronous twins in ``p2pckpt.api`` talk to this user's daemon and
+start it when none runs. Importing this package costs nothing; the first use does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from p2pckpt.api import Received, Shared, get, share
 
 __version__ = "0.1.0"
+__all__ = ["Received", "Shared", "__version__", "get", "share"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from p2pckpt import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

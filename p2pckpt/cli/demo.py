@@ -85,14 +85,14 @@ class _Home:
         assert self.client is not None
         status = await self.client.status()
         os.kill(status.pid, signal.SIGKILL)
-        await self.client.__aexit__()
+        await self.client.close()
         self.client = None
 
     async def stop(self) -> None:
         if self.client is not None:
             with contextlib.suppress(P2pckptError):
                 await self.client.stop()
-            await self.client.__aexit__()
+            await self.client.close()
 
 
 class _Demo:

@@ -41,6 +41,9 @@ class ControlClient:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
 
@@ -187,7 +190,7 @@ def failure_of(error: P2pckptError) -> m.Failure:
 
 
 async def connect(config: Config, *, start: bool = True) -> ControlClient:
-    """A client of this home's daemon, entered; the daemon is started when none answers and ``start`` is set.
+    """A client of this home's daemon, to be closed by the caller; the daemon is started if none answers and ``start``.
 
     Raises ``DaemonUnavailable`` with the last lines of its log when it does not come up in 20 s.
     """
@@ -197,12 +200,12 @@ async def connect(config: Config, *, start: bool = True) -> ControlClient:
         await client.status()
     except DaemonUnavailable:
         if not start:
-            await client.__aexit__()
+            await client.close()
             raise
         try:
             await _start(config, client)
         except BaseException:
-            await client.__aexit__()
+            await client.close()
             raise
     return client
 

@@ -26,7 +26,7 @@ class Feed:
                 self._readers.discard(queue)  # it will see the stream end, reconnect, and get a snapshot
 
     async def follow(self, first: Awaitable[Event]) -> AsyncIterator[Event]:
-        """``first``, then everything sent from now on, what is sent while ``first`` is made included; until ``close``."""
+        """``first``, then everything sent from now on, also while ``first`` was being made; until ``close``."""
         queue: asyncio.Queue[Event | None] = asyncio.Queue(_BACKLOG)
         self._readers.add(queue)
         try:
