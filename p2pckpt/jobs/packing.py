@@ -141,6 +141,8 @@ class Packer:
         self._claimed: set[bytes] = set()
         self._claim_lock = threading.Lock()
         self._writer: ObjectWriter | None = None
+        self._writer_object = 0
+        """Where the object being written stands in ``Packed.objects``: reused ones are appended meanwhile."""
         self._writer_chunks: list[PackedChunk] = []
         self._commits: deque[Future[None]] = deque()
 
@@ -254,8 +256,9 @@ class Packer:
         """Append the frame to the object being filled."""
         if self._writer is None:
             self._writer = ObjectWriter(self._layout, uuid.uuid4().hex)
+            self._writer_object = len(self._packed.objects)
             self._packed.objects.append(PackedObject(sealed_version=self._sealed[0], sealed_epoch=self._sealed[1]))
-        chunk.object, chunk.length = len(self._packed.objects) - 1, len(frame)
+        chunk.object, chunk.length = self._writer_object, len(frame)
         chunk.offset = self._writer.append(frame)
         self._writer_chunks.append(chunk)
         self._packed.new_size += chunk.raw_length
@@ -267,7 +270,7 @@ class Packer:
         if self._writer is None:
             return
         written, chunks = self._writer.finish(), self._writer_chunks
-        target = self._packed.objects[chunks[0].object]
+        target = self._packed.objects[self._writer_object]
         target.root, target.length = written.root, written.length
         self._writer, self._writer_chunks = None, []
         while len(self._commits) >= _MAX_COMMITS:

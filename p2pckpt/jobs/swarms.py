@@ -244,9 +244,9 @@ class Swarms:
 
     def _on_engine_event(self, event: EngineEvent) -> None:
         if isinstance(event, Flushed):
-            for future in self._flushes.pop(event.info_hash, ()):
-                if not future.done():
-                    future.set_result(None)
+            waiting = self._flushes.get(event.info_hash)
+            if waiting and not (future := waiting.pop(0)).done():
+                future.set_result(None)
             return
         joined = self._joined.get(event.info_hash)
         for job in tuple(joined.wanted) if joined is not None else ():

@@ -112,7 +112,7 @@ class Engine(Protocol):
         """Try these peers; known ones are ignored."""
 
     def flush(self, info_hash: bytes) -> None:
-        """Answered by ``Flushed``."""
+        """Answered by one ``Flushed``, in the order of calls."""
 
     def clear_problem(self, info_hash: bytes) -> None:
         """Try again after an ``EngineProblem``."""

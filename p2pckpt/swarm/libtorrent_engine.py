@@ -5,6 +5,8 @@
 * Listening on 0.0.0.0, libtorrent binds each interface by device and, with port 0, to a port of its own: neighbours
   on this machine could not reach the LAN address, and peers could not be told one port. So addresses are listed and
   the port is chosen here.
+* ``cache_flushed_alert`` does not say whose flush it answers, and a torrent that finishes flushes by itself: alerts
+  are counted, one for each call and one for each ``torrent_finished_alert``, in order.
 * A torrent that is added with pieces reports each of them as arrived: those are left out.
 * Rate limits of the session are those of its global peer class, which local peers are not in by default.
 * Pieces are wanted by piece priority, never by file priority: a file of priority 0 goes to a part file.
@@ -88,6 +90,20 @@ class _Active:
     locate: tuple[tuple[int, int], ...]
     """(file, piece within it) by the torrent's piece number; (-1, -1) for padding and for pieces that were here."""
     problem: bool = False
+    asked: int = 0
+    """Calls of ``flush``."""
+    answered: int = 0
+    """``Flushed`` events for them."""
+    finished: int = 0
+    flushed: int = 0
+    """Alerts seen."""
+
+    def answers(self) -> int:
+        """How many calls of ``flush`` are surely answered by now and were not before."""
+        sure = min(self.asked, self.flushed - self.finished)
+        new = max(0, sure - self.answered)
+        self.answered += new
+        return new
 
 
 class LibtorrentEngine:
@@ -100,7 +116,6 @@ class LibtorrentEngine:
         self._map_ports = map_ports
         self._scratch = scratch
         self._active: dict[bytes, _Active] = {}
-        self._lock = threading.Lock()
         self._running = False
         self._session: Any = None
         self._thread: threading.Thread | None = None
@@ -134,10 +149,9 @@ class LibtorrentEngine:
         self._running = False
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
-        with self._lock:
-            for active in self._active.values():
-                self._session.remove_torrent(active.handle)
-            self._active.clear()
+        for active in self._active.values():
+            self._session.remove_torrent(active.handle)
+        self._active.clear()
         session, self._session = self._session, None
         await asyncio.to_thread(session.pause)
         del session
@@ -187,12 +201,15 @@ class LibtorrentEngine:
         params.flags |= lt.torrent_flags.duplicate_is_error
         if all(have):
             params.flags |= lt.torrent_flags.seed_mode
+        if torrent.info_hash in self._active:
+            raise P2pckptError("this torrent is in the engine already")
+        # known before libtorrent knows it: the alert thread counts from the first alert on
+        active = self._active[torrent.info_hash] = _Active(None, first, tuple(locate))
         try:
-            handle = self._session.add_torrent(params)
+            active.handle = self._session.add_torrent(params)
         except RuntimeError as exc:
+            del self._active[torrent.info_hash]
             raise P2pckptError(f"libtorrent refuses the torrent: {exc}") from exc
-        with self._lock:
-            self._active[torrent.info_hash] = _Active(handle, first, tuple(locate))
 
     def want(self, info_hash: bytes, pieces: Mapping[int, Iterable[int]]) -> None:
         active = self._active[info_hash]
@@ -203,8 +220,7 @@ class LibtorrentEngine:
         active.handle.prioritize_pieces(priorities)
 
     def remove(self, info_hash: bytes) -> None:
-        with self._lock:
-            active = self._active.pop(info_hash, None)
+        active = self._active.pop(info_hash, None)
         if active is not None and self._session is not None:
             self._session.remove_torrent(active.handle)
 
@@ -217,6 +233,7 @@ class LibtorrentEngine:
 
     def flush(self, info_hash: bytes) -> None:
         if (active := self._active.get(info_hash)) is not None:
+            active.asked += 1
             active.handle.flush_cache()
 
     def clear_problem(self, info_hash: bytes) -> None:
@@ -257,44 +274,53 @@ class LibtorrentEngine:
             self._session.wait_for_alert(_WAIT_MS)
             batch: list[object] = []
             for alert in self._session.pop_alerts():
-                event = self._translate(alert)
-                if event is not None:
-                    batch.append(event)
+                batch.extend(self._translate(alert))
             if batch:
                 with contextlib.suppress(RuntimeError):  # the loop closed while we were reading
                     self._loop.call_soon_threadsafe(self._deliver, batch)
 
-    def _translate(self, alert: Any) -> object | None:
+    def _translate(self, alert: Any) -> Iterable[object]:
         """Everything worth keeping of an alert, copied: the alert itself dies with the next pop."""
         match alert:
             case lt.piece_finished_alert():
                 info_hash = _info_hash(alert)
                 active = self._active.get(info_hash)
                 file, piece = active.locate[alert.piece_index] if active is not None else (-1, -1)
-                return PieceArrived(info_hash, file, piece) if file >= 0 else None
-            case lt.cache_flushed_alert():
-                return Flushed(_info_hash(alert))
+                return [PieceArrived(info_hash, file, piece)] if file >= 0 else []
+            case lt.cache_flushed_alert() | lt.torrent_finished_alert():
+                return self._flush_events(alert)
             case lt.file_error_alert() | lt.torrent_error_alert():
-                return self._problem(alert)
+                return self._problems(alert)
             case lt.state_update_alert():
-                return {_v2(status.info_hashes): _torrent_stats(status) for status in alert.status}
+                return [{_v2(status.info_hashes): _torrent_stats(status) for status in alert.status}]
             case lt.portmap_alert():
                 self._external_port = alert.external_port
             case lt.external_ip_alert():
                 self._external_address = str(alert.external_address)
             case lt.listen_succeeded_alert():
-                return _Listening("")
+                return [_Listening("")]
             case lt.listen_failed_alert():
-                return _Listening(alert.message())
-        return None
+                return [_Listening(alert.message())]
+        return []
 
-    def _problem(self, alert: Any) -> EngineProblem | None:
+    def _flush_events(self, alert: Any) -> list[object]:
+        info_hash = _info_hash(alert)
+        active = self._active.get(info_hash)
+        if active is None:
+            return []
+        if isinstance(alert, lt.torrent_finished_alert):
+            active.finished += 1
+        else:
+            active.flushed += 1
+        return [Flushed(info_hash)] * active.answers()
+
+    def _problems(self, alert: Any) -> list[object]:
         info_hash = _info_hash(alert)
         active = self._active.get(info_hash)
         if active is None or active.problem:
-            return None  # libtorrent repeats it for every block
+            return []  # libtorrent repeats it for every block
         active.problem = True
-        return EngineProblem(info_hash, str(alert.message()), alert.error.value() == errno.ENOSPC)
+        return [EngineProblem(info_hash, str(alert.message()), alert.error.value() == errno.ENOSPC)]
 
     def _deliver(self, batch: list[object]) -> None:
         for event in batch:

@@ -22,3 +22,10 @@ async def bob(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Home]:
     """Who receives."""
     async with Home(tmp_path_factory.mktemp("homes") / "bob") as home:
         yield home
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def carol(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Home]:
+    """Somebody else."""
+    async with Home(tmp_path_factory.mktemp("homes") / "carol") as home:
+        yield home

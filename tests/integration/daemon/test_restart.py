@@ -1,0 +1,194 @@
+"""The daemon stops, is killed and starts again: jobs go on, ports stay, the tracker is found."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from p2pckpt.control import messages as m
+from p2pckpt.trust.links import Link
+
+from ...support.homes import Home, failure, is_alive, seeded_bytes, tree, until, write_files
+from ...support.tracker_process import start_tracker
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+MIB = 1 << 20
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that somebody else listens on."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+async def test_a_fetch_goes_on_and_seeding_resumes_after_restarts_on_the_same_ports(
+    carol: Home, tmp_path: Path
+) -> None:
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(16 * MIB, 1)})
+    async with Home(tmp_path / "erin") as erin, Home(tmp_path / "bob", download_limit=6 * MIB) as bob:
+        published = await erin.share(source, name="restarted")
+        erin_before, bob_before = await erin.client.status(), await bob.client.status()
+        job = await bob.client.fetch(m.FetchRequest(source=published.link, to=str(tmp_path / "target")))
+        await bob.wait_until(job.id, lambda job: job.wire_done >= 8 * MIB)
+        await bob.restart()
+        assert (await bob.client.status()).listen_ports == bob_before.listen_ports
+        await erin.restart()
+        assert (await erin.client.status()).listen_ports == erin_before.listen_ports
+        done = await bob.wait_job(job.id)
+        assert done.wire_size < published.wire_size
+        assert tree(tmp_path / "target") == tree(source)
+        again = await erin.wait_job(published.id, m.JobState.SEEDING)
+        assert again.link == published.link
+        await erin.client.pause(published.id)
+        # the link still leads to the tracker, and bob seeds after a restart of his
+        await bob.restart()
+        await bob.wait_job(job.id, m.JobState.SEEDING)
+        await carol.get(published.link, tmp_path / "carol")
+        assert tree(tmp_path / "carol") == tree(source)
+        await erin.restart()
+        assert (await erin.client.job(published.id)).state is m.JobState.PAUSED
+
+
+async def test_a_killed_daemon_leaves_its_tracker_which_the_next_one_adopts(carol: Home, tmp_path: Path) -> None:
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(2 * MIB, 2)})
+    async with Home(tmp_path / "erin") as erin:
+        published = await erin.share(source, name="killed")
+        tracker = erin.tracker_pid
+        await erin.kill()
+        assert is_alive(tracker)
+        preview = await carol.client.fetch_plan(m.FetchRequest(source=published.link, to=str(tmp_path / "target")))
+        assert preview.share == "killed"
+        await erin.start()
+        await erin.wait_job(published.id, m.JobState.SEEDING)
+        await carol.get(published.link, tmp_path / "target")
+        assert erin.tracker_pid == tracker
+        assert (await erin.client.status()).embedded_tracker
+        await erin.stop()
+        assert not is_alive(tracker)
+    assert tree(tmp_path / "target") == tree(source)
+
+
+async def test_a_tracker_that_was_killed_is_started_again_on_its_port_with_the_next_daemon(
+    carol: Home, tmp_path: Path
+) -> None:
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(2 * MIB, 3)})
+    async with Home(tmp_path / "erin") as erin:
+        published = await erin.share(source, name="both/killed")
+        port = erin.tracker_ready["api_port"]
+        await erin.kill(tracker=True)
+        await erin.start()
+        await until(lambda: _runs(erin), "the tracker runs again")
+        assert erin.tracker_ready["api_port"] == port
+        await carol.get(published.link, tmp_path / "target")
+    assert tree(tmp_path / "target") == tree(source)
+
+
+async def _runs(home: Home) -> bool:
+    return bool(home.tracker_pid)
+
+
+async def test_the_status_says_what_runs_where(tmp_path: Path) -> None:
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(2 * MIB, 4)})
+    async with Home(tmp_path / "erin") as erin:
+        status = await erin.client.status()
+        assert erin.process is not None
+        assert (status.pid, status.home, status.name) == (erin.process.pid, str(erin.path), "erin")
+        assert status.identity == (await erin.client.key()).identity
+        assert (status.jobs, status.stored_bytes, status.embedded_tracker) == (0, 0, False)
+        assert status.tracker_state == "none"
+        (port,) = status.listen_ports
+        with socket.create_connection(("127.0.0.1", port), timeout=10):
+            pass
+        published = await erin.share(source)
+
+        async def counted() -> bool:
+            status = await erin.client.status()
+            return status.stored_bytes == published.wire_size and status.tracker_state == "connected"
+
+        await until(counted, "the status counts what is stored and the tracker is connected")
+        status = await erin.client.status()
+        assert (status.jobs, status.embedded_tracker) == (1, True)
+        assert 0 < status.free_bytes
+        assert 0 < status.rss_bytes <= status.peak_rss_bytes
+        printed = await erin.cli("daemon", "status")
+        assert printed.returncode == 0
+        assert status.identity in printed.stdout
+        await erin.stop()
+        assert (await erin.cli("daemon", "status")).returncode == 8
+
+
+async def test_a_second_daemon_of_one_home_leaves_the_first_alone(tmp_path: Path) -> None:
+    async with Home(tmp_path / "erin") as erin:
+        second = subprocess.run(
+            [sys.executable, "-m", "p2pckpt.daemon.main"], env=erin.env, capture_output=True, text=True, timeout=60
+        )
+        assert (second.returncode, second.stderr) == (0, "")
+        assert erin.process is not None
+        assert (await erin.client.status()).pid == erin.process.pid
+
+
+async def test_a_configured_port_that_is_taken_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with taken_port() as port:
+        home = Home(tmp_path / "erin", port=port)
+        started = await home.cli("daemon", "start") if home.path.mkdir() is None else None
+        assert started is not None
+        assert started.returncode == 8
+        assert str(port) in started.stderr
+        home.check_log()
+
+
+async def test_a_remembered_port_that_is_taken_makes_room_for_another(tmp_path: Path) -> None:
+    async with Home(tmp_path / "erin") as erin:
+        (before,) = (await erin.client.status()).listen_ports
+        await erin.stop()
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", before))
+            other.listen()
+            await erin.start()
+            (now,) = (await erin.client.status()).listen_ports
+        assert now != before
+
+
+async def test_a_tracker_port_that_is_taken_fails_the_publish_and_says_so(tmp_path: Path) -> None:
+    source = write_files(tmp_path / "source", {"x": b"1"})
+    with taken_port() as port:
+        async with Home(tmp_path / "erin", tracker_port=port) as erin:
+            error = await failure(erin.share(source))
+            assert "tracker did not start" in error.fact
+
+
+async def test_a_configured_tracker_is_used_instead_of_one_beside_the_daemon(bob: Home, tmp_path: Path) -> None:
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(2 * MIB, 5)})
+    with start_tracker(tmp_path / "tracker", plain_http=True) as tracker:
+        async with Home(tmp_path / "erin", tracker=tracker.url) as erin:
+            published = await erin.share(source, name="standalone")
+            assert Link.parse(published.link).tracker.hosts == (tracker.url,)
+            assert erin.tracker_pid == 0
+            assert not (await erin.client.status()).embedded_tracker
+            await bob.get(published.link, tmp_path / "target")
+            tracker.stop()
+            error = await failure(erin.client.create_link(m.CreateLinkRequest(share="standalone")))
+            assert error.code == "tracker_unreachable"
+            await erin.restart()
+            await erin.wait_job(published.id, m.JobState.SEEDING)
+    assert tree(tmp_path / "target") == tree(source)
+
+
+async def test_a_socket_directory_that_others_can_enter_is_refused(tmp_path: Path) -> None:
+    async with Home(tmp_path / "erin") as erin:
+        await erin.stop()
+        os.chmod(erin.config.runtime_dir, 0o755)
+        started = await erin.cli("daemon", "start")
+        assert started.returncode == 8
+        assert "private" in started.stderr

@@ -1,0 +1,322 @@
+"""An engine without BitTorrent: pieces are copied between the files of engines in one process.
+
+It keeps the contract of ``p2pckpt.swarm.engine.Engine`` as strictly as a real one may: what arrives stays in memory
+until ``flush``, so that a caller who reads too early finds nothing; every piece is hashed before it counts, and who
+served a bad one is not asked again. One piece moves per turn of the event loop, so everything can be interrupted.
+tests/contract holds it against libtorrent's engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from p2pckpt.checkpoint.pieces import count as piece_count
+from p2pckpt.checkpoint.plan import PIECE_LENGTH
+from p2pckpt.errors import P2pckptError
+from p2pckpt.swarm.engine import (
+    EngineEvent,
+    EngineProblem,
+    Flushed,
+    PeerStats,
+    PieceArrived,
+    Placement,
+    TorrentStats,
+)
+from p2pckpt.swarm.torrent import TorrentFile
+from p2pckpt.tracker_protocol import Endpoint
+
+_LEAF = 16 << 10
+_FIRST_PORT = 40_000
+
+
+class FakeNetwork:
+    """Who listens on which port. Engines of one network reach each other and nobody else."""
+
+    def __init__(self) -> None:
+        self.listening: dict[int, FakeEngine] = {}
+        self._next_port = _FIRST_PORT
+
+    def free_port(self) -> int:
+        self._next_port += 1
+        return self._next_port
+
+
+@dataclass(eq=False)
+class _Torrent:
+    placement: Placement
+    have: list[set[int]]
+    wanted: list[set[int]]
+    memory: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    """Pieces that arrived and are in no file yet."""
+    peers: dict[FakeEngine, bool] = field(default_factory=dict)
+    """Connected engines; True where this side dialled."""
+    banned: set[FakeEngine] = field(default_factory=set)
+    problem: bool = False
+    downloaded: int = 0
+    uploaded: int = 0
+
+    @property
+    def files(self) -> tuple[TorrentFile, ...]:
+        return self.placement.torrent.files
+
+    @property
+    def complete(self) -> bool:
+        return all(len(here) == piece_count(file.length) for here, file in zip(self.have, self.files, strict=True))
+
+    def missing(self) -> Iterator[tuple[int, int]]:
+        for file, (wanted, here) in enumerate(zip(self.wanted, self.have, strict=True)):
+            for piece in sorted(wanted - here):
+                yield file, piece
+
+    def size_of(self, file: int, piece: int) -> int:
+        return min(PIECE_LENGTH, self.files[file].length - piece * PIECE_LENGTH)
+
+    def read(self, file: int, piece: int) -> bytes:
+        """A piece as it would be sent; whatever can be read of it."""
+        if (file, piece) in self.memory:
+            return self.memory[file, piece]
+        try:
+            with self.placement.paths[file].open("rb") as source:
+                source.seek(piece * PIECE_LENGTH)
+                return source.read(self.size_of(file, piece))
+        except OSError:
+            return b""
+
+    def is_right(self, file: int, piece: int, data: bytes) -> bool:
+        expected = self.files[file]
+        layer = expected.piece_layer
+        if not layer:
+            return _tree(data, 1) == expected.root
+        return _tree(data, PIECE_LENGTH // _LEAF) == layer[32 * piece : 32 * piece + 32]
+
+    def reserve(self, file: int) -> None:
+        """Make sure that the file can be written; raises ``OSError``."""
+        with self.placement.paths[file].open("ab"):
+            pass
+
+    def write_out(self) -> None:
+        """Put into the files what is in memory; raises ``OSError`` and keeps the rest."""
+        for (file, piece), data in list(self.memory.items()):
+            descriptor = os.open(self.placement.paths[file], os.O_WRONLY | os.O_CREAT, 0o644)
+            try:
+                os.pwrite(descriptor, data, piece * PIECE_LENGTH)
+            finally:
+                os.close(descriptor)
+            del self.memory[file, piece]
+
+
+class FakeEngine:
+    """See ``p2pckpt.swarm.engine.Engine``."""
+
+    def __init__(self, network: FakeNetwork, port: int = 0) -> None:
+        self._network = network
+        self._port = port
+        self._torrents: dict[bytes, _Torrent] = {}
+        self._on_event: Callable[[EngineEvent], None] | None = None
+        self._step: asyncio.Handle | None = None
+        self._down = 0
+
+    async def start(self, on_event: Callable[[EngineEvent], None]) -> None:
+        self._port = self._port or self._network.free_port()
+        if self._port in self._network.listening:
+            raise P2pckptError(f"peers can't connect: port {self._port} is taken")
+        self._loop = asyncio.get_running_loop()
+        self._network.listening[self._port] = self
+        self._on_event = on_event
+
+    async def stop(self) -> None:
+        if self._on_event is None:
+            return
+        self._on_event = None
+        if self._step is not None:
+            self._step.cancel()
+        for info_hash in list(self._torrents):
+            self.remove(info_hash)
+        del self._network.listening[self._port]
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    def listen_on(self, addresses: Sequence[str]) -> None:
+        pass
+
+    def add(self, placement: Placement) -> None:
+        info_hash = placement.torrent.info_hash
+        if info_hash in self._torrents:
+            raise P2pckptError("the torrent is here already")
+        have = [set(pieces) for pieces in placement.have]
+        self._torrents[info_hash] = _Torrent(placement, have, [set() for _ in have])
+
+    def want(self, info_hash: bytes, pieces: Mapping[int, Iterable[int]]) -> None:
+        torrent = self._torrents[info_hash]
+        torrent.wanted = [set(pieces.get(file, ())) for file in range(len(torrent.files))]
+        self._wake()
+
+    def remove(self, info_hash: bytes) -> None:
+        torrent = self._torrents.pop(info_hash, None)
+        if torrent is None:
+            return
+        for peer in list(torrent.peers):
+            self._disconnect(torrent, peer, info_hash)
+        try:
+            torrent.write_out()
+        except OSError:
+            torrent.memory.clear()
+
+    def connect(self, info_hash: bytes, peers: Iterable[Endpoint]) -> None:
+        torrent = self._torrents.get(info_hash)
+        for endpoint in peers if torrent is not None else ():
+            other = self._network.listening.get(endpoint.port)
+            theirs = other._torrents.get(info_hash) if other is not None else None
+            if other is None or torrent is None or theirs is None or other is self or other in torrent.peers:
+                continue
+            torrent.peers[other] = True
+            theirs.peers[self] = False
+            self._wake()
+            other._wake()
+
+    def flush(self, info_hash: bytes) -> None:
+        torrent = self._torrents.get(info_hash)
+        if torrent is None:
+            return
+        try:
+            torrent.write_out()
+        except OSError as exc:
+            self._report(info_hash, torrent, exc)
+        self._send(Flushed(info_hash))
+
+    def clear_problem(self, info_hash: bytes) -> None:
+        if (torrent := self._torrents.get(info_hash)) is not None:
+            torrent.problem = False
+            self._wake()
+
+    def limit(self, down: int, up: int) -> None:
+        self._down = down
+        if self._step is not None:
+            self._step.cancel()
+            self._step = None
+        self._wake()
+
+    async def stats(self) -> Mapping[bytes, TorrentStats]:
+        await asyncio.sleep(0)
+        return {
+            info_hash: TorrentStats(
+                0,
+                0,
+                torrent.downloaded,
+                torrent.uploaded,
+                len(torrent.peers),
+                sum(peer._torrents[info_hash].complete for peer in torrent.peers),
+            )
+            for info_hash, torrent in self._torrents.items()
+        }
+
+    async def peers(self, info_hash: bytes) -> list[PeerStats]:
+        await asyncio.sleep(0)
+        torrent = self._torrents.get(info_hash)
+        return [] if torrent is None else [self._peer(info_hash, torrent, peer) for peer in torrent.peers]
+
+    async def availability(self, info_hash: bytes) -> int:
+        await asyncio.sleep(0)
+        torrent = self._torrents.get(info_hash)
+        if torrent is None:
+            return 0
+        others = [peer._torrents[info_hash].have for peer in torrent.peers]
+        return min(
+            sum(piece in have[file] for have in others)
+            for file, entry in enumerate(torrent.files)
+            for piece in range(piece_count(entry.length))
+        )
+
+    # -- inside
+
+    def _peer(self, info_hash: bytes, torrent: _Torrent, peer: FakeEngine) -> PeerStats:
+        theirs = peer._torrents[info_hash]
+        total = sum(piece_count(file.length) for file in torrent.files)
+        return PeerStats(
+            address=f"127.0.0.1:{peer.port}",
+            client="fake",
+            progress=sum(map(len, theirs.have)) / total,
+            rate_down=0,
+            rate_up=0,
+            seed=theirs.complete,
+            interested=any(piece in torrent.have[file] for file, piece in theirs.missing()),
+            choked=False,
+            encrypted=False,
+            outgoing=torrent.peers[peer],
+        )
+
+    def _disconnect(self, torrent: _Torrent, peer: FakeEngine, info_hash: bytes) -> None:
+        torrent.peers.pop(peer, None)
+        if (theirs := peer._torrents.get(info_hash)) is not None:
+            theirs.peers.pop(self, None)
+
+    def _send(self, event: EngineEvent) -> None:
+        self._loop.call_soon(lambda: self._on_event(event) if self._on_event is not None else None)
+
+    def _wake(self) -> None:
+        """See to it that the next piece is moved."""
+        if self._step is not None or self._on_event is None:
+            return
+        if self._down:
+            self._step = self._loop.call_later(PIECE_LENGTH / self._down, self._move_one)
+        else:
+            self._step = self._loop.call_soon(self._move_one)
+
+    def _move_one(self) -> None:
+        self._step = None
+        for info_hash, torrent in self._torrents.items():
+            if not torrent.problem and self._fetch_one(info_hash, torrent):
+                self._wake()
+                return
+
+    def _fetch_one(self, info_hash: bytes, torrent: _Torrent) -> bool:
+        """Ask for one piece; whether there was anything to ask for."""
+        for file, piece in torrent.missing():
+            for peer in list(torrent.peers):
+                theirs = peer._torrents[info_hash]
+                if peer not in torrent.banned and piece in theirs.have[file]:
+                    data = theirs.read(file, piece)
+                    if torrent.is_right(file, piece, data):
+                        theirs.uploaded += len(data)
+                        self._take(info_hash, torrent, file, piece, data)
+                    else:
+                        torrent.banned.add(peer)
+                        self._disconnect(torrent, peer, info_hash)
+                    return True
+        return False
+
+    def _take(self, info_hash: bytes, torrent: _Torrent, file: int, piece: int, data: bytes) -> None:
+        try:
+            torrent.reserve(file)
+        except OSError as exc:
+            self._report(info_hash, torrent, exc)
+            return
+        torrent.memory[file, piece] = data
+        torrent.have[file].add(piece)
+        torrent.downloaded += len(data)
+        self._send(PieceArrived(info_hash, file, piece))
+        for peer in torrent.peers:
+            peer._wake()
+
+    def _report(self, info_hash: bytes, torrent: _Torrent, exc: OSError) -> None:
+        if not torrent.problem:
+            torrent.problem = True
+            self._send(EngineProblem(info_hash, str(exc), exc.errno == errno.ENOSPC))
+
+
+def _tree(data: bytes, leaves: int) -> bytes:
+    """The Merkle root over ``data``, padded with absent leaves to at least ``leaves``, as BEP 52 says."""
+    level = [sha256(data[at : at + _LEAF]).digest() for at in range(0, len(data), _LEAF)] or [bytes(32)]
+    while leaves < len(level):
+        leaves *= 2
+    level += [bytes(32)] * (leaves - len(level))
+    while len(level) > 1:
+        level = [sha256(level[at] + level[at + 1]).digest() for at in range(0, len(level), 2)]
+    return level[0]
