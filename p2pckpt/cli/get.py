@@ -26,6 +26,13 @@ _CONFLICTS_SHOWN = 10
 @click.option("--seed/--no-seed", default=None, help="Offer what was received to others.")
 @password_options("password")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would happen, fetch nothing but metadata.")
+@click.option(
+    "--patience",
+    default="60s",
+    metavar="TIME",
+    callback=lambda context, parameter, value: text.parse_duration(value),
+    help="Stop waiting (exit code 9) when nobody seeds for so long; the daemon goes on. 0 waits for ever.",
+)
 @click.option("--detach", is_flag=True, help="Return at once and print the job's id.")
 @click.pass_obj
 def get(
@@ -37,6 +44,7 @@ def get(
     secret_file: Path | None,
     secret_stdin: bool,
     dry_run: bool,
+    patience: int,
     detach: bool,
 ) -> None:
     """Receive a version, verify it and check it out; prints the checkout's path.
@@ -63,7 +71,7 @@ def get(
             return None
         job = await client.fetch(request)
         progress.latest = job
-        return job if detach else await follow(client, job.id, progress.update, progress.notice)
+        return job if detach else await follow(client, job.id, progress.update, progress.notice, patience=patience)
 
     try:
         job = talk(invocation, receive)

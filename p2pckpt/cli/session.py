@@ -11,7 +11,7 @@ from typing import TypeVar
 from p2pckpt.cli.options import Invocation
 from p2pckpt.control import client as control
 from p2pckpt.control import messages as m
-from p2pckpt.errors import BadUsage, Cancelled, NotFound
+from p2pckpt.errors import BadUsage, Cancelled, NoSeeds, NotFound
 
 _T = TypeVar("_T")
 
@@ -34,12 +34,23 @@ async def follow(
     job_id: str,
     on_change: Callable[[m.Job], None],
     on_notice: Callable[[m.Notice], None] | None = None,
+    *,
+    patience: float = 0,
 ) -> m.Job:
     """Report every state of a job until it has ended; the failure of a failed job is raised.
 
-    Raises ``NotFound`` for a job the daemon does not know and ``Cancelled`` when it is removed meanwhile.
+    Raises ``NotFound`` for a job the daemon does not know, ``Cancelled`` when it is removed meanwhile, and
+    ``NoSeeds`` when it looked for peers in vain for ``patience`` seconds (0: never). The job itself goes on.
     """
+    loop = asyncio.get_running_loop()
+    alone_since: float | None = None
     async for event in client.events():
+        if patience and alone_since is not None and loop.time() - alone_since > patience:
+            raise NoSeeds(
+                "nobody who has the missing pieces can be reached",
+                kept="everything that arrived so far; the daemon keeps looking",
+                next_step=f"p2pckpt watch {job_id}, or ask the publisher to start their daemon",
+            )
         match event:
             case m.Snapshot():
                 job = next((job for job in event.jobs if job.id == job_id), None)
@@ -54,6 +65,8 @@ async def follow(
                 continue
             case _:
                 continue
+        is_alone = job.phase is m.Phase.CONNECTING
+        alone_since = (alone_since or loop.time()) if is_alone else None
         on_change(job)
         if job.failure is not None and job.state is m.JobState.FAILED:
             raise control.error_of(job.failure)

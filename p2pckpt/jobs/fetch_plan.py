@@ -163,7 +163,9 @@ async def preview(services: Services, request: FetchRequest) -> FetchPreview:
         wire_size=wire,
         disk_needed=wire + source.size - in_place,
         disk_free=free_bytes(path.parent),
-        seeds=services.swarms.known_seeds(bytes.fromhex(source.target.infohash)),
+        seeds=await services.swarms.ask_seeds(
+            source.share.share_id, source.share.tracker, bytes.fromhex(source.target.infohash)
+        ),
         to=str(path),
         conflicts=tuple(found.conflicts),
         warnings=warnings,

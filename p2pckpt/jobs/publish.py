@@ -29,6 +29,7 @@ from p2pckpt.errors import BadUsage, Conflict, NotAllowed, P2pckptError
 from p2pckpt.jobs.packing import FileSource, Packed, Packer
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.scanning import Scan, scan
+from p2pckpt.jobs.seeding import seed
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import check_name
 from p2pckpt.store.catalogue import KnownShare, VersionRow
@@ -64,8 +65,14 @@ async def publish(services: Services, request: PublishRequest, tracker: str, pro
     for warning in packed.warnings:
         progress.warn(warning)
     draft = _Draft(request, share, found, packed, readme, card)
-    signed = await _sign_and_register(services, draft, trusted, keys, progress)
-    await _seed(services, draft, signed, progress)
+    if await _is_latest(services, draft, trusted):
+        latest = trusted.target(trusted.targets.latest)
+        progress.update(version=latest.version, version_name=latest.name)
+        progress.warn(f"nothing changed since version {latest.version}: no new version was made")
+        await seed(services, progress.job.id, share, latest.version)
+    else:
+        signed = await _sign_and_register(services, draft, trusted, keys, progress)
+        await _seed(services, draft, signed, progress)
     link = await services.shares.create_link(
         share, expires_at=request.expires_at, max_uses=request.max_uses, password=request.password
     ) if share.role == tp.Role.OWNER.value or share.visibility == tp.Visibility.PUBLIC.value else None  # fmt: skip
@@ -314,6 +321,23 @@ def _body(
         base_model=card.base_model,
         findings=(),
     )
+
+
+async def _is_latest(services: Services, draft: _Draft, trusted: TrustedShare) -> bool:
+    """Whether the newest version is this directory, described as asked for: shared twice, or killed after signing."""
+    if not trusted.targets.versions:
+        return False
+    request = draft.request
+    manifest, _ = await services.shares.manifest(draft.share, trusted, trusted.targets.latest)
+    before = manifest.body
+    asked = (request.version_name, request.metrics, request.step, request.tags)
+    if any(asked) and asked != (before.name, before.metrics, before.step, before.tags):
+        return False
+
+    def shape(files: Sequence[mf.FileEntry]) -> list[tuple[str, int, bool, bytes]]:
+        return [(file.path, file.size, file.executable, file.sha256) for file in files]
+
+    return before.directories == draft.found.directories and shape(before.files) == shape(draft.packed.files)
 
 
 def _torrent_file(services: Services, root: bytes) -> torrents.TorrentFile:

@@ -215,8 +215,24 @@ class Swarms:
         return self._stats.get(info_hash)
 
     def known_seeds(self, info_hash: bytes) -> int:
+        """Seeds as of the last announce, this machine not counted."""
         joined = self._joined.get(info_hash)
-        return joined.seeds if joined is not None else 0
+        if joined is None:
+            return 0
+        is_seed = joined.announced and not joined.was_leech
+        return max(0, joined.seeds - is_seed)
+
+    async def ask_seeds(self, share_id: bytes, tracker: str, info_hash: bytes) -> int:
+        """Seeds of a swarm this machine need not be in; 0 when the tracker does not say."""
+        if info_hash in self._joined:
+            return self.known_seeds(info_hash)
+        with contextlib.suppress(P2pckptError):
+            announce_pass = await self._pass(share_id, tracker)
+            # leaving a swarm that we are not in changes nothing, and is answered with its counts
+            state = tp.SwarmState(info_hash.hex(), announce_pass, 0, tp.SwarmEvent.STOPPED)
+            reply = await self._trackers.client(tracker).announce(self._request([state]))
+            return sum(swarm.seeds for swarm in reply.swarms)
+        return 0
 
     def failure(self, info_hash: bytes) -> str:
         """Why the tracker refused the last announce of this torrent; empty when it did not."""
@@ -305,7 +321,7 @@ class Swarms:
             if joined.announced and left == 0 and joined.was_leech:
                 event, joined.was_leech = tp.SwarmEvent.COMPLETED, False
         try:
-            announce_pass = await self._pass(joined)
+            announce_pass = await self._pass(joined.share_id, joined.tracker)
         except (NotAllowed, NotFound) as exc:
             joined.failure = exc.fact
             return None
@@ -320,11 +336,10 @@ class Swarms:
             partial_seed=left == 0 and not joined.complete,
         )
 
-    async def _pass(self, joined: _Joined) -> str:
-        held = self._passes.get(joined.share_id)
+    async def _pass(self, share_id: bytes, tracker: str) -> str:
+        held = self._passes.get(share_id)
         if held is None or held.expires_at - time.time() < _RENEW_BEFORE:
-            held = await self._trackers.client(joined.tracker).announce_pass(joined.share_id.hex())
-            self._passes[joined.share_id] = held
+            held = self._passes[share_id] = await self._trackers.client(tracker).announce_pass(share_id.hex())
         return held.announce_pass
 
     async def _stopped(self, joined: _Joined) -> None:

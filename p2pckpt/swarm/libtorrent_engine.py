@@ -147,6 +147,7 @@ class LibtorrentEngine:
         if self._session is None:
             return
         self._running = False
+        self._session.post_torrent_updates()  # its alert wakes the thread
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
         for active in self._active.values():
@@ -227,8 +228,9 @@ class LibtorrentEngine:
     def connect(self, info_hash: bytes, peers: Iterable[Endpoint]) -> None:
         active = self._active.get(info_hash)
         for peer in peers if active is not None else ():
-            # an address that libtorrent can't parse is the tracker's mistake, not a reason to stop
-            with contextlib.suppress(RuntimeError):
+            # an address that libtorrent can't parse is the tracker's mistake, not a reason to stop; Boost.Python's
+            # ArgumentError is a TypeError
+            with contextlib.suppress(RuntimeError, TypeError, OverflowError):
                 active.handle.connect_peer((peer.host, peer.port))  # type: ignore[union-attr]
 
     def flush(self, info_hash: bytes) -> None:

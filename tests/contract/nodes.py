@@ -77,8 +77,7 @@ class Node:
         have = have or set()
         (self.directory / sample.info_hash.hex()[:8]).mkdir(parents=True)
         for file, piece in sorted(have):
-            with self.path(sample, file).open("ab") as sink:
-                sink.truncate(max(self.path(sample, file).stat().st_size, piece * PIECE_LENGTH))
+            self.path(sample, file).touch()
             with self.path(sample, file).open("r+b") as sink:
                 sink.seek(piece * PIECE_LENGTH)
                 sink.write(sample.piece(file, piece))
