@@ -248,6 +248,7 @@ class Operations:
         if isinstance(request, m.PublishRequest):
             tracker = await self.tracker()
             await publish.publish(services, request, tracker, progress)
+            await self._drop_twins(progress.job)
             self._announce_share(progress.job.share_id)
             return m.JobState.SEEDING
         if isinstance(request, m.FetchRequest):
@@ -262,6 +263,13 @@ class Operations:
             return m.JobState.SEEDING
         await verifying.verify(services, request, progress)
         return m.JobState.DONE
+
+    async def _drop_twins(self, job: m.Job) -> None:
+        """A directory shared again without a change is the same version: one row is enough."""
+        for other in self.jobs.jobs():
+            same = (other.share_id, other.version, other.path) == (job.share_id, job.version, job.path)
+            if other.id != job.id and other.kind is job.kind and same:
+                await self.jobs.remove(other.id)
 
     async def _seed(self, progress: Progress) -> None:
         job = progress.job

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from p2pckpt import atomic
 from p2pckpt.access.addresses import listening_addresses
 from p2pckpt.access.client import TrackerClient
 from p2pckpt.access.pool import Trackers
@@ -60,7 +61,7 @@ class TrackerBeside:
             if previous is not None and await self._answers(previous):
                 self._adopt(previous)
                 return
-            self._adopt(await self._start(previous))
+            self._adopt(await self._start())
 
     async def stop(self) -> None:
         """End the tracker, whichever daemon started it."""
@@ -76,6 +77,10 @@ class TrackerBeside:
     @property
     def _ready_file(self) -> Path:
         return self._config.tracker_dir / "ready.json"
+
+    @property
+    def _port_file(self) -> Path:
+        return self._config.tracker_dir / "port"
 
     @property
     def _log_file(self) -> Path:
@@ -118,19 +123,27 @@ class TrackerBeside:
             await client.close()
         return True
 
-    async def _start(self, previous: _Ready | None) -> _Ready:
+    async def _start(self) -> _Ready:
         config = self._config
         config.tracker_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._ready_file.unlink(missing_ok=True)
-        # links name the port: keep it over restarts
-        port = config.number("tracker_port") or (previous.api_port if previous is not None else 0)
+        port = config.number("tracker_port") or self._last_port()
         try:
-            return await self._spawn(port)
+            ready = await self._spawn(port)
         except P2pckptError:
             if not port or config.number("tracker_port"):
                 raise
-            _log.warning("the tracker's old port is taken, using another", port=port)
-            return await self._spawn(0)
+            _log.warning("the tracker's old port is taken, using another: links that name it stop working", port=port)
+            ready = await self._spawn(0)
+        atomic.write(self._port_file, str(ready.api_port).encode())
+        return ready
+
+    def _last_port(self) -> int:
+        """Links name the port: it is kept over restarts."""
+        try:
+            return int(self._port_file.read_text())
+        except (OSError, ValueError):
+            return 0
 
     async def _spawn(self, port: int) -> _Ready:
         config = self._config
