@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from p2pckpt import config
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient
 from p2pckpt.errors import DaemonUnavailable, P2pckptError
@@ -105,6 +107,7 @@ async def running(home: Path) -> AsyncIterator[Home]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+            _end_tracker(home)
 
 
 def usage(pid: int) -> Usage:
@@ -127,9 +130,13 @@ def settle(size: int) -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def _socket_of(home: Path) -> Path:
-    from p2pckpt import config
+def _end_tracker(home: Path) -> None:
+    """The tracker outlives a daemon that was killed."""
+    with contextlib.suppress(OSError, ValueError):
+        os.kill(json.loads((home / "data" / "tracker" / "ready.json").read_text())["pid"], signal.SIGTERM)
 
+
+def _socket_of(home: Path) -> Path:
     return config.load(home=home, environ={}, directory=home).socket_path
 
 

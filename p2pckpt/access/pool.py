@@ -21,9 +21,12 @@ class Trackers:
         self._name = name
         self._clients: dict[str, TrackerClient] = {}
         self._beside: tuple[TrackerAddress, TrackerAddress] | None = None
+        self._retired: list[TrackerClient] = []
 
     def set_beside(self, local: TrackerAddress, public: TrackerAddress) -> None:
         """Where the tracker beside the daemon is reached from here, and what links say of it."""
+        if self._beside is not None and self._beside[0] != local and BESIDE in self._clients:
+            self._retired.append(self._clients.pop(BESIDE))
         self._beside = (local, public)
 
     def client(self, text: str) -> TrackerClient:
@@ -40,7 +43,7 @@ class Trackers:
         return list(self._clients)
 
     async def close(self) -> None:
-        for client in self._clients.values():
+        for client in (*self._clients.values(), *self._retired):
             await client.close()
         self._clients.clear()
 

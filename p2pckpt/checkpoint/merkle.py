@@ -72,6 +72,14 @@ class FileTree:
         absent_piece = _root([_ABSENT] * self._leaves_per_piece, _ABSENT)
         return _root(self._pieces, absent_piece), b"".join(self._pieces)
 
+    def close_piece(self) -> bytes:
+        """Fill the piece up with absent leaves, as the last one of several is; its hash."""
+        if self._leaf_filled:
+            self._close_leaf()
+        if self._leaves:
+            self._close_piece()
+        return self._pieces[-1]
+
     def _close_leaf(self) -> None:
         self._add(self._leaf.digest())
         self._leaf = sha256()
@@ -87,6 +95,13 @@ class FileTree:
         self._leaves += [_ABSENT] * (self._leaves_per_piece - len(self._leaves))
         self._pieces.append(_root(self._leaves, _ABSENT))
         self._leaves = []
+
+
+def piece_hash(data: Buffer, piece_length: int) -> bytes:
+    """What the piece layer of a file of several pieces says of one with these bytes; only the last may be short."""
+    tree = FileTree(piece_length)
+    tree.update(data)
+    return tree.close_piece()
 
 
 def root_of(data: Buffer) -> bytes:

@@ -82,6 +82,8 @@ class Progress:
             self._say_phase(job)
 
     def notice(self, notice: Notice) -> None:
+        if notice.level == "error":
+            return  # the job's failure says it, with what was kept and what to do
         self._report.narrate(notice.text if notice.level == "info" else f"{notice.level}: {notice.text}")
 
     def _say_phase(self, job: Job) -> None:

@@ -86,7 +86,7 @@ async def _run(settings: Config) -> None:
         server = ControlServer(operations, settings.socket_path, stop.set)
         await server.start()
         stack.push_async_callback(server.close)
-        background = [asyncio.create_task(_tick(operations)), asyncio.create_task(stalls.watch())]
+        background = [asyncio.create_task(work) for work in (_tick(operations), stalls.watch(), beside.watch())]
         _log.info("daemon ready", port=operations.services.swarms.port, home=str(settings.home or ""))
         if any(share.tracker == BESIDE for share in operations.services.shares.known()):
             with contextlib.suppress(P2pckptError):

@@ -29,7 +29,7 @@ from p2pckpt.jobs import fetch_plan, publish, seeding
 from p2pckpt.jobs import verify as verifying
 from p2pckpt.jobs.compare import compare
 from p2pckpt.jobs.progress import Progress
-from p2pckpt.jobs.removal import remove_version
+from p2pckpt.jobs.removal import drop_objects, remove_version
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
 from p2pckpt.store.catalogue import KnownShare
@@ -100,12 +100,15 @@ class Operations:
         job = await self.jobs.remove(job_id)
         if job.kind is m.JobKind.VERIFY or not data or not job.share_id:
             return
-        others = (j for j in self.jobs.jobs() if j.kind is not m.JobKind.VERIFY)
-        if any((j.share_id, j.version) == (job.share_id, job.version) for j in others):
-            return
+        others = {
+            (bytes.fromhex(j.share_id), j.version)
+            for j in self.jobs.jobs()
+            if j.kind is not m.JobKind.VERIFY and j.share_id and j.version
+        }
         share = self.services.catalogue.share(bytes.fromhex(job.share_id))
-        if share is not None:
-            await remove_version(self.services, share, job.version)
+        if share is None or (share.share_id, job.version) in others:
+            return
+        await remove_version(self.services, share, job.version, others)
         if job.kind is m.JobKind.FETCH and job.path:
             await asyncio.to_thread(_discard_partial, Path(job.path))
 
@@ -211,7 +214,7 @@ class Operations:
             stored_bytes=self._stored,
             max_loop_stall_ms=round(self._stalls.longest * 1000, 1),
             rss_bytes=memory.rss,
-            peak_rss_bytes=_peak_rss(),
+            peak_rss_bytes=max(_peak_rss(), memory.rss),  # the kernel counts them apart, and not to the page
             jobs=len(self.jobs.jobs()),
         )
 
@@ -257,12 +260,26 @@ class Operations:
             self._announce_share(progress.job.share_id)
             if not request.seed:
                 await services.swarms.leave(progress.job.id)
+                share = services.catalogue.share(bytes.fromhex(progress.job.share_id))
+                if share is not None and not self._seeds_version(progress.job):
+                    await drop_objects(services, share, progress.job.version)
                 return m.JobState.DONE
             for info_hash in services.swarms.torrents_of(progress.job.id):
                 services.swarms.finish(progress.job.id, info_hash)
             return m.JobState.SEEDING
-        await verifying.verify(services, request, progress)
+        try:
+            await verifying.verify(services, request, progress)
+        finally:
+            await services.swarms.leave(progress.job.id)
         return m.JobState.DONE
+
+    def _seeds_version(self, job: m.Job) -> bool:
+        """Whether another job offers the same version."""
+        return any(
+            (j.share_id, j.version) == (job.share_id, job.version) and j.state is m.JobState.SEEDING
+            for j in self.jobs.jobs()
+            if j.id != job.id
+        )
 
     async def _drop_twins(self, job: m.Job) -> None:
         """A directory shared again without a change is the same version: one row is enough."""

@@ -28,6 +28,8 @@ from p2pckpt.trust.links import TrackerAddress
 
 _log = structlog.get_logger(__name__)
 _START_DEADLINE: Final = 20.0
+_LOOK: Final = 1.0
+"""Seconds between two looks at whether the tracker lives."""
 
 
 class _Ready(msgspec.Struct):
@@ -62,6 +64,18 @@ class TrackerBeside:
                 self._adopt(previous)
                 return
             self._adopt(await self._start())
+
+    async def watch(self) -> None:
+        """Start the tracker again whenever it has died, for ever."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            if self._pid and not await asyncio.to_thread(_is_alive, self._pid):
+                _log.warning("the tracker beside the daemon died, starting it again", pid=self._pid)
+                try:
+                    async with self._lock:
+                        self._adopt(await self._start())
+                except P2pckptError as exc:
+                    _log.warning("the tracker did not start again", reason=exc.fact)
 
     async def stop(self) -> None:
         """End the tracker, whichever daemon started it."""

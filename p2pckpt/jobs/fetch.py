@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -40,8 +40,13 @@ _GROUP_BYTES: Final = 8 << 20
 """Raw bytes that one worker takes at a time."""
 
 
-async def fetch(services: Services, request: FetchRequest, progress: Progress) -> None:
-    """Run one fetch to its end: the checkout is complete and durable when this returns."""
+async def fetch(
+    services: Services, request: FetchRequest, progress: Progress, *, restore: Collection[bytes] = ()
+) -> None:
+    """Run one fetch to its end: the checkout is complete and durable when this returns.
+
+    Of the objects named in ``restore`` all pieces are fetched that are not here, also those that no file needs.
+    """
     progress.enter(Phase.CONTACTING)
     source = await resolve(services, request)
     path = checkout_path(source, request)
@@ -50,7 +55,7 @@ async def fetch(services: Services, request: FetchRequest, progress: Progress) -
         progress.warn(warning)
     progress.enter(Phase.ADOPTING)
     found = await look(services, source, path, progress.checkpoint)
-    run = _Fetch(services, source, path, found, progress, seed=request.seed)
+    run = _Fetch(services, source, path, found, progress, seed=request.seed, restore=restore)
     try:
         await run.run()
     finally:
@@ -124,13 +129,22 @@ class _Arrivals:
 
 class _Fetch:
     def __init__(
-        self, services: Services, source: Source, path: Path, found: OnDisk, progress: Progress, *, seed: bool
+        self,
+        services: Services,
+        source: Source,
+        path: Path,
+        found: OnDisk,
+        progress: Progress,
+        *,
+        seed: bool,
+        restore: Collection[bytes],
     ) -> None:
         self._services = services
         self._source = source
         self._found = found
         self._progress = progress
         self._seed = seed
+        self._restore = restore
         self._manifest = source.manifest
         self._job = progress.job.id
         self._files = [n for n in source.files if n not in found.in_place]
@@ -138,6 +152,8 @@ class _Fetch:
         self._partial = PartialCheckout(path, source.manifest, source.mark, self._files)
         keys = services.shares.keys(source.share, source.trusted)
         self._unpacker = Unpacker(source.manifest, keys, services.objects)
+        self._awaited: dict[int, set[int]] = {}
+        """Object → wanted pieces that have not arrived: each counts once, however often it is reported."""
         self._fresh: dict[int, set[int]] = {}
         """Object → pieces that arrived and are not yet durable."""
         self._file_of: dict[tuple[bytes, int], int] = {}
@@ -149,7 +165,7 @@ class _Fetch:
 
     async def run(self) -> None:
         services, source, progress = self._services, self._source, self._progress
-        missing, wanted = await asyncio.to_thread(to_fetch, services, source, self._found)
+        missing, wanted = await asyncio.to_thread(to_fetch, services, source, self._found, self._restore)
         wire = wire_bytes(self._manifest, wanted)
         in_place = sum(self._manifest.body.files[n].size for n in self._found.in_place)
         progress.update(wire_size=wire, done=in_place, reused=in_place)
@@ -234,13 +250,14 @@ class _Fetch:
 
     async def _download(self, missing: set[int], wanted: dict[int, set[int]]) -> None:
         arrivals = _Arrivals(self._manifest, missing, wanted)
-        if not arrivals.outstanding:
+        if not arrivals.outstanding and not wanted:
+            await self._join({})
             return
         self._progress.enter(Phase.CONNECTING if wanted else Phase.DOWNLOADING)
         self._services.swarms.listen(self._job, lambda event: self._on_event(event, arrivals))
         await self._join(wanted)
         last = time.monotonic()
-        while arrivals.outstanding:
+        while arrivals.outstanding or any(self._awaited.values()):
             ready = sum(map(self._raw_length, arrivals.ready))
             everything = ready and len(arrivals.ready) == arrivals.outstanding
             if ready >= _BATCH_BYTES or everything or (ready and time.monotonic() - last >= _BATCH_SECONDS):
@@ -254,6 +271,7 @@ class _Fetch:
 
     async def _join(self, wanted: dict[int, set[int]]) -> None:
         by_torrent: dict[int, dict[int, set[int]]] = {}
+        self._awaited = {index: set(pieces) for index, pieces in wanted.items()}
         for index, pieces in wanted.items():
             number = int(self._manifest.object_torrents[index])
             torrent = self._torrents[number]
@@ -274,15 +292,16 @@ class _Fetch:
             self._problem = event
         elif isinstance(event, PieceArrived):
             index = self._file_of.get((event.info_hash, event.file))
-            if index is None:
+            if index is None or event.piece not in self._awaited[index]:
                 return
+            self._awaited[index].discard(event.piece)
             self._fresh.setdefault(index, set()).add(event.piece)
             arrivals.arrived(index, event.piece)
             length = int(self._manifest.object_lengths[index]) - event.piece * PIECE_LENGTH
             self._progress.add(wire_done=min(PIECE_LENGTH, length))
         self._wake.set()
 
-    def _check_swarms(self) -> None:
+    def _check_problem(self) -> None:
         if self._problem is not None:
             problem, self._problem = self._problem, None
             raise (NoSpace if problem.disk_full else P2pckptError)(
@@ -290,6 +309,9 @@ class _Fetch:
                 kept="everything that arrived so far",
                 next_step="correct it, then: p2pckpt resume",
             )
+
+    def _check_swarms(self) -> None:
+        self._check_problem()
         swarms = self._services.swarms
         peers = 0
         for info_hash in swarms.torrents_of(self._job):
@@ -320,6 +342,7 @@ class _Fetch:
         arrived, self._fresh = self._fresh, {}
         info_hashes = {self._torrents[int(self._manifest.object_torrents[i])].info_hash for i in arrived}
         await self._services.swarms.flush(info_hashes)
+        self._check_problem()  # what arrived and could not be written must not count as durable
         return arrived
 
     def _place_arrived(self, chunks: Sequence[int]) -> None:

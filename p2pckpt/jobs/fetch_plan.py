@@ -6,7 +6,7 @@ import asyncio
 import fnmatch
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from typing import Final
 from blake3 import blake3
 
 from p2pckpt.checkpoint.manifest import Manifest
+from p2pckpt.checkpoint.pieces import count
 from p2pckpt.checkpoint.plan import missing_chunks, pieces_wanted, wire_bytes
 from p2pckpt.control.messages import FetchPreview, FetchRequest, FileRow
 from p2pckpt.errors import BadUsage, NotFound, TrackerUnreachable
@@ -115,13 +116,22 @@ async def look(services: Services, source: Source, path: Path, check: Callable[[
     return found
 
 
-def to_fetch(services: Services, source: Source, found: OnDisk) -> tuple[set[int], dict[int, set[int]]]:
-    """Chunks that must come from others, and the pieces (by object) that are not durable here."""
+def to_fetch(
+    services: Services, source: Source, found: OnDisk, restore: Collection[bytes] = ()
+) -> tuple[set[int], dict[int, set[int]]]:
+    """Chunks that must come from others, and the pieces (by object) that are not durable here.
+
+    ``restore`` names objects that are wanted whole, whatever the files need.
+    """
     manifest = source.manifest
     needed = [number for number in source.files if number not in found.in_place]
     missing = missing_chunks(manifest, needed, found.stored | found.adoptable.keys())
+    restored = {index for index in range(manifest.object_count) if manifest.root(index) in restore}
+    missing |= {n for n, index in enumerate(manifest.chunk_objects.tolist()) if index in restored} - found.stored
+    pieces_of = dict(pieces_wanted(manifest, missing))
+    pieces_of |= {index: set(range(count(int(manifest.object_lengths[index])))) for index in restored}
     wanted: dict[int, set[int]] = {}
-    for index, pieces in pieces_wanted(manifest, missing).items():
+    for index, pieces in pieces_of.items():
         row = services.catalogue.object(manifest.root(index))
         here = row.pieces if row is not None and services.layout.object(row.root).exists() else ()
         wanted[index] = {piece for piece in pieces if piece not in here}

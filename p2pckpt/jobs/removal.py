@@ -5,56 +5,73 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from collections.abc import Iterable
 
-from p2pckpt.checkpoint.manifest import Manifest
+from p2pckpt.errors import P2pckptError
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare, VersionRow
 
 
-async def remove_version(services: Services, share: KnownShare, version: int) -> int:
-    """Forget a version and delete the objects that nothing else needs; returns the bytes freed.
+async def remove_version(
+    services: Services, share: KnownShare, version: int, in_use: Iterable[tuple[bytes, int]] = ()
+) -> int:
+    """Forget a version, also one of which only a part is here, and delete the objects that nothing else needs.
 
-    A checkout or a published directory is never touched.
+    ``in_use`` names versions (share, number) that jobs are still working on. Returns the bytes freed. A checkout or a
+    published directory is never touched.
     """
-    trusted = await services.shares.trusted(share)
+    this = (share.share_id, version)
+    candidates, needed = await _begun(services, *this), set[bytes]()
+    for row in services.catalogue.versions():
+        if (row.share, row.version) != this:
+            needed |= await _needs_of(services, row.share, row.version)
+    for other in set(in_use) - {this}:
+        needed |= await _begun(services, *other)
+    candidates -= needed
+    services.catalogue.forget_version(*this)
+    roots = {root for root in candidates if services.catalogue.object(root) is not None}
+    services.catalogue.forget_objects(roots)
+    await services.swarms.forget(roots)
+    return await asyncio.to_thread(_delete, services, roots, candidates - roots)
+
+
+async def drop_objects(services: Services, share: KnownShare, version: int) -> int:
+    """Delete a version's objects that nothing else needs, and remember the version and its checkout; bytes freed."""
     row = services.catalogue.version(share.share_id, version)
-    if row is None:
-        return 0
-    manifest, _ = await services.shares.manifest(share, trusted, version)
-    needed: set[bytes] = set()
-    for other in services.catalogue.versions():
-        if (other.share, other.version) != (share.share_id, version):
-            needed |= await _needs_of(services, other)
-    candidates = _needs(manifest, row.info_hash) - needed
-    return await asyncio.to_thread(_delete, services, row, candidates)
+    freed = await remove_version(services, share, version)
+    if row is not None:
+        services.catalogue.record_version(VersionRow(row.share, row.version, row.info_hash, False, row.path))
+    return freed
 
 
-async def _needs_of(services: Services, row: VersionRow) -> set[bytes]:
-    share = services.catalogue.share(row.share)
+async def _begun(services: Services, share_id: bytes, version: int) -> set[bytes]:
+    """As ``_needs_of``, of a version that perhaps was never signed, or whose manifest never came: it needs nothing."""
+    try:
+        return await _needs_of(services, share_id, version)
+    except P2pckptError:
+        return set()
+
+
+async def _needs_of(services: Services, share_id: bytes, version: int) -> set[bytes]:
+    """Roots of the objects, and infohashes of the torrents that carry them."""
+    share = services.catalogue.share(share_id)
     if share is None:
         return set()
     trusted = await services.shares.trusted(share)
-    manifest, _ = await services.shares.manifest(share, trusted, row.version)
-    return _needs(manifest, row.info_hash)
-
-
-def _needs(manifest: Manifest, info_hash: bytes) -> set[bytes]:
-    """Roots of the objects, and infohashes of the torrents that carry them."""
+    manifest, _ = await services.shares.manifest(share, trusted, version)
     roots = {manifest.root(index) for index in range(manifest.object_count)}
-    return roots | {info_hash} | {torrent.info_hash for torrent in manifest.body.torrents if torrent.info_hash}
+    torrents = {torrent.info_hash for torrent in manifest.body.torrents if torrent.info_hash}
+    return roots | torrents | {bytes.fromhex(trusted.target(version).infohash)}
 
 
-def _delete(services: Services, row: VersionRow, candidates: set[bytes]) -> int:
+def _delete(services: Services, roots: set[bytes], info_hashes: set[bytes]) -> int:
     freed = 0
-    services.catalogue.forget_version(row.share, row.version)
-    roots = {root for root in candidates if services.catalogue.object(root) is not None}
-    services.catalogue.forget_objects(roots)
     for root in roots:
         services.objects.forget(root)
         path = services.layout.object(root)
         with contextlib.suppress(FileNotFoundError):
             freed += path.stat().st_blocks * 512
             path.unlink()
-    for info_hash in candidates - roots:
+    for info_hash in info_hashes:
         shutil.rmtree(services.layout.torrent(info_hash).parent, ignore_errors=True)
     return freed

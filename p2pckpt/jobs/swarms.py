@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -25,7 +25,7 @@ from p2pckpt.checkpoint.pieces import count as piece_count
 from p2pckpt.errors import NotAllowed, NotFound, P2pckptError
 from p2pckpt.store.catalogue import Catalogue
 from p2pckpt.store.layout import StoreLayout
-from p2pckpt.swarm.engine import Engine, EngineEvent, EngineProblem, Flushed, Placement, TorrentStats
+from p2pckpt.swarm.engine import Engine, EngineEvent, EngineProblem, Flushed, PieceArrived, Placement, TorrentStats
 from p2pckpt.swarm.torrent import Torrent
 
 _log = structlog.get_logger(__name__)
@@ -36,6 +36,7 @@ _RETRY: Final = 5.0
 """Seconds until an announce or event stream that failed is tried again."""
 _RENEW_BEFORE: Final = 3600
 _MIN_INTERVAL: Final = 5
+_FLUSH_DEADLINE: Final = 5.0
 
 Listener = Callable[[EngineEvent], None]
 
@@ -48,6 +49,10 @@ class _Joined:
     wanted: dict[str, Mapping[int, set[int]]] = field(default_factory=dict)
     """By job."""
     left: dict[str, int] = field(default_factory=dict)
+    have: tuple[PieceSet, ...] = ()
+    """By file, what the engine was told is here."""
+    arrived: dict[int, PieceSet] = field(default_factory=dict)
+    """By file, what came since."""
     complete: bool = False
     announced: bool = False
     was_leech: bool = False
@@ -74,6 +79,8 @@ class Swarms:
         self._addresses = addresses
         self._peer_id = secrets.token_hex(20)
         self._joined: dict[bytes, _Joined] = {}
+        self._changing = asyncio.Lock()
+        """Held while torrents enter or leave the engine: several jobs may want one at the same moment."""
         self._listeners: dict[str, Listener] = {}
         self._passes: dict[bytes, tp.PassReply] = {}
         self._dirty: dict[str, asyncio.Event] = {}
@@ -137,23 +144,29 @@ class Swarms:
         self, job: str, share_id: bytes, tracker: str, torrent: Torrent, wanted: Mapping[int, set[int]], left: int
     ) -> None:
         """Take part in a swarm for ``job``: offer what is here, fetch ``wanted`` (file → pieces, ``left`` bytes)."""
-        joined = self._joined.get(torrent.info_hash)
-        if joined is None:
-            placement = await asyncio.to_thread(self._prepare, torrent)
-            joined = self._joined[torrent.info_hash] = _Joined(torrent, share_id, tracker)
-            try:
-                await asyncio.to_thread(self._engine.add, placement)
-            except BaseException:
-                del self._joined[torrent.info_hash]
-                raise
-            joined.complete = all(
-                len(have) == piece_count(file.length) for have, file in zip(placement.have, torrent.files, strict=True)
-            )
-        joined.wanted[job], joined.left[job] = wanted, left
-        joined.was_leech = joined.was_leech or left > 0
-        self._want(joined)
+        async with self._changing:
+            joined = self._joined.get(torrent.info_hash)
+            if joined is None:
+                joined = _Joined(torrent, share_id, tracker)
+                await self._add(joined)
+                self._joined[torrent.info_hash] = joined
+            elif any(piece in joined.have[file] for file, pieces in wanted.items() for piece in pieces):
+                await self._renew(joined)  # the store lost what the engine still offers
+            joined.wanted[job], joined.left[job] = wanted, left
+            joined.was_leech = joined.was_leech or left > 0
+            self._want(joined)
         self.follow(tracker)
         self._dirty[tracker].set()
+        self._tell_arrived(job, joined)
+
+    async def forget(self, roots: Collection[bytes]) -> None:
+        """Objects were taken out of the store: torrents that carry them offer what is left."""
+        async with self._changing:
+            for joined in self._joined.values():
+                if any(file.root in roots for file in joined.torrent.objects):
+                    await self._renew(joined)
+                    self._want(joined)
+                    self._dirty[joined.tracker].set()
 
     def finish(self, job: str, info_hash: bytes) -> None:
         """What ``job`` wanted of this torrent is here; go on seeding it."""
@@ -164,15 +177,19 @@ class Swarms:
     async def leave(self, job: str) -> None:
         """``job`` needs no swarm any more; torrents that nobody else needs leave the engine."""
         self._listeners.pop(job, None)
-        for info_hash, joined in list(self._joined.items()):
-            if joined.wanted.pop(job, None) is None:
-                continue
-            joined.left.pop(job, None)
-            if joined.wanted:
-                self._want(joined)
-                continue
-            del self._joined[info_hash]
-            self._engine.remove(info_hash)
+        left: list[_Joined] = []
+        async with self._changing:
+            for info_hash, joined in list(self._joined.items()):
+                if joined.wanted.pop(job, None) is None:
+                    continue
+                joined.left.pop(job, None)
+                if joined.wanted:
+                    self._want(joined)
+                    continue
+                del self._joined[info_hash]
+                self._remove(info_hash)
+                left.append(joined)
+        for joined in left:
             if joined.announced:
                 await self._stopped(joined)
 
@@ -251,6 +268,45 @@ class Swarms:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         return placement
 
+    async def _add(self, joined: _Joined) -> None:
+        placement = await asyncio.to_thread(self._prepare, joined.torrent)
+        adding = asyncio.create_task(asyncio.to_thread(self._engine.add, placement))
+        try:
+            await asyncio.shield(adding)
+        except BaseException:
+            # a thread can't be stopped half way: see how it ends, and leave nothing behind
+            await asyncio.gather(adding, return_exceptions=True)
+            self._engine.remove(joined.torrent.info_hash)
+            raise
+        joined.have, joined.arrived = placement.have, {}
+        joined.complete = all(
+            len(have) == piece_count(file.length)
+            for have, file in zip(placement.have, joined.torrent.files, strict=True)
+        )
+
+    async def _renew(self, joined: _Joined) -> None:
+        """Take a torrent out of the engine and add it with what is here now."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FLUSH_DEADLINE):  # another job may wait for what has arrived
+                await self.flush({joined.torrent.info_hash})
+        self._remove(joined.torrent.info_hash)
+        await self._add(joined)
+
+    def _remove(self, info_hash: bytes) -> None:
+        self._engine.remove(info_hash)
+        for future in self._flushes.pop(info_hash, ()):
+            if not future.done():
+                future.set_result(None)  # no answer comes any more
+
+    def _tell_arrived(self, job: str, joined: _Joined) -> None:
+        """Pieces that another job fetched, or this one before it was paused, are not reported again by the engine."""
+        listener = self._listeners.get(job)
+        for file, pieces in joined.wanted[job].items():
+            here = joined.arrived.get(file, PieceSet())
+            for piece in sorted(pieces):
+                if listener is not None and piece in here:
+                    listener(PieceArrived(joined.torrent.info_hash, file, piece))
+
     def _want(self, joined: _Joined) -> None:
         union: dict[int, set[int]] = {}
         for wanted in joined.wanted.values():
@@ -265,6 +321,8 @@ class Swarms:
                 future.set_result(None)
             return
         joined = self._joined.get(event.info_hash)
+        if joined is not None and isinstance(event, PieceArrived):
+            joined.arrived.setdefault(event.file, PieceSet()).add((event.piece,))
         for job in tuple(joined.wanted) if joined is not None else ():
             if (listener := self._listeners.get(job)) is not None:
                 listener(event)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from p2pckpt.checkpoint.manifest import Manifest
+from p2pckpt.checkpoint.plan import pieces_of_chunk
 from p2pckpt.control.messages import FetchRequest, Phase, VerifyRequest
 from p2pckpt.errors import NotFound, VerificationFailed
 from p2pckpt.jobs.fetch import fetch
@@ -19,6 +19,7 @@ from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
 from p2pckpt.jobs.unpacking import Unpacker
 from p2pckpt.store.catalogue import KnownShare, VersionRow
+from p2pckpt.store.scrub import damaged_pieces
 
 _SHOWN: int = 10
 _READ: int = 4 << 20
@@ -48,12 +49,14 @@ class Damage:
 def find_version(services: Services, name: str) -> tuple[KnownShare, VersionRow]:
     """A held version by NAME[@VERSION] or by the path of its checkout. Raises ``NotFound``."""
     if name.startswith("/"):
-        path = str(Path(name).resolve())
-        for row in services.catalogue.versions():
-            share = services.catalogue.share(row.share)
-            if share is not None and row.path == path:
-                return share, row
-        raise NotFound(f"{name} is no checkout that this machine knows", next_step="p2pckpt ls")
+        paths = (name, str(Path(name).resolve()))
+        known = {share.share_id: share for share in services.catalogue.shares()}
+        here = [row for row in services.catalogue.versions() if row.path in paths and row.share in known]
+        if not here:
+            raise NotFound(f"{name} is no checkout that this machine knows", next_step="p2pckpt ls")
+        # a directory that is published again and again holds the newest of its versions
+        newest = max(here, key=lambda row: row.version)
+        return known[newest.share], newest
     share = services.shares.find(split_name(name)[0])
     rows = services.catalogue.versions(share.share_id)
     if not rows:
@@ -83,7 +86,7 @@ async def verify(services: Services, request: VerifyRequest, progress: Progress)
     damage = Damage()
     for number in range(len(manifest.body.files)):
         await services.compute(_check_file, manifest, number, Path(held.path), damage, progress, request.full)
-    await services.compute(_check_frames, services, share, manifest, unpacker, damage, progress)
+    await services.compute(_check_frames, services, share, manifest, unpacker, damage, progress, held.held)
     if damage and not request.repair:
         raise VerificationFailed(
             damage.text,
@@ -98,19 +101,21 @@ async def verify(services: Services, request: VerifyRequest, progress: Progress)
 async def _repair(
     services: Services, share: KnownShare, version: int, path: str, damage: Damage, progress: Progress
 ) -> None:
-    """Forget bad objects, then fetch: what is right on this disk is used, the rest comes from the swarm."""
-    await asyncio.to_thread(_drop_objects, services, damage.objects)
+    """Forget bad pieces, then fetch: what is right on this disk is used, the rest comes from the swarm."""
+    await asyncio.to_thread(_forget_damaged, services, damage.objects)
     request = FetchRequest(source=f"{share.share_id.hex()}@{version}", to=path)
-    await fetch(services, request, progress)
+    await fetch(services, request, progress, restore=damage.objects)
     progress.warn("repaired")
 
 
-def _drop_objects(services: Services, roots: set[bytes]) -> None:
-    services.catalogue.forget_objects(roots)
+def _forget_damaged(services: Services, roots: set[bytes]) -> None:
     for root in roots:
         services.objects.forget(root)
-        with contextlib.suppress(FileNotFoundError):
-            services.layout.object(root).unlink()
+        row = services.catalogue.object(root)
+        if row is not None:
+            # a frame that is bad on pieces that are right was published that way: fetched again, it says so again
+            lost = damaged_pieces(services.layout.object(root), row) or set(row.pieces)
+            services.catalogue.lose_pieces(root, lost)
 
 
 def _check_file(
@@ -148,14 +153,28 @@ def _check_frames(
     unpacker: Unpacker,
     damage: Damage,
     progress: Progress,
+    held: bool,
 ) -> None:
-    """Every frame that the catalogue says is here opens, decodes and is its chunk."""
+    """Every frame that should be here is, opens, decodes and is its chunk: all of them if the version is ``held``."""
+    for index in range(manifest.object_count):
+        services.objects.forget(manifest.root(index))  # a file that was deleted or replaced stays readable while open
     for chunk in range(manifest.chunk_count):
         progress.checkpoint()
         location = services.catalogue.locate(share.share_id, manifest.chunk_id(chunk))
-        if location is None or location.root in damage.objects:
+        root = manifest.root(int(manifest.chunk_objects[chunk])) if location is None else location.root
+        if root in damage.objects:
+            continue
+        if location is None and not _is_covered(services, manifest, chunk):
+            if held:
+                damage.objects.add(root)
             continue
         try:
-            unpacker.chunk(chunk, None if location.delta else location)
+            unpacker.chunk(chunk, None if location is None or location.delta else location)
         except VerificationFailed:
-            damage.objects.add(location.root)
+            damage.objects.add(root)
+
+
+def _is_covered(services: Services, manifest: Manifest, chunk: int) -> bool:
+    """Whether the pieces under a chunk are here, though nothing says so of the chunk itself."""
+    row = services.catalogue.object(manifest.root(int(manifest.chunk_objects[chunk])))
+    return row is not None and row.pieces.covers(pieces_of_chunk(manifest, chunk))

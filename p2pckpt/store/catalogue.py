@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import msgspec
 
 from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.pieces import count as piece_count
+from p2pckpt.checkpoint.plan import pieces_under
 from p2pckpt.errors import NoSpace, P2pckptError
 from p2pckpt.trust.sealing import EpochKeys
 
@@ -214,6 +215,26 @@ class Catalogue:
         """Objects and their chunks are no longer here. Call before deleting the files."""
         with self.transaction():
             self._db.executemany("DELETE FROM objects WHERE root = ?", ((root,) for root in roots))
+
+    def lose_pieces(self, root: bytes, pieces: Collection[int]) -> None:
+        """Pieces of an object turned out damaged: they and the chunks on them are no longer here."""
+        with self.transaction():
+            found = self._db.execute("SELECT id, pieces FROM objects WHERE root = ?", (root,)).fetchone()
+            if found is None:
+                return
+            number, kept = found[0], PieceSet()
+            kept.add(piece for piece in PieceSet(found[1]) if piece not in pieces)
+            chunks = self._db.execute(
+                "SELECT share, chunk, offset, length FROM chunks WHERE object = ?", (number,)
+            ).fetchall()
+            self._db.executemany(
+                "DELETE FROM chunks WHERE share = ? AND chunk = ?",
+                [(share, chunk) for share, chunk, at, size in chunks if not kept.covers(pieces_under(at, size))],
+            )
+            if kept:
+                self._db.execute("UPDATE objects SET pieces = ? WHERE id = ?", (bytes(kept), number))
+            else:
+                self._db.execute("DELETE FROM objects WHERE id = ?", (number,))
 
     def stored_bytes(self) -> int:
         return int(self._rows("SELECT coalesce(sum(length), 0) FROM objects")[0][0])

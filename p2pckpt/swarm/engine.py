@@ -46,7 +46,11 @@ class Flushed:
 
 @dataclass(frozen=True, slots=True)
 class EngineProblem:
-    """A torrent stopped: a file can't be written or read."""
+    """A torrent stopped: a file can't be written or read.
+
+    Pieces that arrived and were not flushed yet may be lost; those that are arrive again after ``clear_problem``. It
+    comes before the ``Flushed`` of a flush that it spoilt.
+    """
 
     info_hash: bytes
     text: str

@@ -161,6 +161,10 @@ class _Fetcher(FetcherInterface):
         try:
             return iter((self._fetch_file(url.removeprefix(_BASE)),))
         except NotFound as exc:
+            if url.endswith("/timestamp.json"):  # every share has one: to us, this share is not there (any more)
+                self.failure = NotFound(
+                    "the tracker has no such share, or none for you", next_step="ask an owner of it"
+                )
             raise DownloadHTTPError(str(exc), 404) from exc
         except P2pckptError as exc:
             self.failure = exc

@@ -8,7 +8,6 @@ trackers with a certificate that browsers accept. docs/format.md, "Links", has t
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import ipaddress
 import secrets
@@ -130,7 +129,8 @@ class Link:
             raise BadUsage("this is too long to be a link")
         try:
             parts = urlsplit(text)
-            query = parse_qs(parts.query, strict_parsing=bool(parts.query), max_num_fields=8)
+            strict = bool(parts.query)
+            query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=strict, max_num_fields=8)
         except ValueError as exc:
             raise BadUsage("this is no p2pckpt link", next_step="copy the whole link, quotes around it") from exc
         if parts.scheme == "p2pckpt":
@@ -147,7 +147,8 @@ class Link:
             raise BadUsage("the link names a malformed version")
         return cls(
             _unbase32(share, 32),
-            TrackerAddress(tuple(_host(h) for h in hosts.split(",")), certificate),
+            # a link that lost its # has the secret in here: errors must not repeat it
+            TrackerAddress(tuple(_host(h, "what this link names") for h in hosts.split(",")), certificate),
             _secret(parts.fragment) if parts.fragment else None,
             int(version),
         )
@@ -158,8 +159,9 @@ def is_link(text: str) -> bool:
     return text.strip().startswith((SCHEME, "https://", "http://"))
 
 
-def _host(text: str) -> str:
-    """A checked ``host:port``; plain HTTP only where nobody else can listen."""
+def _host(text: str, name: str = "") -> str:
+    """A checked ``host:port``; plain HTTP only where nobody else can listen. Errors call it ``name``."""
+    name = name or repr(text[:60])
     plain = text.startswith("http://")
     bare = text.removeprefix("http://").removeprefix("https://").rstrip("/")
     try:
@@ -167,10 +169,11 @@ def _host(text: str) -> str:
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
-    if not host or parts.path or parts.username or not all(c.isalnum() or c in ".-:_" for c in host):
-        raise BadUsage(f"{text[:60]!r} is no tracker address", next_step="use HOST:PORT")
+    is_bare = host and not (parts.path or parts.query or parts.fragment or parts.username)
+    if not host or not is_bare or not all(c.isalnum() or c in ".-:_" for c in host):
+        raise BadUsage(f"{name} is no tracker address", next_step="use HOST:PORT")
     if plain and not _is_loopback(host):
-        raise BadUsage(f"{text[:60]!r}: plain http is only for trackers on this machine")
+        raise BadUsage(f"{name} is not on this machine: plain http is only for trackers that are")
     netloc = f"[{host}]" if ":" in host else host
     return ("http://" if plain else "") + netloc + (f":{port}" if port else "")
 
@@ -185,7 +188,7 @@ def _is_loopback(host: str) -> bool:
 def _secret(fragment: str) -> LinkSecret:
     try:
         raw = base64.b64decode(fragment + "=" * (-len(fragment) % 4), altchars=b"-_", validate=True)
-    except binascii.Error as exc:
+    except ValueError as exc:  # binascii.Error is one, and so is what text beyond ASCII raises
         raise BadUsage("the link's secret part is malformed", next_step="copy the whole link") from exc
     if len(raw) != _ID_BYTES + _SECRET_BYTES:
         raise BadUsage("the link's secret part is cut off", next_step="copy the whole link, quotes around it")
@@ -203,8 +206,8 @@ def _base32(raw: bytes) -> str:
 
 def _unbase32(text: str, length: int) -> bytes:
     try:
-        raw = base64.b32decode(text.upper() + "=" * (-len(text) % 8))
-    except binascii.Error as exc:
+        raw = base64.b32decode(text.encode("ascii").upper() + b"=" * (-len(text) % 8))
+    except ValueError as exc:  # binascii.Error is one, and so is what text beyond ASCII raises
         raise BadUsage("the link is malformed or cut off", next_step="copy the whole link, quotes around it") from exc
     if len(raw) != length:
         raise BadUsage("the link is malformed or cut off", next_step="copy the whole link, quotes around it")

@@ -99,9 +99,15 @@ def open_manifest(data: bytes, keys: dict[int, EpochKeys], share_id: bytes, vers
 
 
 def seal_for_member(keys: EpochKeys, receive_key: bytes, share_id: bytes) -> bytes:
-    """One epoch's keys, HPKE-sealed to a member's X25519 key and bound to the share."""
-    public = X25519PublicKey.from_public_bytes(receive_key)
-    return _SUITE.encrypt(msgspec.msgpack.encode(keys), public, _MEMBER_LABEL + share_id)
+    """One epoch's keys, HPKE-sealed to a member's X25519 key and bound to the share.
+
+    Raises ``VerificationFailed`` for a key that nothing can be sealed to.
+    """
+    try:
+        public = X25519PublicKey.from_public_bytes(receive_key)
+        return _SUITE.encrypt(msgspec.msgpack.encode(keys), public, _MEMBER_LABEL + share_id)
+    except ValueError as exc:  # of another length, or a point of low order
+        raise VerificationFailed("a member's receive key is no usable key") from exc
 
 
 def open_as_member(sealed: bytes, private: X25519PrivateKey, share_id: bytes) -> EpochKeys:

@@ -242,7 +242,11 @@ def open_epochs(epochs: Sequence[SealedEpoch], identity: Identity, share: bytes)
     for epoch in epochs:
         sealed = epoch.sealed.get(identity.hex)
         if sealed is not None:
-            opened[epoch.epoch] = sealing.open_as_member(base64.b64decode(sealed), identity.receiving, share)
+            try:
+                raw = base64.b64decode(sealed)
+            except ValueError as exc:
+                raise VerificationFailed("content keys addressed to this machine can't be read") from exc
+            opened[epoch.epoch] = sealing.open_as_member(raw, identity.receiving, share)
     return opened
 
 

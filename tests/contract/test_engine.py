@@ -17,6 +17,7 @@ from p2pckpt.swarm.libtorrent_engine import LibtorrentEngine
 from p2pckpt.tracker_protocol import Endpoint
 from tests.contract.nodes import DEADLINE, OBJECTS, Node, Sample
 from tests.support.fake_engine import FakeEngine, FakeNetwork
+from tests.support.homes import small_disk
 
 NewEngine = Callable[[int], Engine]
 NewNode = Callable[[str], Awaitable[Node]]
@@ -300,13 +301,46 @@ async def test_a_file_that_cannot_be_written_is_one_problem_and_can_be_tried_aga
     (problem,) = leech.problems(sample)
     assert problem.text
     assert not problem.disk_full
+    await leech.flushed(sample)
+    assert leech.problems(sample) == [problem]
+
+    leech.events.clear()  # what was reported before the problem and not flushed is not here
     leech.path(sample, large).rmdir()
     leech.engine.clear_problem(sample.info_hash)
     leech.connect(sample, seed)
     await leech.received(sample, {(large, 0), (large, 1), (large, 2)})
     await leech.flushed(sample)
     assert leech.path(sample, large).read_bytes() == sample.contents[large]
-    assert len(leech.problems(sample)) == 1
+    assert leech.problems(sample) == []
+
+
+async def test_a_problem_is_reported_before_the_flush_that_it_spoils(new_node: NewNode, sample: Sample) -> None:
+    seed, leech = await new_node("seed"), await new_node("leech")
+    seed.add(sample, sample.pieces)
+    leech.add(sample)
+    small = sample.file_of_length(OBJECTS[2])
+    leech.path(sample, small).mkdir()
+    leech.want(sample, {(small, 0)})
+    leech.connect(sample, seed)
+    await leech.received(sample, {(small, 0)})
+    await leech.flushed(sample)
+    assert leech.problems(sample)
+
+
+async def test_a_full_disk_is_called_full(new_node: NewNode, sample: Sample, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "leech", 1 << 20):
+        seed, leech = await new_node("seed"), await new_node("leech")
+        seed.add(sample, sample.pieces)
+        leech.add(sample)
+        large = sample.file_of_length(OBJECTS[0])
+        both = {(large, 0), (large, 1)}
+        leech.want(sample, both)
+        leech.connect(sample, seed)
+        await leech.until(lambda: bool(leech.problems(sample)) or leech.arrived(sample) == both, "the disk was full")
+        await leech.flushed(sample)
+        (problem,) = leech.problems(sample)
+        assert problem.disk_full
+        await leech.engine.stop()
 
 
 async def test_a_taken_port_is_an_error_that_says_so(new_engine: NewEngine, new_node: NewNode) -> None:
@@ -337,9 +371,12 @@ async def test_a_removed_torrent_leaves_its_files_and_serves_nobody(new_node: Ne
     leech.want(sample, sample.pieces)
     leech.connect(sample, seed, other)
     await leech.received(sample, sample.pieces)
+    await leech.flushed(sample)
     leech.engine.remove(sample.info_hash)
-    assert all(leech.path(sample, file).exists() for file in range(len(sample.contents)))
-    assert sample.info_hash not in await leech.engine.stats() or (await leech.engine.peers(sample.info_hash)) == []
+    assert_holds(leech, sample)
+    assert await leech.engine.peers(sample.info_hash) == []
+    assert await leech.engine.availability(sample.info_hash) == 0
+    assert sample.info_hash not in await leech.engine.stats()
 
 
 async def test_a_removed_torrent_can_come_back(new_node: NewNode, sample: Sample) -> None:

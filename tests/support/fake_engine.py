@@ -1,14 +1,15 @@
 """An engine without BitTorrent: pieces are copied between the files of engines in one process.
 
 It keeps the contract of ``p2pckpt.swarm.engine.Engine`` as strictly as a real one may: what arrives stays in memory
-until ``flush``, so that a caller who reads too early finds nothing; every piece is hashed before it counts, and who
-served a bad one is not asked again. One piece moves per turn of the event loop, so everything can be interrupted.
+until ``flush``, so that a caller who reads too early finds nothing, and is lost when it can't be written; every piece
+is hashed before it counts, and who served a bad one is not asked again. One piece moves per turn of the event loop, so everything can be interrupted.
 tests/contract holds it against libtorrent's engine.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -99,8 +100,14 @@ class _Torrent:
         with self.placement.paths[file].open("ab"):
             pass
 
+    def lose(self) -> None:
+        """Forget what is in memory only: it has to be fetched again."""
+        for file, piece in self.memory:
+            self.have[file].discard(piece)
+        self.memory.clear()
+
     def write_out(self) -> None:
-        """Put into the files what is in memory; raises ``OSError`` and keeps the rest."""
+        """Put into the files what is in memory; raises ``OSError`` and keeps the rest there."""
         for (file, piece), data in list(self.memory.items()):
             descriptor = os.open(self.placement.paths[file], os.O_WRONLY | os.O_CREAT, 0o644)
             try:
@@ -164,10 +171,8 @@ class FakeEngine:
             return
         for peer in list(torrent.peers):
             self._disconnect(torrent, peer, info_hash)
-        try:
+        with contextlib.suppress(OSError):
             torrent.write_out()
-        except OSError:
-            torrent.memory.clear()
 
     def connect(self, info_hash: bytes, peers: Iterable[Endpoint]) -> None:
         torrent = self._torrents.get(info_hash)
@@ -293,19 +298,19 @@ class FakeEngine:
         return False
 
     def _take(self, info_hash: bytes, torrent: _Torrent, file: int, piece: int, data: bytes) -> None:
-        try:
-            torrent.reserve(file)
-        except OSError as exc:
-            self._report(info_hash, torrent, exc)
-            return
         torrent.memory[file, piece] = data
         torrent.have[file].add(piece)
         torrent.downloaded += len(data)
         self._send(PieceArrived(info_hash, file, piece))
+        try:
+            torrent.reserve(file)
+        except OSError as exc:
+            self._report(info_hash, torrent, exc)
         for peer in torrent.peers:
             peer._wake()
 
     def _report(self, info_hash: bytes, torrent: _Torrent, exc: OSError) -> None:
+        torrent.lose()
         if not torrent.problem:
             torrent.problem = True
             self._send(EngineProblem(info_hash, str(exc), exc.errno == errno.ENOSPC))

@@ -147,7 +147,12 @@ async def test_receive_previews_and_starts_what_was_previewed() -> None:
         ):
             assert text in st.text
         request = m.FetchRequest(
-            source="p2pckpt:abcd#secret", to="/data/here", only=("weights",), seed=False, password="sesame"
+            source="p2pckpt:abcd#secret",
+            to="/data/here",
+            base=str(Path.cwd()),
+            only=("weights",),
+            seed=False,
+            password="sesame",
         )
         assert st.client.called("fetch_plan") == [(request,)]
         assert not st.client.called("fetch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from textual import on
@@ -78,6 +79,7 @@ class ReceiveDialog(StepDialog):
         request = FetchRequest(
             source=source,
             to=str(absolute(to)) if to else "",
+            base=str(Path.cwd()),
             only=("weights",) if self.query_one("#weights", Check).value else (),
             seed=self.query_one("#seed", Check).value,
             password=self.query_one("#password", CleanInput).value,

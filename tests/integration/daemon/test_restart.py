@@ -192,3 +192,23 @@ async def test_a_socket_directory_that_others_can_enter_is_refused(tmp_path: Pat
         started = await erin.cli("daemon", "start")
         assert started.returncode == 8
         assert "private" in started.stderr
+
+
+async def test_every_version_seeds_again_after_a_restart_though_they_share_torrents(
+    carol: Home, tmp_path: Path
+) -> None:
+    source = write_files(tmp_path / "source", {"kept.bin": seeded_bytes(2 * MIB, 6)})
+    async with Home(tmp_path / "erin") as erin:
+        jobs = []
+        for number in range(4):
+            write_files(source, {"changing.bin": seeded_bytes(MIB, 100 + number)})
+            jobs.append(await erin.share(source, name="many"))
+        await erin.restart()
+        for job in jobs:
+            await erin.wait_job(job.id, m.JobState.SEEDING)
+        for job in jobs:
+            await erin.client.job_detail(job.id)
+        for number in (1, 4):
+            await carol.get(jobs[0].link if number == 1 else "many@4", tmp_path / str(number))
+        assert [job.state for job in await erin.client.jobs()] == [m.JobState.SEEDING] * 4
+    assert tree(tmp_path / "4") == tree(source)

@@ -1,0 +1,88 @@
+"""``python -m bench``: run the benchmarks, print one table.
+
+Each kind of work is measured in the same run as a peer that does it too, at the peer's best settings. Everything is
+written below a temporary directory and removed; ``--write`` is the only way to change a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from pathlib import Path
+
+from bench import codec, loopback, memory, next_version, startup, table, tui_tick
+from bench.generate import _size
+from bench.table import Row
+
+GB = 10**9
+KINDS = ("loopback", "memory", "help", "tui", "codec", "versions")
+_NEXT_VERSION = GB
+_SMALL, _FULL = (1, 2), (2, 4)
+"""GB of the memory rows."""
+
+
+def main() -> int:
+    options = _options()
+    base = options.dir or Path(tempfile.gettempdir())
+    directory = Path(tempfile.mkdtemp(prefix="p2pckpt-bench-", dir=base))
+    began = datetime.datetime.now(datetime.UTC)
+    facts = table.machine(directory)
+    rows: list[Row] = []
+    try:
+        for name, run in _work(options, directory):
+            begin = time.monotonic()
+            rows += run()
+            print(f"{name}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    text = f"Measured on {began:%Y-%m-%d}.\n\n" + "\n".join(facts) + "\n\n" + table.markdown(rows)
+    print(text, end="", flush=True)
+    if options.write:
+        table.write(options.write, text)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure p2pckpt beside its peers.")
+    parser.add_argument("--size", type=_size, default=GB, help="raw bytes of the loopback rows (1GB)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of the loopback rows (3); the median counts")
+    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True, help="the memory rows")
+    parser.add_argument("--full", action="store_true", help="memory at 2 and 4 GB instead of 1 and 2")
+    parser.add_argument("--only", choices=KINDS, action="append", help="just these rows; may be repeated")
+    parser.add_argument("--dir", type=Path, help="where to write meanwhile, up to five times the largest size")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the result between the marks of FILE")
+    return parser.parse_args()
+
+
+def _work(options: argparse.Namespace, directory: Path) -> list[tuple[str, Callable[[], list[Row]]]]:
+    """What to run, by name, in the table's order."""
+    chosen = options.only or [kind for kind in KINDS if kind != "memory" or options.memory]
+    work: list[tuple[str, Callable[[], list[Row]]]] = []
+    if "loopback" in chosen:
+        work.append(_later("loopback", partial(loopback.measure, directory / "l", options.size, options.rounds)))
+    for size in (_FULL if options.full else _SMALL) if "memory" in chosen else ():
+        work.append(_later(f"memory at {size} GB", partial(memory.measure, directory / "m", size * GB)))
+    if "help" in chosen:
+        work.append(("help", startup.measure))
+    if "tui" in chosen:
+        work.append(_later("tui", tui_tick.measure))
+    if "codec" in chosen:
+        work.append(("codec", codec.measure))
+    if "versions" in chosen:
+        work.append(_later("versions", partial(next_version.measure, directory / "v", _NEXT_VERSION)))
+    return work
+
+
+def _later(name: str, measure: Callable[[], Coroutine[None, None, list[Row]]]) -> tuple[str, Callable[[], list[Row]]]:
+    return name, lambda: asyncio.run(measure())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

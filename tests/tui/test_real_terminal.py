@@ -1,0 +1,122 @@
+"""The real thing once: a terminal (tmux), a real daemon, tracker and transfer, driven by keys, read from the screen."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from bench.generate import make_checkpoint
+from p2pckpt.control import messages as m
+
+from ..support.homes import Home, until
+
+
+class Terminal:
+    """A tmux server of its own with one window that runs the TUI of a home."""
+
+    def __init__(self, home: Home, directory: Path) -> None:
+        self._server = f"p2pckpt-test-{uuid.uuid4().hex[:8]}"
+        settings = [f"{key}={value}" for key, value in home.env.items() if key.startswith("P2PCKPT_")]
+        command = ["env", *settings, sys.executable, "-m", "p2pckpt"]
+        self._tmux("new-session", "-d", "-x", "120", "-y", "40", "-c", str(directory), shlex.join(command))
+
+    def close(self) -> None:
+        subprocess.run(["tmux", "-L", self._server, "kill-server"], check=False, capture_output=True)
+
+    def type(self, text: str) -> None:
+        self._tmux("send-keys", "-l", text)
+
+    def press(self, *keys: str) -> None:
+        self._tmux("send-keys", *keys)
+
+    @property
+    def screen(self) -> str:
+        return self._tmux("capture-pane", "-p")
+
+    async def shows(self, *texts: str) -> None:
+        """Wait until all ``texts`` are on the screen."""
+        try:
+            await until(self._has(texts), f"the screen shows {texts}")
+        except AssertionError as exc:
+            exc.add_note(self.screen)
+            raise
+
+    def _has(self, texts: tuple[str, ...]) -> Callable[[], Awaitable[bool]]:
+        async def look() -> bool:
+            screen = await asyncio.to_thread(lambda: self.screen)
+            return all(text in screen for text in texts)
+
+        return look
+
+    def _tmux(self, *arguments: str) -> str:
+        command = ["tmux", "-L", self._server, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tmux() -> None:
+    """tmux, from Debian where it is missing."""
+    if shutil.which("tmux") is None:
+        subprocess.run(["apt-get", "update", "-qq"], check=True, capture_output=True)
+        subprocess.run(["apt-get", "install", "-y", "-qq", "tmux"], check=True, capture_output=True)
+
+
+async def test_a_folder_is_shared_and_received_by_keys_alone(tmp_path: Path) -> None:
+    source = tmp_path / "model"
+    make_checkpoint(source, 8 << 20, "BF16", tensors=4)
+    async with Home(tmp_path / "alice") as alice, Home(tmp_path / "bob", download_limit=4 << 20) as bob:
+        publisher, receiver = Terminal(alice, tmp_path), Terminal(bob, tmp_path)
+        try:
+            await publisher.shows("Nothing here yet", "● daemon")
+            await receiver.shows("Nothing here yet", "● daemon")
+
+            publisher.press("n")
+            await publisher.shows("Share a checkpoint folder", "Folder")
+            publisher.type(str(source))
+            publisher.press("Enter")
+            await publisher.shows("the first version", "Publish")
+            publisher.press("Enter")
+            await publisher.shows("seeding 100%", "p2pckpt:")
+            (job,) = await alice.client.jobs()
+
+            receiver.press("o")
+            await receiver.shows("Receive", "Link")
+            receiver.type(job.link)
+            receiver.press("Enter")
+            await receiver.shows("model @ v1", "from 1 seed", "Start")
+            receiver.press("Enter")
+            await receiver.shows("▼")
+            receiver.press("Space")
+            await receiver.shows("‖")
+            (fetch,) = await bob.client.jobs()
+            assert fetch.state is m.JobState.PAUSED
+            receiver.press("Space")
+            await receiver.shows("▲", "100%")
+            assert (tmp_path / "model-v1" / "model.safetensors").read_bytes() == (
+                source / "model.safetensors"
+            ).read_bytes()
+
+            receiver.press("2")
+            await receiver.shows("[2 Shares]", "downloader", "latest v1")
+            receiver.press("1", "d")
+            await receiver.shows("Remove")
+            receiver.press("Escape")
+            await receiver.shows("100%")
+            assert len(await bob.client.jobs()) == 1, "the default answer keeps the transfer"
+
+            await bob.stop()
+            await receiver.shows("no daemon")
+            await bob.start()
+            await receiver.shows("● daemon", "100%")
+        finally:
+            publisher.close()
+            receiver.close()

@@ -1,0 +1,1 @@
+"""Parts of the daemon that need no daemon."""

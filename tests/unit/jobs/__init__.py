@@ -1,0 +1,1 @@
+"""Parts of jobs, on real stores and without a network."""

@@ -1,0 +1,1 @@
+"""Torrents of versions. Engines are held to their contract in tests/contract."""

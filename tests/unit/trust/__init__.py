@@ -1,0 +1,1 @@
+"""Identities, sealing, links, and what makes signed files trusted."""
