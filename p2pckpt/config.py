@@ -8,6 +8,7 @@ above. ``P2PCKPT_HOME`` puts everything under one directory.
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,6 +56,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("seed_after_get", True, "keep offering what was received"),
     Setting("log_level", "info", "what the daemon writes to its log", ("debug", "info", "warning", "error")),
 )
+_KIND_NAMES: Final = {bool: "yes or no", int: "number", str: "text"}
 _BY_KEY: Final = {setting.key: setting for setting in SETTINGS}
 
 
@@ -171,7 +173,7 @@ def convert(key: str, raw: Any, origin: str) -> Value:
     else:
         value = raw if isinstance(raw, str) else None
     if value is None:
-        raise BadUsage(f"{origin}: {key} = {raw!r} is no {type(setting.default).__name__}")
+        raise BadUsage(f"{origin}: {key} = {raw!r} is no {_KIND_NAMES[type(setting.default)]}")
     if setting.choices and value not in setting.choices:
         raise BadUsage(f"{origin}: {key} is one of {', '.join(setting.choices)}, not {raw!r}")
     return value
@@ -202,8 +204,8 @@ def _places(home: Path | None) -> dict[str, Path]:
             import hashlib
 
             digest = hashlib.sha256(str(home).encode()).hexdigest()[:16]
-            runtime = Path(platformdirs.user_runtime_dir("p2pckpt", appauthor=False)) / digest
-            if len(str(runtime).encode()) > _SOCKET_PATH_LIMIT - 12 or not _can_make(runtime):
+            runtime = (_runtime_directory() or Path("/")) / digest
+            if runtime.parent == Path("/") or len(str(runtime).encode()) > _SOCKET_PATH_LIMIT - 12:
                 runtime = Path("/tmp") / f"p2pckpt-{os.getuid()}" / digest  # noqa: S108 - made 0700, owner checked by the daemon
         return {
             "config_dir": home / "config",
@@ -211,9 +213,7 @@ def _places(home: Path | None) -> dict[str, Path]:
             "state_dir": home / "state",
             "runtime_dir": runtime,
         }
-    runtime = Path(platformdirs.user_runtime_dir("p2pckpt", appauthor=False))
-    if not _can_make(runtime):
-        runtime = Path(platformdirs.user_state_dir("p2pckpt", appauthor=False)) / "run"
+    runtime = _runtime_directory() or Path(platformdirs.user_state_dir("p2pckpt", appauthor=False)) / "run"
     return {
         "config_dir": Path(platformdirs.user_config_dir("p2pckpt", appauthor=False)),
         "data_dir": Path(platformdirs.user_data_dir("p2pckpt", appauthor=False)),
@@ -222,10 +222,13 @@ def _places(home: Path | None) -> dict[str, Path]:
     }
 
 
-def _can_make(directory: Path) -> bool:
-    """Whether ``directory`` exists or could be made: /run/user/N is missing on many containers."""
-    existing = next((p for p in (directory, *directory.parents) if p.exists()), None)
-    return existing is not None and existing != Path("/") and os.access(existing, os.W_OK)
+def _runtime_directory() -> Path | None:
+    """The session's directory for sockets; none in containers and after ``su``, where nothing sets it up."""
+    if sys.platform == "linux" and not os.environ.get("XDG_RUNTIME_DIR"):
+        parent = Path(f"/run/user/{os.getuid()}")
+        return parent / "p2pckpt" if parent.is_dir() and os.access(parent, os.W_OK) else None
+    directory = Path(platformdirs.user_runtime_dir("p2pckpt", appauthor=False))
+    return directory if directory.parent.is_dir() and os.access(directory.parent, os.W_OK) else None
 
 
 def _read(path: Path) -> Mapping[str, Any]:

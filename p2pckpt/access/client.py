@@ -75,10 +75,13 @@ class TrackerClient:
         for failure in failures:
             if isinstance(failure, UntrustedKey):
                 raise failure
+        unpinned = not self.address.certificate and any("certificate" in failure.fact for failure in failures)
         raise TrackerUnreachable(
             "the tracker does not answer (" + "; ".join(failure.fact for failure in failures) + ")",
             kept="everything on this machine",
-            next_step="check that it runs and that this machine can reach it, then try again",
+            next_step="put quotes around the whole link: a shell cuts it at '&'"
+            if unpinned
+            else "check that it runs and that this machine can reach it, then try again",
         )
 
     async def _try(self, url: str) -> tuple[str, tp.TrackerInfo]:

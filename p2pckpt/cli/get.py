@@ -29,9 +29,8 @@ _CONFLICTS_SHOWN = 10
 @click.option(
     "--patience",
     default="60s",
-    metavar="TIME",
-    callback=lambda context, parameter, value: text.parse_duration(value),
-    help="Stop waiting (exit code 9) when nobody seeds for so long; the daemon goes on. 0 waits for ever.",
+    type=text.Duration(),
+    help="Stop waiting (exit code 9) when nobody seeds for so long; the daemon goes on.",
 )
 @click.option("--detach", is_flag=True, help="Return at once and print the job's id.")
 @click.pass_obj

@@ -61,9 +61,9 @@ def set_(invocation: Invocation, share: str, who: str, role: str) -> None:
 @click.argument("who", metavar="MEMBER")
 @click.pass_obj
 def rm(invocation: Invocation, share: str, who: str) -> None:
-    """Take MEMBER's access away: running transfers end, later versions cannot be read.
+    """Take MEMBER's access away: the tracker lets them into no swarm and serves them nothing any more.
 
-    What was received before stays with the person who has it.
+    What was received before stays with the person who has it, and connections that are open stay open.
     """
     _print(invocation, _set(invocation, share, who, None))
 

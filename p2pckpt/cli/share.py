@@ -20,7 +20,7 @@ from p2pckpt.tracker_protocol import Visibility
 
 _REACH = {
     Visibility.MEMBERS: "only members can get it; add them with: p2pckpt member add {name} IDENTITY",
-    Visibility.LINK: "members and whoever has the link can get it; take it back with: p2pckpt link ls {name}",
+    Visibility.LINK: "members and whoever has the link can get it; take it back: p2pckpt link revoke {name} LINK_ID",
     Visibility.PUBLIC: "anyone can get it; its content is not encrypted",
 }
 

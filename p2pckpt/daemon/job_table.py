@@ -46,6 +46,7 @@ _KINDS: Final[dict[JobKind, type[Request]]] = {
     JobKind.FETCH: FetchRequest,
     JobKind.VERIFY: VerifyRequest,
 }
+PASSWORD_USED: Final = "(used)"
 _TICK: Final = 0.1
 """Seconds in which changes of one job become one event."""
 
@@ -74,9 +75,8 @@ class JobTable:
 
     # -- life of the table
 
-    async def start(self) -> None:
-        """Load what was there; go on with what was not finished."""
-        self._flusher = asyncio.create_task(self._flush_loop())
+    def load(self) -> None:
+        """Read what the last daemon left; before the first request is taken."""
         for number, kind, request, job in self._db.execute("SELECT id, kind, request, job FROM jobs").fetchall():
             try:
                 record = msgspec.json.decode(job, type=Job)
@@ -86,10 +86,17 @@ class JobTable:
                 continue
             record = msgspec.structs.replace(record, rate_down=0, rate_up=0, peers=0, eta=-1, phase=Phase.NONE)
             self._jobs[record.id] = Progress(record, self._changed.add)
-            if record.state in (JobState.RUNNING, JobState.QUEUED):
-                self._begin(record.id)
-            elif record.state is JobState.SEEDING:
-                self._tasks[record.id] = asyncio.create_task(self._reseed(record.id))
+
+    def go_on(self) -> None:
+        """Go on with what was not finished, and seed what was seeded."""
+        self._flusher = asyncio.create_task(self._flush_loop())
+        for job_id, progress in list(self._jobs.items()):
+            if job_id in self._tasks:
+                continue  # somebody asked for it already
+            if progress.job.state in (JobState.RUNNING, JobState.QUEUED):
+                self._begin(job_id)
+            elif progress.job.state is JobState.SEEDING:
+                self._tasks[job_id] = asyncio.create_task(self._reseed(job_id))
 
     async def stop(self) -> None:
         """Stop all work where it is; states stay as they are, so the next daemon goes on."""
@@ -113,6 +120,10 @@ class JobTable:
         if job_id not in self._jobs:
             raise NotFound(f"there is no job {job_id!r}", next_step="p2pckpt ls")
         return self._jobs[job_id]
+
+    def request(self, job_id: str) -> Request:
+        """What the job was asked to do; its password is gone once it has ended."""
+        return self._requests[job_id]
 
     # -- commands
 
@@ -265,5 +276,7 @@ class JobTable:
 
 
 def _without_password(request: Request) -> Request:
-    """A finished job needs its password no more."""
-    return request if isinstance(request, VerifyRequest) else msgspec.structs.replace(request, password="")
+    """A finished job needs its password no more; that there was one is worth remembering."""
+    if isinstance(request, VerifyRequest) or not request.password:
+        return request
+    return msgspec.structs.replace(request, password=PASSWORD_USED)

@@ -83,6 +83,7 @@ async def _run(settings: Config) -> None:
     stalls = StallMeter()
     async with contextlib.AsyncExitStack() as stack:
         operations, beside = await _build(settings, stalls, stack)
+        operations.jobs.load()
         server = ControlServer(operations, settings.socket_path, stop.set)
         await server.start()
         stack.push_async_callback(server.close)
@@ -93,7 +94,7 @@ async def _run(settings: Config) -> None:
                 await beside.ensure()
         for share in operations.services.shares.known():
             operations.services.swarms.follow(share.tracker)
-        await operations.jobs.start()
+        operations.jobs.go_on()
         stack.push_async_callback(operations.jobs.stop)
         await stop.wait()
         _log.info("daemon stops")

@@ -250,7 +250,7 @@ class Operations:
         services = self.services
         if isinstance(request, m.PublishRequest):
             tracker = await self.tracker()
-            await publish.publish(services, request, tracker, progress)
+            await publish.publish(services, request, tracker, progress, self._earlier_link)
             await self._drop_twins(progress.job)
             self._announce_share(progress.job.share_id)
             return m.JobState.SEEDING
@@ -272,6 +272,16 @@ class Operations:
         finally:
             await services.swarms.leave(progress.job.id)
         return m.JobState.DONE
+
+    def _earlier_link(self, share_id: str) -> str:
+        """The newest link without limits that a publish to this share handed out."""
+        for job in reversed(self.jobs.jobs()):
+            if job.kind is m.JobKind.PUBLISH and job.share_id == share_id and job.link:
+                request = self.jobs.request(job.id)
+                assert isinstance(request, m.PublishRequest)
+                if not (request.expires_at or request.max_uses or request.password):
+                    return job.link
+        return ""
 
     def _seeds_version(self, job: m.Job) -> bool:
         """Whether another job offers the same version."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -44,8 +44,13 @@ _CARD: Final = "README.md"
 _MAX_CARD: Final = 256 << 10
 
 
-async def publish(services: Services, request: PublishRequest, tracker: str, progress: Progress) -> None:
-    """Run one publish to its end: the version is signed, registered and seeded when this returns."""
+async def publish(
+    services: Services, request: PublishRequest, tracker: str, progress: Progress, earlier_link: Callable[[str], str]
+) -> None:
+    """Run one publish to its end: the version is signed, registered and seeded when this returns.
+
+    ``earlier_link`` gives the link of an earlier publish to the share of that id, or nothing.
+    """
     directory = Path(request.path)
     progress.enter(Phase.SCANNING)
     found = await asyncio.to_thread(scan, directory)
@@ -73,10 +78,8 @@ async def publish(services: Services, request: PublishRequest, tracker: str, pro
     else:
         signed = await _sign_and_register(services, draft, trusted, keys, progress)
         await _seed(services, draft, signed, progress)
-    link = await services.shares.create_link(
-        share, expires_at=request.expires_at, max_uses=request.max_uses, password=request.password
-    ) if share.role == tp.Role.OWNER.value or share.visibility == tp.Visibility.PUBLIC.value else None  # fmt: skip
-    progress.update(link=link.text if link else "", wire_size=progress.job.wire_done, phase=Phase.NONE)
+    link = await _link(services, request, share, earlier_link(share.share_id.hex()))
+    progress.update(link=link, wire_size=progress.job.wire_done, phase=Phase.NONE)
 
 
 async def plan(services: Services, request: PublishRequest) -> PublishPlan:
@@ -321,6 +324,19 @@ def _body(
         base_model=card.base_model,
         findings=(),
     )
+
+
+async def _link(services: Services, request: PublishRequest, share: KnownShare, earlier: str) -> str:
+    """The link to send; empty where only an owner could make one."""
+    public = share.visibility == tp.Visibility.PUBLIC.value
+    if share.role != tp.Role.OWNER.value and not public:
+        return ""
+    if not (request.expires_at or request.max_uses or request.password):
+        return (await services.shares.default_link(share, earlier)).text
+    link = await services.shares.create_link(
+        share, expires_at=request.expires_at, max_uses=request.max_uses, password=request.password
+    )
+    return link.text
 
 
 async def _is_latest(services: Services, draft: _Draft, trusted: TrustedShare) -> bool:

@@ -33,6 +33,8 @@ from p2pckpt.trust.sealing import EpochKeys
 
 _NAME: Final = re.compile(r"[\w][\w.+-]*(/[\w][\w.+-]*)*")
 _MAX_NAME: Final = 100
+_SHORTEST_ID: Final = 8
+"""Digits of a share's id that may stand for it."""
 _RACES: Final = 20
 """Times a change of signed files is rebased on somebody else's before giving up."""
 
@@ -68,7 +70,7 @@ class Shares:
     def find(self, name: str) -> KnownShare:
         """By name or by the first digits of the id. Raises ``NotFound``, or ``BadUsage`` when several match."""
         found = [s for s in self.known() if s.name == name]
-        if not found and len(name) >= 6:
+        if not found and len(name) >= _SHORTEST_ID:
             found = [s for s in self.known() if s.share_id.hex().startswith(name.lower())]
         if not found:
             raise NotFound(f"no share {name!r} is known here", next_step="p2pckpt ls --shares")
@@ -78,9 +80,13 @@ class Shares:
         return found[0]
 
     def own(self, name: str) -> KnownShare | None:
-        """The share called ``name`` that we may publish to, if there is one."""
+        """The share called ``name``, or whose id it begins, that we may publish to, if there is one."""
         publish = (tp.Role.PUBLISHER.value, tp.Role.OWNER.value)
-        return next((s for s in self.known() if s.name == name and s.role in publish), None)
+        by_id = name.lower() if len(name) >= _SHORTEST_ID else "-"
+        return next(
+            (s for s in self.known() if s.role in publish and (s.name == name or s.share_id.hex().startswith(by_id))),
+            None,
+        )
 
     def client(self, share: KnownShare) -> TrackerClient:
         return self._trackers.client(share.tracker)
@@ -253,6 +259,8 @@ class Shares:
         identity = public.identity.hex() if public is not None else who
         if not re.fullmatch(r"[0-9a-f]{64}", identity):
             raise BadUsage(f"{who[:60]!r} is no public key", next_step="ask for the output of: p2pckpt key show")
+        if role is tp.Role.OWNER:
+            raise BadUsage("a share has one owner for now", next_step="use the role publisher")
         client, share_id = self.client(share), share.share_id.hex()
         await client.set_member(share_id, identity, role)
         if share.role == tp.Role.OWNER.value:
@@ -292,6 +300,21 @@ class Shares:
                 continue
             await self.refresh(share)
             return
+
+    async def default_link(self, share: KnownShare, earlier: str) -> links.Link:
+        """The link that a publish hands out: ``earlier`` again, while it is good, with today's addresses.
+
+        Shares for members only get one without a secret: it says where, and lets nobody in.
+        """
+        address = self._trackers.public_address(share.tracker)
+        if share.visibility == tp.Visibility.MEMBERS.value:
+            return links.Link(share.share_id, address)
+        secret = links.Link.parse(earlier).secret if earlier else None
+        if secret is not None:
+            records = await self.client(share).links(share.share_id.hex())
+            if any(record.link_id == secret.link_id and not record.revoked for record in records):
+                return links.Link(share.share_id, address, secret)
+        return await self.create_link(share)
 
     async def create_link(
         self,

@@ -105,7 +105,7 @@ async def _repair(
     await asyncio.to_thread(_forget_damaged, services, damage.objects)
     request = FetchRequest(source=f"{share.share_id.hex()}@{version}", to=path)
     await fetch(services, request, progress, restore=damage.objects)
-    progress.warn("repaired")
+    progress.note("repaired")
 
 
 def _forget_damaged(services: Services, roots: set[bytes]) -> None:

@@ -25,7 +25,7 @@ class Terminal:
     def __init__(self, home: Home, directory: Path) -> None:
         self._server = f"p2pckpt-test-{uuid.uuid4().hex[:8]}"
         settings = [f"{key}={value}" for key, value in home.env.items() if key.startswith("P2PCKPT_")]
-        command = ["env", *settings, sys.executable, "-m", "p2pckpt"]
+        command = ["env", "--unset=COLUMNS", "--unset=LINES", *settings, sys.executable, "-m", "p2pckpt"]
         self._tmux("new-session", "-d", "-x", "120", "-y", "40", "-c", str(directory), shlex.join(command))
 
     def close(self) -> None:

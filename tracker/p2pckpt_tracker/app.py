@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -145,7 +146,13 @@ class Tracker:
             _forget_expired(self._rules),
         ):
             self._tasks.append(asyncio.create_task(work))
-        _log.info("listening", api=self._api.port, tracker_id=self._tracker_id, tls=context is not None)
+        _log.info(
+            "listening",
+            api=self._api.port,
+            tracker_id=self._tracker_id,
+            tls=context is not None,
+            setting=f"HOST:{self._api.port}#{_base32(self._fingerprint)}" if self._fingerprint else "",
+        )
 
     def _write_ready_file(self) -> None:
         path = self._settings.ready_file
@@ -183,3 +190,8 @@ async def _forget_expired(rules: AccessRules) -> None:
     while True:
         await asyncio.sleep(3600)
         rules.forget_expired()
+
+
+def _base32(fingerprint: str) -> str:
+    """A certificate's hash as clients write it in their ``tracker`` setting and in links."""
+    return base64.b32encode(bytes.fromhex(fingerprint)).decode().rstrip("=").lower()
