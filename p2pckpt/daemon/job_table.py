@@ -46,7 +46,7 @@ _KINDS: Final[dict[JobKind, type[Request]]] = {
     JobKind.FETCH: FetchRequest,
     JobKind.VERIFY: VerifyRequest,
 }
-PASSWORD_USED: Final = "(used)"
+_PASSWORD_USED: Final = "(used)"  # noqa: S105 - stands where a password was
 _TICK: Final = 0.1
 """Seconds in which changes of one job become one event."""
 
@@ -279,4 +279,4 @@ def _without_password(request: Request) -> Request:
     """A finished job needs its password no more; that there was one is worth remembering."""
     if isinstance(request, VerifyRequest) or not request.password:
         return request
-    return msgspec.structs.replace(request, password=PASSWORD_USED)
+    return msgspec.structs.replace(request, password=_PASSWORD_USED)

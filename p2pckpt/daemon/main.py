@@ -70,7 +70,7 @@ def main() -> int:
     try:
         asyncio.run(_run(settings))
     except P2pckptError as exc:
-        print(exc.fact, file=sys.stderr)
+        logging.getLogger("p2pckpt").error(exc.fact)  # plain, as the last line of the log: front ends show it
         return exc.exit_code
     return 0
 

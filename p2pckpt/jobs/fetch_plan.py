@@ -108,7 +108,9 @@ def default_directory(source: Source) -> str:
 async def look(services: Services, source: Source, path: Path, check: Callable[[], None] = lambda: None) -> OnDisk:
     """Compare the target directory and the store with the manifest. ``check`` is called often, to be stopped by."""
     found = OnDisk()
-    await asyncio.to_thread(_look_in_store, services, source, found)
+    gone = await asyncio.to_thread(_look_in_store, services, source, found)
+    if gone:
+        await services.swarms.forget(gone)
     if path.is_dir():
         for number in source.files:
             await services.compute(_look_at_file, source.manifest, number, path, found)
@@ -202,7 +204,8 @@ def _matches(path: str, kind: str, pattern: str) -> bool:
     return fnmatch.fnmatch(path, pattern) or fnmatch.fnmatch(path.rpartition("/")[2], pattern)
 
 
-def _look_in_store(services: Services, source: Source, found: OnDisk) -> None:
+def _look_in_store(services: Services, source: Source, found: OnDisk) -> set[bytes]:
+    """Returns the objects that were deleted behind our back; the catalogue has forgotten them."""
     manifest, share_id = source.manifest, source.share.share_id
     gone: set[bytes] = set()
     present: set[bytes] = set()
@@ -218,7 +221,8 @@ def _look_in_store(services: Services, source: Source, found: OnDisk) -> None:
             if location.root in present:
                 found.stored.add(chunk)
     if gone:
-        services.catalogue.forget_objects(gone)  # deleted behind our back
+        services.catalogue.forget_objects(gone)
+    return gone
 
 
 def _look_at_file(manifest: Manifest, number: int, path: Path, found: OnDisk) -> None:

@@ -103,6 +103,7 @@ async def _repair(
 ) -> None:
     """Forget bad pieces, then fetch: what is right on this disk is used, the rest comes from the swarm."""
     await asyncio.to_thread(_forget_damaged, services, damage.objects)
+    await services.swarms.forget(damage.objects)
     request = FetchRequest(source=f"{share.share_id.hex()}@{version}", to=path)
     await fetch(services, request, progress, restore=damage.objects)
     progress.note("repaired")

@@ -4,7 +4,7 @@ Rules, on top of The Update Framework's own (signatures by thresholds, no versio
 chained), which python-tuf's client applies:
 
 1. The first root's SHA-256 is the share's id, which came with the link.
-2. The keyring is delegated to the root's keys and no others.
+2. The targets delegate the keyring, and nothing else, to the root's keys and no others.
 3. A version that was seen once never changes: same manifest, same torrent, for ever.
 4. Trusted files are kept on disk, so a tracker can't roll a client back between runs.
 
@@ -14,7 +14,7 @@ Fetching is the caller's: ``refresh`` gets a function that returns one file's by
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -115,39 +115,51 @@ def refresh(share_id: bytes, directory: Path, fetch: FetchFile, identity: Identi
     except RepositoryError as exc:
         raise VerificationFailed(f"the tracker's signed files were refused: {exc}") from exc
     share = load(share_id, directory, identity)
-    _refuse_changed_versions(directory / _SEEN, share.targets)
+    _remember_versions(directory / _SEEN, share.targets)
     return share
 
 
 def load(share_id: bytes, directory: Path, identity: Identity) -> TrustedShare:
-    """What the files kept by an earlier ``refresh`` say; freshness is not judged. Raises ``NotFound`` without them."""
+    """What the files kept by an earlier ``refresh`` say; freshness is not judged. Raises ``NotFound`` without them.
+
+    Rules 2 and 3 are applied again: python-tuf keeps files that it finds well signed before they are applied.
+    """
     try:
-        root, targets, keyring = (
-            (directory / f"{name}.json").read_bytes() for name in ("root", "targets", KEYRING_ROLE)
-        )
+        root, targets = ((directory / f"{name}.json").read_bytes() for name in ("root", "targets"))
+        if not versions.keyring_delegation_is_sound(root, targets):
+            raise UntrustedKey("a publisher tried to hand the share's keyring to another key")
+        keyring = (directory / f"{KEYRING_ROLE}.json").read_bytes()
     except FileNotFoundError as exc:
         raise NotFound("this share was never looked at from this machine") from exc
-    if not versions.keyring_delegation_is_sound(root, targets):
-        raise UntrustedKey("a publisher tried to hand the share's keyring to another key")
     epochs = tuple(versions.parse_keyring(keyring))
+    signed = versions.parse_targets(targets)
+    _refuse_changed_versions(_seen(directory / _SEEN), signed)
     return TrustedShare(
-        share_id, versions.parse_terms(root), versions.parse_targets(targets),
+        share_id, versions.parse_terms(root), signed,
         versions.open_epochs(epochs, identity, share_id), epochs, root, targets, keyring,
     )  # fmt: skip
 
 
-def _refuse_changed_versions(path: Path, targets: versions.SignedTargets) -> None:
-    """Rule 3. What was seen is kept apart from the trusted files: those already hold the newest targets."""
-    try:
-        seen = msgspec.json.decode(path.read_bytes(), type=dict[int, tuple[str, str]])
-    except (FileNotFoundError, msgspec.MsgspecError):
-        seen = {}
-    signed = {number: (target.manifest_sha256, target.infohash) for number, target in targets.versions.items()}
-    for number in seen.keys() & signed.keys():
-        if seen[number] != signed[number]:
+def _refuse_changed_versions(seen: Mapping[int, tuple[str, str]], targets: versions.SignedTargets) -> None:
+    """Rule 3."""
+    for number, target in targets.versions.items():
+        if seen.get(number, target.content) != target.content:
             raise VerificationFailed(f"version {number} was signed twice with different content")
+
+
+def _seen(path: Path) -> dict[int, tuple[str, str]]:
+    """Version → its content when it was first seen. Kept apart from the trusted files: those hold the newest."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[int, tuple[str, str]])
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return {}
+
+
+def _remember_versions(path: Path, targets: versions.SignedTargets) -> None:
+    seen = _seen(path)
+    signed = {number: target.content for number, target in targets.versions.items()}
     if signed.keys() - seen.keys():
-        atomic.write(path, msgspec.json.encode(seen | signed))
+        atomic.write(path, msgspec.json.encode(signed | seen))
 
 
 class _Fetcher(FetcherInterface):

@@ -62,6 +62,11 @@ class VersionTarget(msgspec.Struct, frozen=True):
     files: int
     card: str = ""
 
+    @property
+    def content(self) -> tuple[str, str]:
+        """What of a version never changes: its manifest and its torrent."""
+        return self.manifest_sha256, self.infohash
+
 
 class SealedEpoch(msgspec.Struct, frozen=True):
     """One epoch in the keyring: its keys, sealed to each member."""
@@ -251,10 +256,14 @@ def open_epochs(epochs: Sequence[SealedEpoch], identity: Identity, share: bytes)
 
 
 def keyring_delegation_is_sound(root: bytes, targets: bytes) -> bool:
-    """Whether targets delegate the keyring to the root's own keys: a publisher must not be able to take it over."""
+    """Whether targets delegate the keyring, whole, to the root's own keys and delegate nothing else: a publisher must
+    be able neither to take it over nor to hide it."""
     root_signed, delegations = _load_root(root).signed, _load_targets(targets).signed.delegations
-    role = (delegations.roles or {}).get(KEYRING_ROLE) if delegations else None
-    if delegations is None or role is None:
+    roles = (delegations.roles or {}) if delegations else {}
+    if delegations is None or delegations.succinct_roles is not None or set(roles) != {KEYRING_ROLE}:
+        return False
+    role = roles[KEYRING_ROLE]
+    if role.paths != [f"{KEYRING_ROLE}/*"]:
         return False
     root_role = root_signed.roles["root"]
     same_keys = set(role.keyids) == set(root_role.keyids) and role.threshold == root_role.threshold

@@ -259,9 +259,7 @@ class Home:
 
         return await self.wait_until(job_id, reached, deadline=deadline)
 
-    async def wait_until(
-        self, job_id: str, condition: Callable[[m.Job], bool], *, deadline: float = DEADLINE
-    ) -> m.Job:
+    async def wait_until(self, job_id: str, condition: Callable[[m.Job], bool], *, deadline: float = DEADLINE) -> m.Job:
         """The job as it was when an event first showed that ``condition`` held."""
         job: m.Job | None = None
         try:

@@ -114,7 +114,9 @@ async def test_a_viewer_sees_the_card_and_the_files_but_can_not_download(
     assert {file.path for file in detail.files} == {"README.md", "model.bin"}
 
 
-async def test_a_publisher_adds_versions_that_others_accept(alice: Home, bob: Home, carol: Home, tmp_path: Path) -> None:
+async def test_a_publisher_adds_versions_that_others_accept(
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
+) -> None:
     source, link = await publish(alice, tmp_path, "lab/together")
     await bob.get(link, tmp_path / "bob")
     await carol.get(link, tmp_path / "carol")

@@ -58,16 +58,34 @@ async def test_a_fresh_receiver_of_a_later_version_fetches_older_objects_from_th
     assert tree(tmp_path / "target") == tree(source)
 
 
-async def test_sharing_again_without_a_change_moves_nothing(alice: Home, bob: Home, tmp_path: Path) -> None:
+async def test_sharing_again_without_a_change_makes_no_new_version(alice: Home, bob: Home, tmp_path: Path) -> None:
     make_checkpoint(tmp_path / "source", 5 * MIB)
     first = await alice.share(tmp_path / "source", name="unchanged")
     await bob.get(first.link, tmp_path / "target")
     second = await alice.share(tmp_path / "source", name="unchanged")
+    assert (second.version, second.wire_size, second.reused) == (1, 0, second.size)
+    assert any("nothing changed" in warning for warning in second.warnings)
+    assert [row.version for row in (await alice.client.share_detail("unchanged")).versions] == [1]
+    assert len([job for job in await alice.client.jobs() if job.share == "unchanged"]) == 1
+
+
+async def test_the_same_content_under_a_new_version_name_moves_nothing(
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
+) -> None:
+    make_checkpoint(tmp_path / "source", 5 * MIB)
+    first = await alice.share(tmp_path / "source", name="renamed")
+    await bob.get(first.link, tmp_path / "target")
+    second = await alice.share(tmp_path / "source", name="renamed", version_name="final")
     assert (second.version, second.wire_size, second.reused) == (2, 0, second.size)
+    await alice.client.pause(first.id)
     await alice.client.pause(second.id)
-    got = await bob.get("unchanged", tmp_path / "target 2")
+    got = await bob.get("renamed", tmp_path / "target 2")
     assert (got.version, got.wire_size, got.reused) == (2, 0, got.size)
     assert tree(tmp_path / "target 2") == tree(tmp_path / "source")
+    # bob, who fetched nothing for it, seeds it all the same
+    await bob.client.pause((await bob.client.jobs())[-2].id)
+    await carol.get(second.link, tmp_path / "carol")
+    assert tree(tmp_path / "carol") == tree(tmp_path / "source")
 
 
 async def test_a_plan_says_what_would_be_new_and_writes_nothing(alice: Home, tmp_path: Path) -> None:
@@ -82,17 +100,23 @@ async def test_a_plan_says_what_would_be_new_and_writes_nothing(alice: Home, tmp
     assert (plan.version, plan.new_size, plan.new_files) == (2, MIB, ("b.bin",))
 
 
+def identities(directory: Path) -> dict[Path, tuple[int, ...]]:
+    """What changes when a file is replaced, written or touched."""
+    found = {path: path.stat() for path in directory.rglob("*")}
+    return {path: (s.st_ino, s.st_size, s.st_mode, s.st_mtime_ns, s.st_ctime_ns) for path, s in found.items()}
+
+
 async def test_files_at_the_target_are_adopted_and_left_as_they_are(alice: Home, bob: Home, tmp_path: Path) -> None:
     make_checkpoint(tmp_path / "source", 5 * MIB)
     published = await alice.share(tmp_path / "source", name="adopted")
     target = shutil.copytree(tmp_path / "source", tmp_path / "target")
     write_files(target, {"my notes.txt": b"mine"})
-    before = {path: path.stat() for path in target.rglob("*")}
+    before = identities(target)
     preview = await bob.client.fetch_plan(m.FetchRequest(source=published.link, to=str(target)))
     assert (preview.wire_size, preview.reused, preview.conflicts) == (0, preview.size, ())
     job = await bob.get(published.link, target)
     assert (job.wire_size, job.done, job.reused) == (0, job.size, job.size)
-    assert {path: path.stat() for path in target.rglob("*")} == before
+    assert identities(target) == before
 
 
 async def test_a_file_that_differs_is_moved_aside_and_what_of_it_matches_is_not_fetched(

@@ -133,7 +133,14 @@ def test_get_shows_the_preview_and_prints_the_checkout(receiver: CannedDaemon, c
     assert "publisher" in outcome.err
     assert "50.0 MB" in outcome.err
     [body] = receiver.asked("POST", "/v1/fetch")
-    assert body == {"source": LINK, "to": str(tmp_path / "out"), "only": ["weights"], "seed": False, "password": ""}
+    assert body == {
+        "source": LINK,
+        "to": str(tmp_path / "out"),
+        "base": str(tmp_path),
+        "only": ["weights"],
+        "seed": False,
+        "password": "",
+    }
     assert receiver.asked("POST", "/v1/fetch/plan") == [body]
 
 
