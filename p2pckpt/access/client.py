@@ -97,7 +97,7 @@ class TrackerClient:
                 kept="nothing was sent",
                 next_step="ask for a new link, by a way you trust",
             ) from exc
-        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError) as exc:
+        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError, ValueError) as exc:
             raise TrackerUnreachable(f"{url}: {_reason(exc)}") from exc
 
     # -- shares
@@ -177,7 +177,7 @@ class TrackerClient:
                     raise _problem(response.status, await response.read())
                 async for line in response.content:
                     yield decoder.decode(line)
-        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError) as exc:
+        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError, ValueError) as exc:
             raise TrackerUnreachable(f"the tracker's event stream broke ({_reason(exc)})") from exc
         raise TrackerUnreachable("the tracker closed the event stream")
 
@@ -259,7 +259,7 @@ def _decode(content: bytes, reply: type[_T] | None) -> _T:
         return None  # type: ignore[return-value]
     try:
         return msgspec.json.decode(content, type=reply)
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, ValueError) as exc:  # text that is no UTF-8 is a UnicodeDecodeError
         raise TrackerUnreachable(f"the tracker's answer can't be read: {exc}") from exc
 
 
@@ -267,7 +267,7 @@ def _problem(status: int, content: bytes) -> P2pckptError:
     try:
         problem = msgspec.json.decode(content, type=tp.Problem)
         text = (problem.detail or problem.title)[:300]
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError):
         text = f"the tracker answered HTTP {status}"
     match status:
         case 400 | 413 | 415 | 422:

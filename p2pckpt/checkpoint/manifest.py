@@ -7,6 +7,7 @@ they are sealed (``trust.sealing``) or signed (``trust.versions``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -215,6 +216,8 @@ class Manifest:
         for torrent in body.torrents:
             if len(torrent.info_hash) not in (0, _ID):
                 raise BadManifest("a torrent has a malformed infohash")
+        if not all(map(math.isfinite, body.metrics.values())):
+            raise BadManifest("a metric is no finite number")
         self._check_files()
 
     def _check_chunks(self, objects: int) -> None:
@@ -231,11 +234,11 @@ class Manifest:
         based = self.bases[self.bases > 0]
         if len(based) and bool((self.bases[based - 1] > 0).any()):
             raise BadManifest("a delta's base is itself a delta")
-        if len(self.sequence) and int(self.sequence.max()) >= count:
-            raise BadManifest("a file names a chunk that the manifest does not have")
 
     def _check_files(self) -> None:
         body = self.body
+        if len(self.sequence) and int(self.sequence.max()) >= self.chunk_count:
+            raise BadManifest("a file names a chunk that the manifest does not have")
         check_paths([*(file.path for file in body.files), *(f"{path}/" for path in body.directories)])
         position = 0
         for file in body.files:
@@ -249,8 +252,11 @@ class Manifest:
         if position != len(self.sequence):
             raise BadManifest("the manifest has chunks that belong to no file")
         for tensor in body.tensors:
-            if tensor.file >= len(body.files) or tensor.offset + tensor.length > body.files[tensor.file].size:
+            known = 0 <= tensor.file < len(body.files) and tensor.offset >= 0 and tensor.length >= 0
+            if not known or tensor.offset + tensor.length > body.files[tensor.file].size:
                 raise BadManifest(f"tensor {tensor.name!r} lies outside its file")
+            if min(tensor.shape, default=0) < 0:
+                raise BadManifest(f"tensor {tensor.name!r} has a negative shape")
 
     def as_json(self) -> dict[str, Any]:
         """For ``show --manifest``: hashes as hex, columns as lists of rows."""
@@ -310,7 +316,7 @@ def unpack(data: bytes) -> Manifest:
         # content_size is checked before this call: the library allocates what the frame declares
         packed = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompress(data, allow_extra_data=False)
         body = msgspec.msgpack.decode(packed, type=Body)
-    except (zstandard.ZstdError, msgspec.MsgspecError) as exc:
+    except (zstandard.ZstdError, msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise BadManifest(f"the manifest can't be read: {exc}") from exc
     return Manifest(body)
 

@@ -28,6 +28,10 @@ class PieceSet:
         for piece in pieces:
             self._bits |= 1 << piece
 
+    def discard(self, pieces: Iterable[int]) -> None:
+        for piece in pieces:
+            self._bits &= ~(1 << piece)
+
     def __contains__(self, piece: int) -> bool:
         return bool(self._bits >> piece & 1)
 

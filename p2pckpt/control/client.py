@@ -74,7 +74,7 @@ class ControlClient:
                     for line in lines:
                         if line:
                             yield decoder.decode(line)
-        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError) as exc:
+        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError, ValueError) as exc:
             raise _gone(exc) from exc
         raise DaemonUnavailable("the daemon closed the event stream", next_step="p2pckpt daemon start")
 
@@ -171,7 +171,7 @@ class ControlClient:
             return None  # type: ignore[return-value]
         try:
             return msgspec.json.decode(content, type=reply)
-        except msgspec.MsgspecError as exc:
+        except (msgspec.MsgspecError, ValueError) as exc:
             raise DaemonUnavailable(
                 "the daemon is of another version than this program",
                 kept="its transfers",
@@ -255,5 +255,5 @@ def _gone(exc: BaseException) -> DaemonUnavailable:
 def _failure(content: bytes) -> P2pckptError:
     try:
         return error_of(msgspec.json.decode(content, type=m.Failure))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError):
         return P2pckptError("the daemon answered something unreadable", next_step="p2pckpt daemon logs")

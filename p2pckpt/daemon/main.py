@@ -44,6 +44,7 @@ _log = structlog.get_logger(__name__)
 _TICK: Final = 1.0
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Options of mallopt(3), glibc's malloc.h."""
+_TRACKER_PATIENCE: Final = 5.0
 _ADDRESS_TICKS: Final = 30
 """Ticks between two looks at this machine's addresses: laptops change networks."""
 
@@ -84,14 +85,16 @@ async def _run(settings: Config) -> None:
     async with contextlib.AsyncExitStack() as stack:
         operations, beside = await _build(settings, stalls, stack)
         operations.jobs.load()
+        if any(share.tracker == BESIDE for share in operations.services.shares.known()):
+            # requests may need it; a tracker that does not come up must not keep the daemon from answering
+            with contextlib.suppress(P2pckptError, TimeoutError):
+                async with asyncio.timeout(_TRACKER_PATIENCE):
+                    await beside.ensure()
         server = ControlServer(operations, settings.socket_path, stop.set)
         await server.start()
         stack.push_async_callback(server.close)
         background = [asyncio.create_task(work) for work in (_tick(operations), stalls.watch(), beside.watch())]
         _log.info("daemon ready", port=operations.services.swarms.port, home=str(settings.home or ""))
-        if any(share.tracker == BESIDE for share in operations.services.shares.known()):
-            with contextlib.suppress(P2pckptError):
-                await beside.ensure()
         for share in operations.services.shares.known():
             operations.services.swarms.follow(share.tracker)
         operations.jobs.go_on()

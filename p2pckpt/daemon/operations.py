@@ -342,6 +342,8 @@ class Operations:
         with contextlib.suppress(P2pckptError):
             await self.services.shares.refresh(share)
             if isinstance(event, tp.MembersChanged):
+                if event.identity == self.services.identity.hex:
+                    share = await self.services.shares.learn_role(share)
                 self._members[share.share_id] = len(await self.services.shares.members(share))
                 if event.role is not None:
                     self.feed.send(m.Notice("info", f"{event.identity[:8]} is now {event.role} of {share.name}"))

@@ -141,7 +141,7 @@ def _with(kind: type[_T], operation: Callable[[_T], Awaitable[Any]]) -> Callable
     async def run(request: web.Request) -> Any:
         try:
             body = msgspec.json.decode(await request.read(), type=kind)
-        except msgspec.MsgspecError as exc:
+        except (msgspec.MsgspecError, ValueError) as exc:
             raise BadUsage(f"the request is malformed: {exc}") from exc
         return await operation(body)
 

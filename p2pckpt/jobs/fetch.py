@@ -78,15 +78,28 @@ def _describe(source: Source, path: Path, progress: Progress) -> None:
 
 
 class _Places:
-    """Where each chunk goes: one entry per use of a chunk in the chosen files, looked up by chunk."""
+    """Where each chunk goes: one entry per use of a chunk in the chosen files, looked up by chunk.
 
-    def __init__(self, manifest: Manifest, files: Sequence[int]) -> None:
-        rows = list(manifest.places(files))
+    Places in files that are at the target already have a number, too, but are never handed out.
+    """
+
+    def __init__(self, manifest: Manifest, chosen: Sequence[int], in_place: Collection[int]) -> None:
+        rows = list(manifest.places(chosen))
         self.files = np.fromiter((row[0] for row in rows), np.uint32, len(rows))
         self.offsets = np.fromiter((row[1] for row in rows), np.uint64, len(rows))
         self.chunks = np.fromiter((row[2] for row in rows), np.uint32, len(rows))
-        self._order = np.argsort(self.chunks, kind="stable")
+        self._is_open = ~np.isin(self.files, np.fromiter(in_place, np.uint32, len(in_place)))
+        open_places = np.flatnonzero(self._is_open)
+        self._order = open_places[np.argsort(self.chunks[open_places], kind="stable")]
         self._starts = np.searchsorted(self.chunks[self._order], np.arange(manifest.chunk_count + 1))
+
+    def is_open(self, place: int) -> bool:
+        """Whether the place is in a file that this run makes."""
+        return bool(self._is_open[place])
+
+    def needed(self) -> set[int]:
+        """Chunks that some place is open for."""
+        return set(self.chunks[self._order].tolist())
 
     def of(self, chunk: int) -> list[int]:
         """Numbers of the places that ``chunk`` fills."""
@@ -148,8 +161,8 @@ class _Fetch:
         self._manifest = source.manifest
         self._job = progress.job.id
         self._files = [n for n in source.files if n not in found.in_place]
-        self._places = _Places(source.manifest, self._files)
-        self._partial = PartialCheckout(path, source.manifest, source.mark, self._files)
+        self._places = _Places(source.manifest, source.files, found.in_place)
+        self._partial = PartialCheckout(path, source.manifest, source.mark, source.files, found.in_place)
         keys = services.shares.keys(source.share, source.trusted)
         self._unpacker = Unpacker(source.manifest, keys, services.objects)
         self._awaited: dict[int, set[int]] = {}
@@ -202,14 +215,15 @@ class _Fetch:
             require_space(store, wire, "this download")
 
     def _count_placed(self) -> None:
-        done = sum(int(self._manifest.raw_lengths[self._places.chunks[place]]) for place in self._partial.placed)
+        places = filter(self._places.is_open, self._partial.placed)
+        done = sum(int(self._manifest.raw_lengths[self._places.chunks[place]]) for place in places)
         self._progress.add(done=done, reused=done)
 
     async def _place_local(self, missing: set[int]) -> None:
         """Chunks that the store or the target's old files have."""
         here = sorted(
             chunk
-            for chunk in set(self._places.chunks.tolist()) - missing
+            for chunk in self._places.needed() - missing
             if not self._partial.placed.covers(self._places.of(chunk))
         )
         for batch in _groups(here, self._raw_length, _BATCH_BYTES):

@@ -87,7 +87,7 @@ async def plan(services: Services, request: PublishRequest) -> PublishPlan:
     directory = Path(request.path)
     found = await asyncio.to_thread(scan, directory)
     name = request.name or default_name(directory)
-    share = services.shares.own(name)
+    share = await services.shares.own(name)
     version, share_id = 1, b""
     if share is not None:
         share_id = share.share_id
@@ -138,7 +138,7 @@ async def _share(
     services: Services, request: PublishRequest, tracker: str, card: Card, progress: Progress
 ) -> KnownShare:
     name = check_name(request.name or default_name(Path(request.path)))
-    share = services.shares.own(name)
+    share = await services.shares.own(name)
     public = (share.visibility if share is not None else request.to) == tp.Visibility.PUBLIC.value
     if not card.licence and public and not request.allow_no_licence:
         raise BadUsage(

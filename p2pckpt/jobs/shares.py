@@ -7,6 +7,7 @@ The bridge between what the tracker says (``access``), what signatures prove (``
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
@@ -22,7 +23,7 @@ from p2pckpt import tracker_protocol as tp
 from p2pckpt.access.client import TrackerClient
 from p2pckpt.access.pool import Trackers
 from p2pckpt.checkpoint.manifest import Manifest, unpack
-from p2pckpt.errors import BadUsage, Conflict, NotAllowed, NotFound, VerificationFailed
+from p2pckpt.errors import BadUsage, Conflict, NotAllowed, NotFound, P2pckptError, VerificationFailed
 from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.layout import StoreLayout
 from p2pckpt.swarm import torrent as torrents
@@ -79,14 +80,28 @@ class Shares:
             raise BadUsage(f"{len(found)} shares are called {name!r}", next_step=f"use one of their ids: {ids}")
         return found[0]
 
-    def own(self, name: str) -> KnownShare | None:
-        """The share called ``name``, or whose id it begins, that we may publish to, if there is one."""
-        publish = (tp.Role.PUBLISHER.value, tp.Role.OWNER.value)
+    async def own(self, name: str) -> KnownShare | None:
+        """The share called ``name``, or whose id it begins, that we may publish to, if there is one.
+
+        Shares we joined are asked for our role: an owner may have made us a publisher since.
+        """
         by_id = name.lower() if len(name) >= _SHORTEST_ID else "-"
-        return next(
-            (s for s in self.known() if s.role in publish and (s.name == name or s.share_id.hex().startswith(by_id))),
-            None,
-        )
+        for share in self.known():
+            if share.name == name or share.share_id.hex().startswith(by_id):
+                if share.role != tp.Role.OWNER.value:
+                    with contextlib.suppress(P2pckptError):  # what is not to be learned now is as it was
+                        share = await self.learn_role(share)
+                if share.role in (tp.Role.PUBLISHER.value, tp.Role.OWNER.value):
+                    return share
+        return None
+
+    async def learn_role(self, share: KnownShare) -> KnownShare:
+        """What the tracker says we may do in a share, remembered."""
+        record = await self.client(share).share(share.share_id.hex())
+        if record.role.value != share.role:
+            share = replace(share, role=record.role.value)
+            self._catalogue.record_share(share)
+        return share
 
     def client(self, share: KnownShare) -> TrackerClient:
         return self._trackers.client(share.tracker)
@@ -259,7 +274,7 @@ class Shares:
         identity = public.identity.hex() if public is not None else who
         if not re.fullmatch(r"[0-9a-f]{64}", identity):
             raise BadUsage(f"{who[:60]!r} is no public key", next_step="ask for the output of: p2pckpt key show")
-        if role is tp.Role.OWNER:
+        if role is tp.Role.OWNER and share.role == role.value:
             raise BadUsage("a share has one owner for now", next_step="use the role publisher")
         client, share_id = self.client(share), share.share_id.hex()
         await client.set_member(share_id, identity, role)

@@ -125,15 +125,18 @@ class Catalogue:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("PRAGMA foreign_keys=ON")
-        self._db.executescript(_SCHEMA)
-        # readers have a connection of their own: a commit waits for the disk, and nobody should wait for it
         self._reader_lock = threading.Lock()
-        self._reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._reader.execute("PRAGMA query_only=ON")
+        try:
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA foreign_keys=ON")
+            self._db.executescript(_SCHEMA)
+            # readers have a connection of their own: a commit waits for the disk, and nobody should wait for it
+            self._reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._reader.execute("PRAGMA query_only=ON")
+        except sqlite3.Error as exc:
+            raise _error(exc, f"the catalogue {path} can't be opened") from exc
 
     def close(self) -> None:
         with self._lock, self._reader_lock:
@@ -153,9 +156,7 @@ class Catalogue:
                     self._db.execute("COMMIT")
             except sqlite3.Error as exc:
                 self._roll_back(outer)
-                if "full" in str(exc):
-                    raise NoSpace("the disk with the store is full") from exc
-                raise P2pckptError(f"the catalogue can't be written: {exc}") from exc
+                raise _error(exc, "the catalogue can't be written") from exc
             except BaseException:
                 self._roll_back(outer)
                 raise
@@ -167,7 +168,10 @@ class Catalogue:
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """What is committed, as of now."""
         with self._reader_lock:
-            return self._reader.execute(sql, values).fetchall()
+            try:
+                return self._reader.execute(sql, values).fetchall()
+            except sqlite3.Error as exc:
+                raise _error(exc, "the catalogue can't be read") from exc
 
     # -- objects and chunks
 
@@ -310,3 +314,9 @@ class Catalogue:
     def forget_share(self, share_id: bytes) -> None:
         with self.transaction():
             self._db.execute("DELETE FROM shares WHERE share = ?", (share_id,))
+
+
+def _error(exc: sqlite3.Error, fact: str) -> P2pckptError:
+    if "full" in str(exc):
+        return NoSpace("the disk with the store is full")
+    return P2pckptError(f"{fact}: {exc}")

@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,14 +39,21 @@ def mode_of(entry: FileEntry) -> int:
 class PartialCheckout:
     """Writes chunks of one version to where they belong. ``write`` may be called from several threads."""
 
-    def __init__(self, target: Path, manifest: Manifest, manifest_sha256: str, files: Iterable[int]) -> None:
+    def __init__(
+        self, target: Path, manifest: Manifest, mark: str, chosen: Sequence[int], in_place: Collection[int]
+    ) -> None:
+        """``mark`` identifies version and ``chosen`` files; those ``in_place`` are at the target and not written.
+
+        Which files are in place may change from run to run, the numbers of places don't: they count all chosen files.
+        """
         self.target = target
         self._manifest = manifest
-        self._numbers = list(files)
+        self._chosen = chosen
+        self._numbers = [number for number in chosen if number not in in_place]
         self._directory = partial_directory(target)
         self.root = self._directory / "files"
         self._mark = self._directory / "version"
-        self._version = manifest_sha256.encode()
+        self._version = mark.encode()
         self._lock = threading.Lock()
         self._open: dict[int, int] = {}
         self._dirty: set[int] = set()
@@ -61,11 +68,10 @@ class PartialCheckout:
                 # of another version, or begun and never marked: nothing in it can be trusted
                 shutil.rmtree(self.root, ignore_errors=True)
                 (self._directory / "placed").unlink(missing_ok=True)
-                self.root.mkdir()
-                self._create_files()
                 atomic.write(self._mark, self._version)
             placed = self._directory / "placed"
             self.placed = PieceSet(placed.read_bytes() if placed.exists() else b"")
+            self._create_files()
         except PermissionError as exc:
             raise NotAllowed(
                 f"{self.target.parent} can't be written", next_step="choose another directory: --to DIR"
@@ -156,14 +162,22 @@ class PartialCheckout:
         self._close_files()
 
     def _create_files(self) -> None:
+        """What is not there yet, empty: nothing of it counts as placed, and that is on disk first."""
+        files = self._manifest.body.files
+        new = {n for n in self._numbers if not os.path.lexists(self.root / check_path(files[n].path))}
+        places = enumerate(self._manifest.places(self._chosen)) if self.placed else ()
+        lost = [place for place, (file, _, _) in places if file in new and place in self.placed]
+        if lost:
+            self.placed.discard(lost)
+            atomic.write(self._directory / "placed", bytes(self.placed))
+        self.root.mkdir(exist_ok=True)
         for directory in self._manifest.body.directories:
             (self.root / check_path(directory)).mkdir(parents=True, exist_ok=True)
-        for number in self._numbers:
-            entry = self._manifest.body.files[number]
-            path = self.root / check_path(entry.path)
+        for number in sorted(new):
+            path = self.root / files[number].path
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as sink:
-                sink.truncate(entry.size)
+                sink.truncate(files[number].size)
 
     def _descriptor(self, file: int) -> int:
         if file not in self._open:

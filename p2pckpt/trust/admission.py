@@ -6,7 +6,8 @@ chained), which python-tuf's client applies:
 1. The first root's SHA-256 is the share's id, which came with the link.
 2. The targets delegate the keyring, and nothing else, to the root's keys and no others.
 3. A version that was seen once never changes: same manifest, same torrent, for ever.
-4. Trusted files are kept on disk, so a tracker can't roll a client back between runs.
+4. The terms of the share (its name, the torrents' name, the owner, whether it is sealed) are those of the first root.
+5. Trusted files are kept on disk, so a tracker can't roll a client back between runs.
 
 Fetching is the caller's: ``refresh`` gets a function that returns one file's bytes.
 """
@@ -69,7 +70,7 @@ class TrustedShare:
         if not selector:
             return self.targets.latest
         number = selector.removeprefix("v")
-        if number.isascii() and number.isdigit() and int(number) in self.targets.versions:
+        if number.isascii() and number.isdigit() and len(number) < 10 and int(number) in self.targets.versions:
             return int(number)
         if selector in self.targets.tags:
             return self.targets.tags[selector]
@@ -122,20 +123,23 @@ def refresh(share_id: bytes, directory: Path, fetch: FetchFile, identity: Identi
 def load(share_id: bytes, directory: Path, identity: Identity) -> TrustedShare:
     """What the files kept by an earlier ``refresh`` say; freshness is not judged. Raises ``NotFound`` without them.
 
-    Rules 2 and 3 are applied again: python-tuf keeps files that it finds well signed before they are applied.
+    Rules 2 to 4 are applied here: python-tuf keeps files that it finds well signed before anybody can judge them.
     """
     try:
-        root, targets = ((directory / f"{name}.json").read_bytes() for name in ("root", "targets"))
+        first, root, targets = ((directory / f"{name}.json").read_bytes() for name in ("1.root", "root", "targets"))
         if not versions.keyring_delegation_is_sound(root, targets):
             raise UntrustedKey("a publisher tried to hand the share's keyring to another key")
         keyring = (directory / f"{KEYRING_ROLE}.json").read_bytes()
     except FileNotFoundError as exc:
         raise NotFound("this share was never looked at from this machine") from exc
+    terms = versions.parse_terms(root)
+    if terms != versions.parse_terms(first):
+        raise VerificationFailed("a later root of the share contradicts the first one about what never changes")
     epochs = tuple(versions.parse_keyring(keyring))
     signed = versions.parse_targets(targets)
     _refuse_changed_versions(_seen(directory / _SEEN), signed)
     return TrustedShare(
-        share_id, versions.parse_terms(root), signed,
+        share_id, terms, signed,
         versions.open_epochs(epochs, identity, share_id), epochs, root, targets, keyring,
     )  # fmt: skip
 
@@ -151,7 +155,7 @@ def _seen(path: Path) -> dict[int, tuple[str, str]]:
     """Version → its content when it was first seen. Kept apart from the trusted files: those hold the newest."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[int, tuple[str, str]])
-    except (FileNotFoundError, msgspec.MsgspecError):
+    except (FileNotFoundError, msgspec.MsgspecError, ValueError):
         return {}
 
 

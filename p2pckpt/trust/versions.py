@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from securesystemslib.signer import CryptoSigner, SSlibKey
@@ -30,6 +31,10 @@ _T = TypeVar("_T")
 _Signed = TypeVar("_Signed", Root, Targets)
 ROOT_LIFETIME: Final = timedelta(days=365)
 TARGETS_LIFETIME: Final = timedelta(days=365)
+_NUMBER: Final = re.compile(rf"{MANIFEST_TARGET_PREFIX}([1-9][0-9]{{0,8}})")
+
+Hash = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class ShareTerms(msgspec.Struct, frozen=True):
@@ -47,20 +52,20 @@ class VersionTarget(msgspec.Struct, frozen=True):
     """What is signed about one version."""
 
     version: int
-    manifest_sha256: str
-    manifest_length: int
-    infohash: str
-    torrent_length: int
+    manifest_sha256: Hash
+    manifest_length: Count
+    infohash: Hash
+    torrent_length: Count
     """Bytes of the .torrent file."""
-    torrent_size: int
+    torrent_size: Count
     """Bytes of the files in it: what this version added."""
     name: str
-    published_at: int
-    publisher: str
-    epoch: int
-    size: int
-    files: int
-    card: str = ""
+    published_at: Count
+    publisher: Hash
+    epoch: Count
+    size: Count
+    files: Count
+    card: Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{64})?\Z")] = ""
 
     @property
     def content(self) -> tuple[str, str]:
@@ -211,16 +216,17 @@ def parse_targets(targets: bytes) -> SignedTargets:
     signed = _load_targets(targets).signed
     versions: dict[int, VersionTarget] = {}
     for path, file in signed.targets.items():
-        number = path.removeprefix(MANIFEST_TARGET_PREFIX)
-        if not path.startswith(MANIFEST_TARGET_PREFIX) or not number.isdigit() or not 0 < int(number) < 1 << 31:
+        match = _NUMBER.fullmatch(path)
+        if match is None:
             continue  # another client's kind of target: not ours to judge
+        number = int(match[1])
         fields = {
             **(file.custom or {}),
-            "version": int(number),
+            "version": number,
             "manifest_length": file.length,
             "manifest_sha256": file.hashes.get("sha256", ""),
         }
-        versions[int(number)] = _convert(fields, VersionTarget)
+        versions[number] = _convert(fields, VersionTarget)
 
     class Extension(msgspec.Struct):
         tags: dict[str, int]
@@ -295,16 +301,22 @@ def _next(metadata: Metadata[Targets], identity: Identity) -> bytes:
 
 def _load_targets(data: bytes) -> Metadata[Targets]:
     try:
-        return Metadata[Targets].from_bytes(data)
+        metadata = Metadata[Targets].from_bytes(data)
     except (DeserializationError, RepositoryError) as exc:
         raise VerificationFailed("signed targets can't be read") from exc
+    if type(metadata.signed) is not Targets:
+        raise VerificationFailed("a signed file of another kind stands where targets belong")
+    return metadata
 
 
 def _load_root(data: bytes) -> Metadata[Root]:
     try:
-        return Metadata[Root].from_bytes(data)
+        metadata = Metadata[Root].from_bytes(data)
     except (DeserializationError, RepositoryError) as exc:
         raise VerificationFailed("a signed root can't be read") from exc
+    if type(metadata.signed) is not Root:
+        raise VerificationFailed("a signed file of another kind stands where a root belongs")
+    return metadata
 
 
 def _extension(fields: Mapping[str, object], kind: type[_T]) -> _T:

@@ -1,8 +1,9 @@
 """An engine without BitTorrent: pieces are copied between the files of engines in one process.
 
-It keeps the contract of ``p2pckpt.swarm.engine.Engine`` as strictly as a real one may: what arrives stays in memory
-until ``flush``, so that a caller who reads too early finds nothing, and is lost when it can't be written; every piece
-is hashed before it counts, and who served a bad one is not asked again. One piece moves per turn of the event loop, so everything can be interrupted.
+It keeps the contract of ``p2pckpt.swarm.engine.Engine`` as strictly as a real one may. What arrives stays in memory
+until ``flush``, so that a caller who reads too early finds nothing, and is lost when it can't be written. Every piece is
+hashed before it counts, and who served a bad one is not asked again. One piece moves per turn of the event loop, so
+everything can be interrupted.
 tests/contract holds it against libtorrent's engine.
 """
 

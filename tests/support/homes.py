@@ -17,7 +17,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 DEADLINE: Final = 60.0
 """Seconds in which anything waited for must have happened: far beyond what any of it takes."""
-NOBODY: Final = 65534
+_WITHOUT_PRIVILEGE: Final = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 _POLL: Final = 0.02
 _COMPLAINTS: Final = re.compile(
     r"Traceback|event='[^']* broke'|Fatal Python error|never retrieved|never awaited|was destroyed but it is pending"
@@ -44,17 +44,13 @@ _SETTLED: Final = (m.JobState.SEEDING, m.JobState.DONE)
 class Home:
     """A daemon's home directory and the daemon in it. ``settings`` become ``P2PCKPT_…`` variables.
 
-    ``user`` runs daemon and command line as another user (needs root). ``complaints`` allows tracebacks in the log.
+    ``obeys_permissions`` takes away what root may do more than others, so that a file's mode counts for it, too.
     """
 
-    def __init__(self, path: Path, *, user: int | None = None, **settings: object) -> None:
+    def __init__(self, path: Path, *, obeys_permissions: bool = False, **settings: object) -> None:
         self.path = path
         self.env = {key: value for key, value in os.environ.items() if not key.startswith("P2PCKPT_")}
-        self._prefix: tuple[str, ...] = ()
-        if user is not None:
-            self._prefix = ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups")
-            self.env["HOME"] = str(path)
-        self._user = user
+        self._prefix = _WITHOUT_PRIVILEGE if obeys_permissions and os.geteuid() == 0 else ()
         self.set(port_mapping=0, listen="127.0.0.1", tracker_listen="127.0.0.1", name=path.name, **settings)
         self.env["P2PCKPT_HOME"] = str(path)
         self.process: subprocess.Popen[bytes] | None = None
@@ -71,8 +67,6 @@ class Home:
         assert self.process is None, "it runs already"
         for directory in (self.path, self.log_file.parent):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if self._user is not None:
-                os.chown(directory, self._user, self._user)
         command = [*self._prefix, sys.executable, "-m", "p2pckpt.daemon.main"]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -271,7 +265,7 @@ class Home:
             raise AssertionError(f"waited in vain; last seen: {job}\n{self.report()}") from None
         raise AssertionError("the event stream ends with an exception")
 
-    async def job_events(self, job_id: str) -> AsyncIterator[m.Job]:
+    async def job_events(self, job_id: str) -> AsyncGenerator[m.Job, None]:
         """Every state of a job that the event stream tells, from its present one on."""
         async with contextlib.aclosing(self.client.events()) as events:  # type: ignore[type-var]
             async for event in events:

@@ -39,6 +39,9 @@ class ReplayClient(ControlClient):
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
         return None
 
     # -- what a test does

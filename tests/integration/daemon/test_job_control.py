@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,47 @@ async def test_a_paused_fetch_keeps_what_it_has_and_goes_on_when_resumed(alice: 
         assert done.wire_size < published.wire_size
         assert done.wire_done == done.wire_size
     assert tree(tmp_path / "target") == tree(source)
+
+
+def _delete(path: Path) -> None:
+    path.unlink()
+
+
+def _edit(path: Path) -> None:
+    path.write_bytes(b"an afterthought")
+
+
+@pytest.mark.parametrize("spoil", [_delete, _edit])
+async def test_files_that_were_in_place_may_go_while_a_fetch_is_paused(
+    alice: Home, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    files = {"a.bin": seeded_bytes(3 * MIB, 21), "b.bin": seeded_bytes(16 * MIB, 22), "c.bin": seeded_bytes(MIB, 23)}
+    source = write_files(tmp_path / "source", files)
+    published = await alice.share(source, name=f"gone{spoil.__name__}")
+    target = write_files(tmp_path / "target", {"a.bin": files["a.bin"]})
+    async with Home(tmp_path / "dave", download_limit=SLOW) as dave:
+        job = await caught(dave, published.link, target, at=8 * MIB)
+        await dave.wait_until(job.id, lambda job: job.done > 6 * MIB)
+        await dave.client.pause(job.id)
+        spoil(target / "a.bin")
+        await dave.client.resume(job.id)
+        await dave.wait_job(job.id)
+        assert tree(target, leave_out=(".p2pckpt-replaced",)) == tree(source)
+
+
+async def test_files_may_be_put_in_place_while_a_fetch_is_paused(alice: Home, tmp_path: Path) -> None:
+    files = {"a.bin": seeded_bytes(3 * MIB, 31), "b.bin": seeded_bytes(16 * MIB, 32), "c.bin": seeded_bytes(MIB, 33)}
+    source = write_files(tmp_path / "source", files)
+    published = await alice.share(source, name="put/there")
+    target = tmp_path / "target"
+    async with Home(tmp_path / "dave", download_limit=SLOW) as dave:
+        job = await caught(dave, published.link, target, at=8 * MIB)
+        await dave.wait_until(job.id, lambda job: job.done > 6 * MIB)
+        await dave.client.pause(job.id)
+        write_files(target, {"a.bin": files["a.bin"]})
+        await dave.client.resume(job.id)
+        await dave.wait_job(job.id)
+        assert tree(target) == tree(source)
 
 
 async def test_a_paused_seed_offers_nothing_until_it_is_resumed(alice: Home, bob: Home, tmp_path: Path) -> None:

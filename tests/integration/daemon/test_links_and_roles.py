@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -106,9 +107,9 @@ async def test_a_viewer_sees_the_card_and_the_files_but_can_not_download(
     refused = await carol.cli("get", made.link, "--to", tmp_path / "carol")
     assert refused.returncode == 4, refused.stderr
     assert not (tmp_path / "carol").exists()
-    (job,) = [job for job in await carol.client.jobs() if job.share == "viewed"] or [None]
-    if job is not None:
-        assert (await failure(carol.wait_job(job.id))).exit_code == 4
+    for job in await carol.client.jobs():
+        if job.share == "viewed":
+            assert (await failure(carol.wait_job(job.id))).exit_code == 4
     detail = await carol.client.version_detail("viewed")
     assert "Look at me" in detail.card
     assert {file.path for file in detail.files} == {"README.md", "model.bin"}
@@ -131,7 +132,7 @@ async def test_a_publisher_adds_versions_that_others_accept(
     await alice.client.set_member(m.SetMemberRequest("lab/together", published.publisher, Role.DOWNLOADER))
     await carol.get("lab/together@2", tmp_path / "carol 3")
     write_files(source, {"more.bin": b"not any more"})
-    assert (await failure(bob.share(source, name="lab/together"))).exit_code in (1, 4)
+    await bob.share(source, name="lab/together")  # a share of bob's own, since he may not add to alice's any more
     assert (await alice.client.share_detail("lab/together")).share.latest == 2
 
 
@@ -140,13 +141,14 @@ async def test_a_downloader_may_not_publish_tag_invite_or_manage(alice: Home, bo
     await bob.get(link, tmp_path / "bob")
     share_id = (await bob.client.share_detail("rights")).share.share_id
     me = (await bob.client.key()).identity
-    for refused in (
-        bob.client.tag(m.TagRequest(f"{share_id}@1", "stable")),
-        bob.client.create_link(m.CreateLinkRequest(share=share_id)),
-        bob.client.set_member(m.SetMemberRequest(share_id, me, Role.OWNER)),
-        bob.client.links(share_id),
-    ):
-        error = await failure(refused)
+    refused: list[Callable[[], Awaitable[object]]] = [
+        lambda: bob.client.tag(m.TagRequest(f"{share_id}@1", "stable")),
+        lambda: bob.client.create_link(m.CreateLinkRequest(share=share_id)),
+        lambda: bob.client.set_member(m.SetMemberRequest(share_id, me, Role.PUBLISHER)),
+        lambda: bob.client.links(share_id),
+    ]
+    for act in refused:
+        error = await failure(act())
         assert (error.code, error.exit_code) == ("not_allowed", 4), error.fact
     assert (await alice.client.share_detail("rights")).share.tags == {"latest": 1}
 

@@ -93,7 +93,7 @@ async def test_targets_that_no_publisher_signed_are_refused_though_the_tracker_v
 
 async def test_another_root_of_trust_than_the_link_s_is_refused(alice: Home, bob: Home, tmp_path: Path) -> None:
     job, tracker = await published(alice, tmp_path, "rooted")
-    _, other = await published(alice, tmp_path, "other root") if False else await published(alice, tmp_path, "rooted-2")
+    _, other = await published(alice, tmp_path, "rooted/otherwise")
     shutil.copy(other.newest("root"), tracker.newest("root"))
     await refused(bob, job.link, tmp_path / "target", "untrusted_key", 7)
 
@@ -175,7 +175,7 @@ async def _answers(home: Home) -> bool:
 
 
 async def test_a_version_that_changes_after_it_was_seen_is_refused(alice: Home, bob: Home, tmp_path: Path) -> None:
-    job, tracker = await published(alice, tmp_path, "rewritten")
+    job, _ = await published(alice, tmp_path, "rewritten")
     await bob.get(job.link, tmp_path / "target")
     seen = bob.store / "trust" / job.share_id / "seen.json"
     known = json.loads(seen.read_bytes())

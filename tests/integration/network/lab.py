@@ -29,6 +29,7 @@ OUTSIDE: Final = "203.0.113.9"
 LAN: Final = {"p": "192.168.77.2", "b": "192.168.77.3"}
 _TOOLS: Final = {"ip": "iproute2", "nft": "nftables"}
 _HOSTS: Final = ("r", *LAN, "c")
+_REFUSED: Final = "reject with tcp reset"
 
 _RULES: Final = """
 table ip lab {{
@@ -44,6 +45,8 @@ table ip lab {{
   }}
   chain forward {{
     type filter hook forward priority filter; policy drop;
+    # what the bridge passes on comes through here too where br_netfilter is loaded
+    iifname "lan" oifname "lan" accept
     ct state established,related accept
     {refusals}
     iifname "lan" oifname "wan" counter name outward accept
@@ -51,7 +54,7 @@ table ip lab {{
   }}
   chain input {{
     type filter hook input priority filter; policy accept;
-    iifname "wan" tcp dport 1-65535 reject with tcp reset
+    iifname "wan" meta l4proto tcp {unasked}
   }}
 }}
 """
@@ -66,13 +69,15 @@ class Lab:
 
     ``forward`` are TCP ports of the router's outside address that lead to P; connections to them are counted.
     ``refuse`` are LAN addresses that may not open connections to the outside; those of the others are counted.
+    A ``silent`` router drops what comes unasked from outside, as most do, instead of refusing it.
     """
 
-    def __init__(self, *, forward: Sequence[int] = (), refuse: Sequence[str] = ()) -> None:
+    def __init__(self, *, forward: Sequence[int] = (), refuse: Sequence[str] = (), silent: bool = False) -> None:
         ports = ", ".join(map(str, forward))
         rule = f'iifname "wan" tcp dport {{ {ports} }} counter name forwarded dnat to {LAN["p"]}' if ports else ""
-        refusals = [f"ip saddr {address} ct state new drop" for address in refuse]
-        self._rules = _RULES.format(forwards=rule, refusals="\n    ".join(refusals))
+        refusals = [f"ip saddr {address} meta l4proto tcp ct state new {_REFUSED}" for address in refuse]
+        unasked = "drop" if silent else _REFUSED
+        self._rules = _RULES.format(forwards=rule, refusals="\n    ".join(refusals), unasked=unasked)
         self._tag = secrets.token_hex(3)
 
     def __enter__(self) -> Lab:
@@ -145,7 +150,8 @@ class HomeOn(Home):
     """A daemon on a host of the lab, its tracker too."""
 
     def __init__(self, lab: Lab, host: str, path: Path, **settings: object) -> None:
-        super().__init__(path, **{"listen": "0.0.0.0", "tracker_listen": "0.0.0.0"} | settings)
+        super().__init__(path)
+        self.set(listen="0.0.0.0", tracker_listen="0.0.0.0", **settings)
         self._prefix = lab.inside(host)
 
 

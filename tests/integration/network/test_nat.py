@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from p2pckpt.errors import P2pckptError
+from p2pckpt.trust.links import TrackerAddress
 
 from ...support.homes import Home, seeded_bytes, tree, until, write_files
 from .lab import LAN, OUTSIDE, PUBLIC, CannotBuild, HomeOn, Lab, prepare
@@ -23,7 +24,7 @@ from .lab import LAN, OUTSIDE, PUBLIC, CannotBuild, HomeOn, Lab, prepare
 TRACKER_PORT = 7100
 PORT = {"p": 7101, "b": 7102, "c": 7103}
 SIZE = 8 << 20
-SLOWLY = 3 << 20
+SLOWLY = 1 << 20
 """Bytes per second of a receiver, so that there is time to see whom it is connected to."""
 _LOOK = 0.05
 
@@ -140,6 +141,18 @@ async def test_two_behind_one_router_meet_on_the_lan_through_a_tracker_outside(r
             assert seen.met == {"b": {LAN["p"]}, "p": {LAN["b"]}}
 
 
+async def test_who_can_not_be_dialled_dials_itself(room: Path, checkpoint: Path) -> None:
+    with Lab(silent=True) as net:
+        async with (
+            HomeOn(net, "c", room / "p", port=PORT["c"], tracker_port=TRACKER_PORT) as publisher,
+            HomeOn(net, "b", room / "b", port=PORT["b"]) as receiver,
+        ):
+            link = await _share(publisher, checkpoint)
+            await _get(receiver, link, room / "out")
+            assert tree(room / "out") == tree(checkpoint)
+            assert not net.can_dial("c", PUBLIC, PORT["b"])
+
+
 async def _tracker(net: Lab, room: Path) -> str:
     """Start a tracker on C, which ends with the lab; its address with its key."""
     ready, log = room / "tracker.ready", room / "tracker.log"
@@ -153,4 +166,5 @@ async def _tracker(net: Lab, room: Path) -> str:
         return ready.exists()
 
     await until(listens, "the tracker listens")
-    return f"{OUTSIDE}:{TRACKER_PORT}#{json.loads(ready.read_text())['certificate_sha256']}"
+    certificate = bytes.fromhex(json.loads(ready.read_text())["certificate_sha256"])
+    return TrackerAddress((f"{OUTSIDE}:{TRACKER_PORT}",), certificate).text

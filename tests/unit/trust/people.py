@@ -10,7 +10,6 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from p2pckpt_tracker.metadata import OnlineSigner
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from p2pckpt.errors import NotFound
@@ -18,6 +17,7 @@ from p2pckpt.trust import admission, versions
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.identity import Identity
 from p2pckpt.trust.versions import VersionTarget
+from p2pckpt_tracker.metadata import OnlineSigner
 
 
 def person(name: str) -> Identity:

@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -91,13 +93,14 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         assert refused.value.next_step.startswith("chmod 600")
 
 
-DAMAGE = {
-    "empty": b"",
-    "no json": b"not json",
-    "another kind": b"[]",
-    "a field too many": None,
-    "a key that is no hex": None,
-    "a key that is too short": None,
+DAMAGE: dict[str, Callable[[dict[str, Any]], bytes]] = {
+    "empty": lambda content: b"",
+    "no json": lambda content: b"not json",
+    "no text": lambda content: b'{"format": "\xff"}',
+    "another kind": lambda content: b"[]",
+    "a field too many": lambda content: json.dumps(content | {"more": 1}).encode(),
+    "a key that is no hex": lambda content: json.dumps(content | {"signing_key": "z" * 64}).encode(),
+    "a key that is too short": lambda content: json.dumps(content | {"receive_key": "ab" * 31}).encode(),
 }
 
 
@@ -105,15 +108,7 @@ DAMAGE = {
 def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, damage: str) -> None:
     load_or_create(tmp_path, "")
     path = tmp_path / FILE
-    content = json.loads(path.read_bytes())
-    match damage:
-        case "a field too many":
-            content["more"] = 1
-        case "a key that is no hex":
-            content["signing_key"] = "z" * 64
-        case "a key that is too short":
-            content["receive_key"] = content["receive_key"][2:]
-    path.write_bytes(DAMAGE[damage] if DAMAGE[damage] is not None else json.dumps(content).encode())
+    path.write_bytes(DAMAGE[damage](json.loads(path.read_bytes())))
     with pytest.raises(P2pckptError, match=FILE):
         load(tmp_path)
 

@@ -63,7 +63,7 @@ def test_no_bit_of_a_sealed_frame_can_be_changed(at: int, bit: int) -> None:
     sealed = bytearray(SEALER.seal(b"ten bytes!"))
     sealed[at] ^= 1 << bit
     with pytest.raises(VerificationFailed):
-        SEALER.open(sealed)
+        SEALER.open(bytes(sealed))
 
 
 @pytest.mark.parametrize("length", [0, 1, 12, 27, 28, 37])

@@ -1,0 +1,1 @@
+"""Processes that are killed, disks that forget: nothing is lost, nothing wrong is kept."""
