@@ -15,6 +15,20 @@ from bench.table import Row
 TENSORS = 1000
 MAX_RSS = 250e6
 MAX_STALL_MS = 50
+_IDLE = """
+import asyncio, sys
+from p2pckpt.daemon.stalls import StallMeter
+
+async def main():
+    meter = StallMeter()
+    task = asyncio.create_task(meter.watch())
+    await asyncio.to_thread(sys.stdin.read)
+    print(meter.longest * 1000)
+    task.cancel()
+
+asyncio.run(main())
+"""
+"""What the machine does to an event loop that does nothing: its stalls are waits for a core."""
 
 
 async def measure(directory: Path, size: int) -> list[Row]:
@@ -27,6 +41,7 @@ async def measure(directory: Path, size: int) -> list[Row]:
     warm.mkdir()
     (warm / "note.txt").write_text("the first share starts the tracker\n")
     async with running(directory / "publisher") as publisher:
+        idle = subprocess.Popen([sys.executable, "-c", _IDLE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         await publisher.publish(warm, "warm")
         settle(2 * size)
         before, begin = publisher.usage().cpu, time.perf_counter()
@@ -42,6 +57,7 @@ async def measure(directory: Path, size: int) -> list[Row]:
             peaks.append(("tracker", publisher.tracker_usage()))
             stalls = [("publisher", (await publisher.client.status()).max_loop_stall_ms)]
             stalls.append(("receiver", (await receiver.client.status()).max_loop_stall_ms))
+    idle_stall = float(idle.communicate()[0])
     shutil.rmtree(directory)
     what = f"{size / 1e9:.0f} GB bf16, {TENSORS:,} tensors"
     speed, zstd_speed = job.size / seconds / 1e6, size / zstd / 1e6
@@ -58,6 +74,7 @@ async def measure(directory: Path, size: int) -> list[Row]:
         Row(
             f"longest stall of the event loop, {name}, {what}",
             f"{stall:.0f} ms",
+            f"a loop with nothing to do, meanwhile: {idle_stall:.0f} ms",
             target=f"≤{MAX_STALL_MS} ms",
             met=stall <= MAX_STALL_MS,
         )

@@ -104,6 +104,12 @@ def piece_hash(data: Buffer, piece_length: int) -> bytes:
     return tree.close_piece()
 
 
+def root_of_layer(layer: bytes, piece_length: int) -> bytes:
+    """The root of a file of several pieces, from the hashes of its pieces."""
+    hashes = [layer[at : at + _HASH] for at in range(0, len(layer), _HASH)]
+    return _root(hashes, _root([_ABSENT] * (piece_length // LEAF), _ABSENT))
+
+
 def root_of(data: Buffer) -> bytes:
     """The root of a file with these bytes, 32 bytes; it does not depend on a piece length."""
     tree = FileTree(LEAF)

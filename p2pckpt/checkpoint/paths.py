@@ -21,6 +21,8 @@ MAX_PATH = 4096
 """Bytes of UTF-8 in a whole path (Linux' ``PATH_MAX``)."""
 MAX_PART = 255
 """Bytes of UTF-8 in one part (``NAME_MAX`` of common file systems)."""
+MAX_PARTS = 128
+"""Parts of a path: what walks, makes and removes directories may recurse into them."""
 
 _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$"]
@@ -74,7 +76,10 @@ def _problem(path: str) -> str:
         return f"is longer than {MAX_PATH} bytes"
     if not path or path.startswith("/"):
         return "is not relative"
-    for part in path.split("/"):
+    parts = path.split("/")
+    if len(parts) > MAX_PARTS:
+        return f"has more than {MAX_PARTS} parts"
+    for part in parts:
         problem = _part_problem(part)
         if problem:
             return problem

@@ -29,6 +29,7 @@ from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.unpacking import Unpacker
 from p2pckpt.store.catalogue import ObjectRow, VersionRow
 from p2pckpt.store.checkout import PartialCheckout, require_space
+from p2pckpt.store.scrub import damaged_pieces
 from p2pckpt.swarm.engine import EngineEvent, EngineProblem, PieceArrived
 from p2pckpt.swarm.torrent import Torrent
 
@@ -167,6 +168,8 @@ class _Fetch:
         self._unpacker = Unpacker(source.manifest, keys, services.objects)
         self._awaited: dict[int, set[int]] = {}
         """Object → wanted pieces that have not arrived: each counts once, however often it is reported."""
+        self._on_the_way = 0
+        """How many those are."""
         self._fresh: dict[int, set[int]] = {}
         """Object → pieces that arrived and are not yet durable."""
         self._file_of: dict[tuple[bytes, int], int] = {}
@@ -178,16 +181,18 @@ class _Fetch:
 
     async def run(self) -> None:
         services, source, progress = self._services, self._source, self._progress
+        self._torrents = await torrents_of(services, source.share, source.target, self._manifest)
+        await asyncio.to_thread(check_objects, self._manifest, self._torrents)
+        for torrent in self._torrents.values():
+            self._layers.update((file.root, file.piece_layer) for file in torrent.objects)
         missing, wanted = await asyncio.to_thread(to_fetch, services, source, self._found, self._restore)
+        if await self._recheck(wanted):
+            missing, wanted = await asyncio.to_thread(to_fetch, services, source, self._found, self._restore)
         wire = wire_bytes(self._manifest, wanted)
         in_place = sum(self._manifest.body.files[n].size for n in self._found.in_place)
         progress.update(wire_size=wire, done=in_place, reused=in_place)
         await asyncio.to_thread(self._require_space, wire)
         await asyncio.to_thread(self._partial.open)
-        self._torrents = await torrents_of(services, source.share, source.target, self._manifest)
-        await asyncio.to_thread(check_objects, self._manifest, self._torrents)
-        for torrent in self._torrents.values():
-            self._layers.update((file.root, file.piece_layer) for file in torrent.objects)
         self._count_placed()
         await self._place_local(missing)
         await self._download(missing, wanted)
@@ -213,6 +218,50 @@ class _Fetch:
         require_space(target.parent, todo + (wire if same else 0), "this checkout")
         if not same:
             require_space(store, wire, "this download")
+
+    async def _recheck(self, wanted: dict[int, set[int]]) -> bool:
+        """Note pieces that an earlier run received and did not live to note; whether there are any.
+
+        Their hashes tell, and then they are made durable: a daemon that was killed loses what the engine had queued,
+        not what arrived since the last batch.
+        """
+        begun = [i for i in wanted if self._services.layout.object(self._manifest.root(i)).exists()]
+        if begun:
+            self._progress.enter(Phase.CHECKING)
+        found = await asyncio.gather(
+            *(self._services.compute(self._recheck_object, index, wanted[index]) for index in begun),
+            return_exceptions=True,
+        )
+        for result in found:
+            if isinstance(result, BaseException):
+                raise result
+        return any(found)
+
+    def _recheck_object(self, index: int, pieces: set[int]) -> bool:
+        """In a worker."""
+        self._progress.checkpoint()
+        services, row = self._services, self._object_row(index)
+        row.pieces.add(pieces)
+        here = pieces - damaged_pieces(services.layout.object(row.root), row, pieces)
+        if here:
+            services.objects.sync(row.root)
+            with services.catalogue.transaction():
+                row = services.catalogue.object(row.root) or self._object_row(index)
+                row.pieces.add(here)
+                services.catalogue.record_object(row)
+        return bool(here)
+
+    def _object_row(self, index: int) -> ObjectRow:
+        """An object of which nothing is here yet."""
+        manifest, root = self._manifest, self._manifest.root(index)
+        return ObjectRow(
+            root,
+            int(manifest.object_lengths[index]),
+            int(manifest.sealed_versions[index]),
+            int(manifest.sealed_epochs[index]),
+            PieceSet(),
+            self._layers[root],
+        )
 
     def _count_placed(self) -> None:
         places = filter(self._places.is_open, self._partial.placed)
@@ -271,10 +320,12 @@ class _Fetch:
         self._services.swarms.listen(self._job, lambda event: self._on_event(event, arrivals))
         await self._join(wanted)
         last = time.monotonic()
-        while arrivals.outstanding or any(self._awaited.values()):
+        while arrivals.outstanding or self._on_the_way:
             ready = sum(map(self._raw_length, arrivals.ready))
             everything = ready and len(arrivals.ready) == arrivals.outstanding
-            if ready >= _BATCH_BYTES or everything or (ready and time.monotonic() - last >= _BATCH_SECONDS):
+            # pieces that complete no chunk yet are noted, too: large chunks may be long in coming
+            due = time.monotonic() - last >= _BATCH_SECONDS and (ready or self._fresh)
+            if ready >= _BATCH_BYTES or everything or due:
                 last = time.monotonic()
                 await self._keep(arrivals.take())
                 continue
@@ -286,6 +337,7 @@ class _Fetch:
     async def _join(self, wanted: dict[int, set[int]]) -> None:
         by_torrent: dict[int, dict[int, set[int]]] = {}
         self._awaited = {index: set(pieces) for index, pieces in wanted.items()}
+        self._on_the_way = sum(map(len, self._awaited.values()))
         for index, pieces in wanted.items():
             number = int(self._manifest.object_torrents[index])
             torrent = self._torrents[number]
@@ -309,6 +361,7 @@ class _Fetch:
             if index is None or event.piece not in self._awaited[index]:
                 return
             self._awaited[index].discard(event.piece)
+            self._on_the_way -= 1
             self._fresh.setdefault(index, set()).add(event.piece)
             arrivals.arrived(index, event.piece)
             length = int(self._manifest.object_lengths[index]) - event.piece * PIECE_LENGTH
@@ -375,15 +428,7 @@ class _Fetch:
             by_object.setdefault(int(manifest.chunk_objects[chunk]), []).append(chunk)
         with services.catalogue.transaction():
             for index, pieces in arrived.items():
-                root = manifest.root(index)
-                row = services.catalogue.object(root) or ObjectRow(
-                    root,
-                    int(manifest.object_lengths[index]),
-                    int(manifest.sealed_versions[index]),
-                    int(manifest.sealed_epochs[index]),
-                    PieceSet(),
-                    self._layers[root],
-                )
+                row = services.catalogue.object(manifest.root(index)) or self._object_row(index)
                 row.pieces.add(pieces)
                 services.catalogue.record_object(row)
             for index, members in by_object.items():

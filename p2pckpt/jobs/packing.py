@@ -157,8 +157,9 @@ class Packer:
         except OSError as exc:
             raise disk_error(exc, self._layout.packing) from exc
         finally:
+            # finished objects are worth keeping, and nothing may go on behind the caller's back
             for commit in self._commits:
-                commit.cancel()
+                commit.exception()
             if self._writer is not None:
                 self._writer.discard()
         return self._packed
@@ -223,7 +224,7 @@ class Packer:
         if found is not None and not self._layout.object(found.root).exists():
             self._catalogue.forget_objects([found.root])  # deleted behind our back: pack it again
             return False
-        return found is not None
+        return found is not None and not found.delta  # who receives this version may not have the base
 
     def _take(self, worked: _Worked) -> tuple[bytes | memoryview, int]:
         packed = self._packed
@@ -242,7 +243,7 @@ class Packer:
     def _reuse(self, chunk: PackedChunk) -> None:
         """Point at the frame in the store. One that a later cut of this run will bring is placed then."""
         found = self._catalogue.locate(self._share_id, chunk.id)
-        if found is None:
+        if found is None or found.delta:
             return
         if found.root not in self._reused:
             self._reused[found.root] = len(self._packed.objects)
@@ -279,13 +280,19 @@ class Packer:
 
     def _commit(self, written: WrittenObject, chunks: list[PackedChunk]) -> None:
         """In a worker: make the object durable, then say so in the catalogue."""
-        written.commit()
         row = ObjectRow(written.root, written.length, *self._sealed, PieceSet.full(written.length), written.piece_layer)
-        with self._catalogue.transaction():
-            self._catalogue.record_object(row)
-            self._catalogue.record_chunks(
-                self._share_id, written.root, ((c.id, c.offset, c.length, c.raw_length, False) for c in chunks)
-            )
+        try:
+            written.commit()
+            with self._catalogue.transaction():
+                self._catalogue.record_object(row)
+                self._catalogue.record_chunks(
+                    self._share_id, written.root, ((c.id, c.offset, c.length, c.raw_length, False) for c in chunks)
+                )
+        except BaseException:
+            written.temporary.unlink(missing_ok=True)
+            if self._catalogue.object(written.root) is None:
+                written.path.unlink(missing_ok=True)  # nobody would ever find it
+            raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,9 +58,12 @@ class Progress:
 
     def warn(self, text: str) -> None:
         """Something the user should know, once."""
+        with self._lock:
+            if text in self._job.warnings:
+                return
+            self._job = msgspec.structs.replace(self._job, warnings=(*self._job.warnings, text))
         self.note(text)
-        if text not in self._job.warnings:
-            self.update(warnings=(*self._job.warnings, text))
+        self._changed(self._job.id)
 
     def stop(self) -> None:
         """Ask worker threads to stop at the next chunk."""

@@ -74,6 +74,7 @@ async def publish(
         latest = trusted.target(trusted.targets.latest)
         progress.update(version=latest.version, version_name=latest.name)
         progress.warn(f"nothing changed since version {latest.version}: no new version was made")
+        await _remember(services, draft, trusted, latest)
         await seed(services, progress.job.id, share, latest.version)
     else:
         signed = await _sign_and_register(services, draft, trusted, keys, progress)
@@ -207,7 +208,7 @@ async def _sign_and_register(
             trusted = await services.shares.refresh(share)
             continue
         await services.shares.refresh(share)
-        await asyncio.to_thread(_record, services, draft, signed, target)
+        await asyncio.to_thread(_record, services, draft, signed.torrent, target)
         return signed
     raise Conflict(
         f"others keep publishing to {share.name}", kept="everything packed", next_step="share again in a while"
@@ -363,14 +364,24 @@ def _torrent_file(services: Services, root: bytes) -> torrents.TorrentFile:
     return torrents.TorrentFile(root, row.length, row.layer)
 
 
-def _record(services: Services, draft: _Draft, signed: _Signed, target: versions.VersionTarget) -> None:
-    info_hash = signed.torrent.info_hash
+async def _remember(services: Services, draft: _Draft, trusted: TrustedShare, target: versions.VersionTarget) -> None:
+    """Note a version that was signed before: a daemon that is killed between signing and noting leaves this to do."""
+    manifest, _ = await services.shares.manifest(draft.share, trusted, target.version)
+    torrent = await services.shares.torrent(draft.share, bytes.fromhex(target.infohash))
+    rows = [services.catalogue.object(manifest.root(index)) for index in range(manifest.object_count)]
+    held = all(row is not None and row.complete for row in rows)
+    await asyncio.to_thread(_record, services, draft, torrent, target, held=held)
+
+
+def _record(
+    services: Services, draft: _Draft, torrent: torrents.Torrent, target: versions.VersionTarget, *, held: bool = True
+) -> None:
     with services.catalogue.transaction():
         services.catalogue.record_carriers(
-            draft.share.share_id, ((file.root, info_hash, target.version) for file in signed.torrent.objects)
+            draft.share.share_id, ((file.root, torrent.info_hash, target.version) for file in torrent.objects)
         )
         services.catalogue.record_version(
-            VersionRow(draft.share.share_id, target.version, info_hash, True, draft.request.path)
+            VersionRow(draft.share.share_id, target.version, torrent.info_hash, held, draft.request.path)
         )
 
 

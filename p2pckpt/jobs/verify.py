@@ -115,7 +115,7 @@ def _forget_damaged(services: Services, roots: set[bytes]) -> None:
         row = services.catalogue.object(root)
         if row is not None:
             # a frame that is bad on pieces that are right was published that way: fetched again, it says so again
-            lost = damaged_pieces(services.layout.object(root), row) or set(row.pieces)
+            lost = damaged_pieces(services.layout.object(root), row, row.pieces) or set(row.pieces)
             services.catalogue.lose_pieces(root, lost)
 
 

@@ -185,12 +185,16 @@ class Catalogue:
             )
 
     def record_chunks(self, share: bytes, root: bytes, chunks: Iterable[tuple[bytes, int, int, int, bool]]) -> None:
-        """Chunks (id, offset, length, raw length, delta) of a recorded object, whose pieces are durable."""
+        """Chunks (id, offset, length, raw length, delta) of a recorded object, whose pieces are durable.
+
+        A chunk that is here already stays where it is, unless it was a delta and now comes whole.
+        """
         with self.transaction():
             (number,) = self._db.execute("SELECT id FROM objects WHERE root = ?", (root,)).fetchone()
             self._db.executemany(
-                "INSERT OR IGNORE INTO chunks(share, chunk, object, offset, length, raw_length, delta)"
-                " VALUES (?,?,?,?,?,?,?)",
+                "INSERT INTO chunks(share, chunk, object, offset, length, raw_length, delta) VALUES (?,?,?,?,?,?,?)"
+                " ON CONFLICT DO UPDATE SET (object, offset, length, delta) ="
+                " (excluded.object, excluded.offset, excluded.length, 0) WHERE delta AND NOT excluded.delta",
                 ((share, chunk, number, offset, length, raw, delta) for chunk, offset, length, raw, delta in chunks),
             )
 

@@ -8,6 +8,7 @@ all of it is right, and a file of the user's that differs is moved aside, never 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import threading
@@ -66,7 +67,8 @@ class PartialCheckout:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not self._mark.exists() or self._mark.read_bytes() != self._version:
                 # of another version, or begun and never marked: nothing in it can be trusted
-                shutil.rmtree(self.root, ignore_errors=True)
+                if self.root.exists():
+                    shutil.rmtree(self.root)
                 (self._directory / "placed").unlink(missing_ok=True)
                 atomic.write(self._mark, self._version)
             placed = self._directory / "placed"
@@ -198,17 +200,16 @@ class PartialCheckout:
             atomic.sync_directory(Path(parent))
 
     def _merge(self, in_place: set[int]) -> list[str]:
-        aside = self.target / REPLACED / time.strftime("%Y%m%d-%H%M%S")
+        aside = _free_name(self.target / REPLACED / time.strftime("%Y%m%d-%H%M%S"))
         moved: list[str] = []
+        entries = [self._manifest.body.files[number] for number in self._numbers if number not in in_place]
+        for path in (*self._manifest.body.directories, *(entry.path for entry in entries)):
+            _refuse_links(self.target, self.target / path)
         for directory in self._manifest.body.directories:
             (self.target / directory).mkdir(parents=True, exist_ok=True)
         touched = {self.target}
-        for number in self._numbers:
-            entry = self._manifest.body.files[number]
-            if number in in_place:
-                continue
+        for entry in entries:
             destination = self.target / entry.path
-            _refuse_links(self.target, destination)
             destination.parent.mkdir(parents=True, exist_ok=True)
             if os.path.lexists(destination):
                 kept = aside / entry.path
@@ -220,6 +221,12 @@ class PartialCheckout:
         for parent in touched:
             atomic.sync_directory(parent)
         return moved
+
+
+def _free_name(path: Path) -> Path:
+    """``path``, or with a number behind it where another run of the same second has it."""
+    names = (path.with_name(f"{path.name}-{number}") if number else path for number in itertools.count())
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def _refuse_links(target: Path, path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 from p2pckpt import atomic
 from p2pckpt.checkpoint.merkle import FileTree
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
-from p2pckpt.errors import VerificationFailed
+from p2pckpt.errors import P2pckptError, VerificationFailed
 from p2pckpt.store.layout import StoreLayout
 
 _OPEN_FILES: Final = 64
@@ -85,8 +85,12 @@ class ObjectReader:
             descriptor = self._descriptor(root)
         except FileNotFoundError as exc:
             raise VerificationFailed(f"object {root.hex()[:12]} is missing from the store") from exc
+        except OSError as exc:
+            raise P2pckptError(f"object {root.hex()[:12]} can't be opened: {exc.strerror}") from exc
         try:
             data = os.pread(descriptor, length, offset)
+        except OSError as exc:  # a sector that can't be read is as bad as one that changed
+            raise VerificationFailed(f"object {root.hex()[:12]} can't be read: {exc.strerror}") from exc
         finally:
             os.close(descriptor)
         if len(data) != length:

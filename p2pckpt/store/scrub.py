@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterable
+from io import FileIO
 from pathlib import Path
 
 from p2pckpt.checkpoint.merkle import piece_hash, root_of
@@ -11,23 +15,41 @@ from p2pckpt.store.catalogue import ObjectRow
 _HASH = 32
 
 
-def damaged_pieces(path: Path, row: ObjectRow) -> set[int]:
-    """Pieces that the catalogue counts on and the file at ``path`` does not have, or has otherwise."""
-    damaged: set[int] = set()
+def damaged_pieces(path: Path, row: ObjectRow, pieces: Iterable[int]) -> set[int]:
+    """Those of ``pieces`` that the file at ``path`` does not have as the object's hashes say."""
+    wanted = set(pieces)
     try:
         file = path.open("rb", buffering=0)
     except FileNotFoundError:
-        return set(row.pieces)
+        return wanted
     with file:
-        for piece in row.pieces:
-            try:
-                file.seek(piece * PIECE_LENGTH)
-                data = file.read(min(PIECE_LENGTH, row.length - piece * PIECE_LENGTH))
-            except OSError:  # a sector that can't be read
-                damaged.add(piece)
-                continue
-            expected = row.layer[piece * _HASH : (piece + 1) * _HASH] or row.root
-            actual = (piece_hash(data, PIECE_LENGTH) if row.layer else root_of(data)) if data else b""
-            if actual != expected:
-                damaged.add(piece)
-    return damaged
+        return {piece for piece in wanted if not _is_right(file, row, piece)}
+
+
+def _is_right(file: FileIO, row: ObjectRow, piece: int) -> bool:
+    start = piece * PIECE_LENGTH
+    length = min(PIECE_LENGTH, row.length - start)
+    try:
+        if _is_hole(file.fileno(), start, length):
+            return False  # zeros are never sealed nor a frame, and a file that was just begun is one large hole
+        file.seek(start)
+        data = file.read(length)
+    except OSError:  # a sector that can't be read
+        return False
+    if len(data) != length:
+        return False
+    if not row.layer:
+        return root_of(data) == row.root
+    return piece_hash(data, PIECE_LENGTH) == row.layer[piece * _HASH : (piece + 1) * _HASH]
+
+
+def _is_hole(descriptor: int, start: int, length: int) -> bool:
+    """Whether nothing was ever written there, as far as the file system can tell."""
+    if not hasattr(os, "SEEK_DATA"):
+        return False
+    try:
+        return os.lseek(descriptor, start, os.SEEK_DATA) >= start + length
+    except OSError as exc:
+        if exc.errno == errno.ENXIO:
+            return True
+        raise

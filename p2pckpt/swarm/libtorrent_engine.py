@@ -177,7 +177,10 @@ class LibtorrentEngine:
     def add(self, placement: Placement) -> None:
         torrent = placement.torrent
         limits: Any = {"max_buffer_size": len(torrent.data) + 1, "max_pieces": 1 << 24, "max_decode_tokens": 1 << 26}
-        params = lt.load_torrent_buffer(torrent.data, limits)
+        try:
+            params = lt.load_torrent_buffer(torrent.data, limits)
+        except RuntimeError as exc:
+            raise P2pckptError(f"libtorrent can't read the torrent: {exc}") from exc
         assert params.ti is not None
         files = params.ti.files()
         real = [i for i in range(files.num_files()) if not files.file_flags(i) & lt.file_flags_t.flag_pad_file]

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import libtorrent as lt
 
+from p2pckpt.checkpoint.merkle import root_of_layer
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
 from p2pckpt.errors import VerificationFailed
 
@@ -94,7 +95,10 @@ def parse(data: bytes, info_hash: bytes) -> Torrent:
         name, private = info[b"name"].decode(), bool(info.get(b"private", 0))
     except (RuntimeError, KeyError, TypeError, AttributeError, ValueError) as exc:
         raise VerificationFailed("the torrent can't be read") from exc
-    return build(name, manifest, objects, private=private)
+    torrent = build(name, manifest, objects, private=private)
+    if torrent.info_hash != info_hash:
+        raise VerificationFailed("the torrent is not laid out as p2pckpt does it")
+    return torrent
 
 
 def _leaf(file: TorrentFile) -> dict[bytes, Any]:
@@ -109,4 +113,6 @@ def _file(entry: Any, layers: Any) -> TorrentFile:
     layer = layers.get(root, b"")
     if len(layer) != (32 * -(-length // PIECE_LENGTH) if length > PIECE_LENGTH else 0):
         raise VerificationFailed("the torrent lacks the hashes of its pieces")
+    if layer and root_of_layer(layer, PIECE_LENGTH) != root:
+        raise VerificationFailed("the torrent has other hashes of pieces than its roots say")
     return TorrentFile(root, length, layer)

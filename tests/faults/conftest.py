@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from bench.generate import make_checkpoint
 from p2pckpt.control import messages as m
 
 from ..support.homes import Home, seeded_bytes, write_files
+from .rounds import Rounds
 
 MIB = 1 << 20
 
@@ -46,14 +46,25 @@ async def published(publisher: Home, checkpoint: Path) -> m.Job:
     return await publisher.share(checkpoint, name="faults")
 
 
-@pytest.fixture
-def record(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Append a line about this round to the file that ``P2PCKPT_SOAK_LOG`` names."""
+@pytest_asyncio.fixture(loop_scope="package")
+async def rounds(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Rounds:
+    """The rounds of this test, of which several run at once."""
+    function = request.node.originalname
+    stored = request.config.stash.setdefault(_ROUNDS, {})
+    if function not in stored:
+        selected = [item for item in request.session.items if isinstance(item, pytest.Function)]
+        stored[function] = Rounds(
+            [int(item.callspec.params["seed"]) for item in selected if item.originalname == function],  # type: ignore[call-overload]
+            lambda seed: tmp_path_factory.mktemp(f"{function[5:30]}-{seed}-"),
+        )
+    return stored[function]
 
-    def write(text: str) -> None:
-        log = os.environ.get("P2PCKPT_SOAK_LOG")
-        if log:
-            with Path(log).open("a") as sink:
-                sink.write(f"{request.node.nodeid.rpartition('::')[2]} {text}\n")
 
-    return write
+_ROUNDS = pytest.StashKey[dict[str, Rounds]]()
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package", autouse=True)
+async def no_round_outlives_the_tests(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    yield
+    for rounds in request.config.stash.get(_ROUNDS, {}).values():
+        await rounds.cancel()

@@ -1,11 +1,13 @@
-"""Seeds of the rounds, and what a store's journal says after a daemon was killed."""
+"""Rounds, one for each seed, and what a store's journal says after a daemon was killed."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,15 +19,50 @@ from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
 from p2pckpt.control import messages as m
 
-_ROUNDS, _SOAK_ROUNDS = 15, 100
+_SOAK_ROUNDS, _AT_ONCE = 100, 6
 Test = TypeVar("Test", bound=Callable[..., Any])
 
 
-def seeds(test: Test) -> Test:
-    """Run a test with 15 seeds, and as part of the soak with 100 others."""
+def seeds(count: int = 15) -> Callable[[Test], Test]:
+    """Run a test with so many seeds, and as part of the soak with 100 others."""
     soak = [pytest.param(1000 + seed, marks=pytest.mark.soak) for seed in range(_SOAK_ROUNDS)]
-    marked: Test = pytest.mark.parametrize("seed", [*range(_ROUNDS), *soak])(test)
-    return marked
+    return pytest.mark.parametrize("seed", [*range(count), *soak])
+
+
+class Rounds:
+    """The rounds of one test. They wait for links and processes most of the time, so some run side by side."""
+
+    def __init__(self, seeds: Sequence[int], directory: Callable[[int], Path]) -> None:
+        self._seeds = seeds
+        self._directory = directory
+        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._running: dict[int, asyncio.Task[str]] = {}
+
+    async def result(self, seed: int, work: Callable[[int, Path], Coroutine[Any, Any, str]]) -> None:
+        """Wait for the round of ``seed``; the first who asks starts all. ``work`` returns a line for the soak's log."""
+        for each in self._seeds:
+            if each not in self._running:
+                self._running[each] = asyncio.create_task(self._round(each, work))
+        line = await self._running[seed]
+        log = os.environ.get("P2PCKPT_SOAK_LOG")
+        if log:
+            with Path(log).open("a") as sink:
+                sink.write(f"{work.__qualname__.partition('.')[0]} seed {seed}: {line}\n")
+
+    async def cancel(self) -> None:
+        """End what nobody waits for any more."""
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    async def _round(self, seed: int, work: Callable[[int, Path], Coroutine[Any, Any, str]]) -> str:
+        async with self._places:
+            return await work(seed, self._directory(seed))
+
+
+def has_moved(fraction: float) -> Callable[[m.Job], bool]:
+    """Whether a fetch has this part of what it needs, or has ended."""
+    return lambda job: is_under_way(job) and job.wire_done >= fraction * job.wire_size
 
 
 def is_under_way(job: m.Job) -> bool:

@@ -23,7 +23,7 @@ from .lab import LAN, OUTSIDE, PUBLIC, CannotBuild, HomeOn, Lab, prepare
 
 TRACKER_PORT = 7100
 PORT = {"p": 7101, "b": 7102, "c": 7103}
-SIZE = 8 << 20
+SIZE = 6 << 20
 SLOWLY = 1 << 20
 """Bytes per second of a receiver, so that there is time to see whom it is connected to."""
 _LOOK = 0.05

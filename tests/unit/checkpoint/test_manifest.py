@@ -248,6 +248,7 @@ VIOLATIONS: dict[str, tuple[Callable[[], Body], str]] = {
     "a digest that is none": (lambda: with_file(0, sha256=b"\1" * 31), "malformed"),
     "a path that climbs": (lambda: with_file(0, path="../model.safetensors"), "part"),
     "an absolute path": (lambda: with_file(0, path="/etc/passwd"), "relative"),
+    "a path nested without end": (lambda: with_file(0, path="d/" * 1000 + "f"), "parts"),
     "a path twice": (lambda: with_file(1, path="model.safetensors"), "twice"),
     "paths that differ in case": (lambda: with_file(1, path="Model.safetensors"), "one file on some systems"),
     "a directory that climbs": (lambda: sample_body(directories=("a/../../b",)), "part"),

@@ -89,6 +89,17 @@ def test_a_chunk_stays_where_it_was_first(catalogue: Catalogue) -> None:
     assert found.root == identifier(1)
 
 
+def test_a_chunk_that_comes_whole_takes_the_place_of_a_delta_and_not_the_other_way(catalogue: Catalogue) -> None:
+    for number in (1, 2, 3):
+        catalogue.record_object(object_row(number))
+    catalogue.record_chunks(SHARE, identifier(1), [(b"c" * 32, 5, 50, 4000, True)])
+    catalogue.record_chunks(SHARE, identifier(2), [(b"c" * 32, 7, 90, 4000, False)])
+    whole = ChunkLocation(identifier(2), LENGTH, 7, 90, 4000, 0, 7, 2)
+    assert catalogue.locate(SHARE, b"c" * 32) == whole
+    catalogue.record_chunks(SHARE, identifier(3), [(b"c" * 32, 9, 30, 4000, True)])
+    assert catalogue.locate(SHARE, b"c" * 32) == whole
+
+
 def test_forgetting_an_object_forgets_its_chunks_and_no_others(catalogue: Catalogue) -> None:
     for number in (1, 2):
         catalogue.record_object(object_row(number))

@@ -1,0 +1,50 @@
+"""What only libtorrent's engine has; the rest of it is held to the contract in tests/contract."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from p2pckpt.errors import P2pckptError
+from p2pckpt.swarm.libtorrent_engine import LibtorrentEngine
+from tests.contract.nodes import Node, Sample
+
+
+@pytest.mark.parametrize("data", [b"", b"no torrent", b"d4:infodee"])
+async def test_bytes_that_are_no_torrent_are_an_error_of_ours(tmp_path: Path, data: bytes) -> None:
+    sample = Sample("engine")
+    node = Node(LibtorrentEngine(["127.0.0.1"], 0, scratch=tmp_path / "scratch"), tmp_path / "node")
+    await node.engine.start(node.heard)
+    placement = node.placement(sample, set())
+    broken = dataclasses.replace(placement, torrent=dataclasses.replace(sample.torrent, data=data))
+    with pytest.raises(P2pckptError, match="libtorrent"):
+        node.engine.add(broken)
+    node.add(sample)
+    await node.engine.stop()
+
+
+async def test_nothing_is_written_where_libtorrent_keeps_parts_of_files(tmp_path: Path) -> None:
+    sample = Sample("scratch")
+    seed = Node(LibtorrentEngine(["127.0.0.1"], 0, scratch=tmp_path / "scratch"), tmp_path / "seed")
+    leech = Node(LibtorrentEngine(["127.0.0.1"], 0, scratch=tmp_path / "scratch"), tmp_path / "leech")
+    for node in (seed, leech):
+        await node.engine.start(node.heard)
+    seed.add(sample, sample.pieces)
+    leech.add(sample)
+    wanted = set(sorted(sample.pieces)[1:4])
+    leech.want(sample, wanted)
+    leech.connect(sample, seed)
+    await leech.received(sample, wanted)
+    await leech.flushed(sample)
+    await seed.engine.stop()
+    await leech.engine.stop()
+    assert not (tmp_path / "scratch").exists() or list((tmp_path / "scratch").rglob("*")) == []
+
+
+async def test_no_address_is_mapped_unless_a_router_said_so(tmp_path: Path) -> None:
+    engine = LibtorrentEngine(["127.0.0.1"], 0, scratch=tmp_path)
+    await engine.start(lambda event: None)
+    assert engine.mapped is None
+    await engine.stop()
