@@ -187,7 +187,7 @@ def _as_bool(raw: Any) -> bool | None:
 
 
 def _as_int(raw: Any) -> int | None:
-    if isinstance(raw, bool):
+    if isinstance(raw, bool | float):
         return None
     try:
         value = int(raw)

@@ -34,8 +34,6 @@ _DEVICES = frozenset(
 class UnsafePath(VerificationFailed):
     """A path that could be written elsewhere, hide, or turn into another one."""
 
-    code = "unsafe_path"
-
 
 def check_path(path: str) -> str:
     """``path`` itself, if it is a safe relative POSIX path of a file or directory; else ``UnsafePath``."""

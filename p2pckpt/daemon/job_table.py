@@ -59,6 +59,8 @@ class JobTable:
         self._db.execute("PRAGMA journal_mode=WAL")
         # no fsync on the loop: a power cut may take back the last change of a state, which costs nothing
         self._db.execute("PRAGMA synchronous=NORMAL")
+        # what is overwritten is gone: requests may carry a password
+        self._db.execute("PRAGMA secure_delete=ON")
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS jobs(id INTEGER PRIMARY KEY AUTOINCREMENT,"
             " kind TEXT NOT NULL, request BLOB NOT NULL, job BLOB NOT NULL)"
@@ -174,6 +176,7 @@ class JobTable:
         job = self.progress(job_id).job
         await self._halt(job_id)
         self._db.execute("DELETE FROM jobs WHERE id = ?", (int(job_id[1:]),))
+        self._forget_password(self._requests[job_id])
         del self._jobs[job_id], self._requests[job_id]
         self._changed.discard(job_id)
         self._feed.send(JobRemoved(job_id))
@@ -182,8 +185,10 @@ class JobTable:
     # -- inside
 
     def _fetch_again(self, job_id: str, request: Request) -> Job:
-        job = self._jobs[job_id].job
+        job, running = self._jobs[job_id].job, self._requests[job_id]
         if job.state in (JobState.RUNNING, JobState.QUEUED):
+            if _content(running) != _content(request):
+                raise Conflict(f"{job.path} is being filled by {job_id}", next_step=f"p2pckpt watch {job_id}")
             return job
         self._requests[job_id] = request
         self._save(job_id)
@@ -208,8 +213,10 @@ class JobTable:
         self._set_state(job_id, JobState.RUNNING)
         try:
             ended = await self._run(self._requests[job_id], progress)
-            self._requests[job_id] = _without_password(self._requests[job_id])
+            request = self._requests[job_id]
+            self._requests[job_id] = _without_password(request)
             self._set_state(job_id, ended, phase=Phase.NONE, ended_at=int(time.time()), eta=-1)
+            self._forget_password(request)
         except (Cancelled, asyncio.CancelledError):
             progress.stop()
             raise
@@ -266,6 +273,11 @@ class JobTable:
             (msgspec.json.encode(self._requests[job_id]), msgspec.json.encode(job), int(job_id[1:])),
         )
 
+    def _forget_password(self, request: Request) -> None:
+        """After the request was taken out of the table: the write-ahead log has it still."""
+        if not isinstance(request, VerifyRequest) and request.password:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     async def _flush_loop(self) -> None:
         while True:
             await asyncio.sleep(_TICK)
@@ -273,6 +285,11 @@ class JobTable:
                 job_id = self._changed.pop()
                 if job_id in self._jobs:
                     self._feed.send(JobChanged(self._jobs[job_id].job))
+
+
+def _content(request: Request) -> object:
+    """What a fetch brings, whatever else was asked for with it."""
+    return (request.source, request.only) if isinstance(request, FetchRequest) else request
 
 
 def _without_password(request: Request) -> Request:

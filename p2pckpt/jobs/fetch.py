@@ -185,6 +185,7 @@ class _Fetch:
         await asyncio.to_thread(check_objects, self._manifest, self._torrents)
         for torrent in self._torrents.values():
             self._layers.update((file.root, file.piece_layer) for file in torrent.objects)
+        await asyncio.to_thread(self._record_carriers)
         missing, wanted = await asyncio.to_thread(to_fetch, services, source, self._found, self._restore)
         if await self._recheck(wanted):
             missing, wanted = await asyncio.to_thread(to_fetch, services, source, self._found, self._restore)
@@ -457,24 +458,24 @@ class _Fetch:
     def _raw_length(self, chunk: int) -> int:
         return int(self._manifest.raw_lengths[chunk])
 
+    def _record_carriers(self) -> None:
+        """Before the first piece comes: who publishes on top of what arrived must know where the rest of it is."""
+        manifest, own = self._manifest, bytes.fromhex(self._source.target.infohash)
+        torrents = [(torrent.info_hash or own, torrent.version) for torrent in manifest.body.torrents]
+        carried = enumerate(manifest.object_torrents.tolist())
+        self._services.catalogue.record_carriers(
+            self._source.share.share_id, [(manifest.root(index), *torrents[number]) for index, number in carried]
+        )
+
     def _record(self) -> None:
         """The version is held if every object it needs is whole here."""
         services, manifest, target = self._services, self._manifest, self._source.target
         share_id, info_hash = self._source.share.share_id, bytes.fromhex(target.infohash)
         rows = (services.catalogue.object(manifest.root(index)) for index in range(manifest.object_count))
         held = all(row is not None and row.complete for row in rows)
-        torrents = [(t.info_hash or info_hash, t.version) for t in manifest.body.torrents]
-        with services.catalogue.transaction():
-            services.catalogue.record_carriers(
-                share_id,
-                (
-                    (manifest.root(index), *torrents[int(manifest.object_torrents[index])])
-                    for index in range(manifest.object_count)
-                ),
-            )
-            services.catalogue.record_version(
-                VersionRow(share_id, target.version, info_hash, held, str(self._partial.target))
-            )
+        services.catalogue.record_version(
+            VersionRow(share_id, target.version, info_hash, held, str(self._partial.target))
+        )
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -29,10 +29,9 @@ async def remove_version(
         needed |= await _begun(services, *other)
     candidates -= needed
     services.catalogue.forget_version(*this)
-    roots = {root for root in candidates if services.catalogue.object(root) is not None}
-    services.catalogue.forget_objects(roots)
-    await services.swarms.forget(roots)
-    return await asyncio.to_thread(_delete, services, roots, candidates - roots)
+    services.catalogue.forget_objects(candidates)
+    await services.swarms.forget(candidates)
+    return await asyncio.to_thread(_delete, services, candidates)
 
 
 async def drop_objects(services: Services, share: KnownShare, version: int) -> int:
@@ -64,14 +63,14 @@ async def _needs_of(services: Services, share_id: bytes, version: int) -> set[by
     return roots | torrents | {bytes.fromhex(trusted.target(version).infohash)}
 
 
-def _delete(services: Services, roots: set[bytes], info_hashes: set[bytes]) -> int:
+def _delete(services: Services, candidates: set[bytes]) -> int:
+    """Whatever there is of these objects and torrents; also objects that were begun and of which nothing is noted."""
     freed = 0
-    for root in roots:
-        services.objects.forget(root)
-        path = services.layout.object(root)
+    for name in candidates:
+        services.objects.forget(name)
+        path = services.layout.object(name)
         with contextlib.suppress(FileNotFoundError):
             freed += path.stat().st_blocks * 512
             path.unlink()
-    for info_hash in info_hashes:
-        shutil.rmtree(services.layout.torrent(info_hash).parent, ignore_errors=True)
+        shutil.rmtree(services.layout.torrent(name).parent, ignore_errors=True)
     return freed

@@ -186,6 +186,8 @@ class Swarms:
                 if joined.wanted:
                     self._want(joined)
                     continue
+                # written before it leaves: else it may write into a file that was deleted meanwhile
+                await self._write_out(joined)
                 del self._joined[info_hash]
                 self._remove(info_hash)
                 left.append(joined)
@@ -286,11 +288,16 @@ class Swarms:
 
     async def _renew(self, joined: _Joined) -> None:
         """Take a torrent out of the engine and add it with what is here now."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FLUSH_DEADLINE):  # another job may wait for what has arrived
-                await self.flush({joined.torrent.info_hash})
+        await self._write_out(joined)  # another job may wait for what has arrived
         self._remove(joined.torrent.info_hash)
         await self._add(joined)
+
+    async def _write_out(self, joined: _Joined) -> None:
+        """Have everything that arrived written, unless that takes for ever."""
+        if joined.arrived:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FLUSH_DEADLINE):
+                    await self.flush({joined.torrent.info_hash})
 
     def _remove(self, info_hash: bytes) -> None:
         self._engine.remove(info_hash)

@@ -322,5 +322,7 @@ class Catalogue:
 
 def _error(exc: sqlite3.Error, fact: str) -> P2pckptError:
     if "full" in str(exc):
-        return NoSpace("the disk with the store is full")
+        return NoSpace(
+            "the disk with the store is full", kept="everything finished", next_step="free some space, then try again"
+        )
     return P2pckptError(f"{fact}: {exc}")

@@ -45,7 +45,7 @@ _SETTINGS: Final[dict[str, Any]] = {
     "enable_outgoing_utp": False,
     "request_queue_time": 1,
     "aio_threads": 2,
-    "max_queued_disk_bytes": 32 << 20,
+    "max_queued_disk_bytes": 16 << 20,
     "file_pool_size": 500,
     "send_buffer_watermark": 3 << 20,
     "send_buffer_watermark_factor": 150,

@@ -1,8 +1,8 @@
 """An engine without BitTorrent: pieces are copied between the files of engines in one process.
 
 It keeps the contract of ``p2pckpt.swarm.engine.Engine`` as strictly as a real one may. What arrives stays in memory
-until ``flush``, so that a caller who reads too early finds nothing, and is lost when it can't be written. Every piece is
-hashed before it counts, and who served a bad one is not asked again. One piece moves per turn of the event loop, so
+until ``flush``, so that a caller who reads too early finds nothing, and is lost when it can't be written. Every piece
+is hashed before it counts, and who served a bad one is not asked again. One piece moves per turn of the event loop, so
 everything can be interrupted.
 tests/contract holds it against libtorrent's engine.
 """
@@ -128,6 +128,12 @@ class FakeEngine:
         self._on_event: Callable[[EngineEvent], None] | None = None
         self._step: asyncio.Handle | None = None
         self._down = 0
+        self._allowed: int | None = None
+
+    def allow(self, pieces: int | None) -> None:
+        """Not part of the contract: fetch so many pieces more and then none, or any number again."""
+        self._allowed = pieces
+        self._wake()
 
     async def start(self, on_event: Callable[[EngineEvent], None]) -> None:
         self._port = self._port or self._network.free_port()
@@ -284,6 +290,8 @@ class FakeEngine:
 
     def _fetch_one(self, info_hash: bytes, torrent: _Torrent) -> bool:
         """Ask for one piece; whether there was anything to ask for."""
+        if self._allowed == 0:
+            return False
         for file, piece in torrent.missing():
             for peer in list(torrent.peers):
                 theirs = peer._torrents[info_hash]
@@ -302,6 +310,7 @@ class FakeEngine:
         torrent.memory[file, piece] = data
         torrent.have[file].add(piece)
         torrent.downloaded += len(data)
+        self._allowed = self._allowed - 1 if self._allowed is not None else None
         self._send(PieceArrived(info_hash, file, piece))
         try:
             torrent.reserve(file)

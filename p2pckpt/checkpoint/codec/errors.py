@@ -7,5 +7,3 @@ from p2pckpt.errors import VerificationFailed
 
 class FrameError(VerificationFailed):
     """The bytes are no frame, or not the frame that was promised."""
-
-    code = "bad_frame"

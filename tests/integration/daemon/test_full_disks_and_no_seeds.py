@@ -12,10 +12,10 @@ import pytest
 from p2pckpt.control import messages as m
 
 from ...support.homes import Home, failure, seeded_bytes, small_disk, tree, write_files
+from .halves import HALF, half_seeded
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 MIB = 1 << 20
-SLOW = 8 * MIB
 
 
 class Ballast:
@@ -63,28 +63,28 @@ PLACES: dict[str, Place] = {
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_disk_that_fills_up_stops_a_fetch_which_goes_on_once_there_is_space(
-    alice: Home, tmp_path: Path, place: str
+    alice: Home, bob: Home, tmp_path: Path, place: str
 ) -> None:
-    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(20 * MIB, 2), "x": b"1"})
-    published = await alice.share(source, name=f"full/{place}")
-    with small_disk(tmp_path / "disk", 56 * MIB) as disk:
+    half = await half_seeded(alice, bob, tmp_path, f"full/{place}")
+    with small_disk(tmp_path / "disk", 48 * MIB) as disk:
         home, target, settings = PLACES[place](tmp_path, disk)
         ballast = Ballast(disk)
-        async with Home(home, download_limit=SLOW, **settings) as dave:
-            job = await dave.client.fetch(m.FetchRequest(source=published.link, to=str(target)))
-            await dave.wait_until(job.id, lambda job: job.wire_done >= 4 * MIB and job.done > 0)
+        async with Home(home, **settings) as dave:
+            job = await half.caught(dave, target)
             ballast.fill()
+            await half.seed_the_rest()
             error = await failure(dave.wait_job(job.id))
             assert (error.code, error.exit_code) == ("no_space", 10), error.fact
-            assert "arrived" in error.kept
+            assert error.kept.startswith("everything ")
+            assert error.next_step
             assert (await dave.cli("watch", job.id)).returncode == 10
             assert not target.exists()
             assert (await dave.client.status()).jobs == 1
             ballast.drop()
             await dave.client.resume(job.id)
             done = await dave.wait_job(job.id)
-            assert done.wire_size < published.wire_size
-            assert tree(target) == tree(source)
+            assert done.wire_size < half.job.wire_size
+            assert tree(target) == tree(half.source)
             await dave.verify(str(target), full=True)
 
 
@@ -105,25 +105,23 @@ async def test_a_publish_on_a_full_disk_fails_and_succeeds_once_there_is_space(b
 
 
 async def test_a_fetch_without_seeds_waits_and_goes_on_when_one_returns(
-    alice: Home, carol: Home, tmp_path: Path
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
 ) -> None:
-    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(12 * MIB, 4)})
-    published = await alice.share(source, name="seedless")
-    await alice.client.pause(published.id)
-    async with Home(tmp_path / "dave", download_limit=SLOW) as dave:
-        gave_up = await dave.cli("get", published.link, "--to", tmp_path / "target", "--patience", "1s")
-        assert gave_up.returncode == 9, gave_up.stderr
-        (job,) = await dave.client.jobs()
-        assert (job.state, job.phase, job.seeds) == (m.JobState.RUNNING, m.Phase.CONNECTING, 0)
-        await alice.client.resume(published.id)
-        await dave.wait_until(job.id, lambda job: job.phase is m.Phase.DOWNLOADING and job.wire_done >= MIB)
-        # the seed leaves in the middle, and another one comes
-        await alice.client.pause(published.id)
-        await dave.wait_until(job.id, lambda job: job.phase is m.Phase.CONNECTING or job.state.ended)
-        assert (await dave.client.job(job.id)).state is m.JobState.RUNNING
-        await alice.client.resume(published.id)
-        await dave.wait_job(job.id)
-    assert tree(tmp_path / "target") == tree(source)
+    half = await half_seeded(alice, bob, tmp_path, "seedless")
+    (partial,) = [job for job in await bob.client.jobs() if job.share == "seedless"]
+    await bob.client.pause(partial.id)
+    gave_up = await carol.cli("get", half.job.link, "--to", tmp_path / "target", "--patience", "1s")
+    assert gave_up.returncode == 9, gave_up.stderr
+    (job,) = [job for job in await carol.client.jobs() if job.share == "seedless"]
+    assert (job.state, job.phase, job.seeds) == (m.JobState.RUNNING, m.Phase.CONNECTING, 0)
+    await bob.client.resume(partial.id)
+    await carol.wait_until(job.id, lambda job: job.wire_done >= HALF)
+    # the only one who had something leaves in the middle, and another one comes
+    await bob.client.pause(partial.id)
+    await carol.wait_until(job.id, lambda job: job.phase is m.Phase.CONNECTING)
+    await half.seed_the_rest()
+    await carol.wait_job(job.id)
+    assert tree(tmp_path / "target") == tree(half.source)
 
 
 async def test_several_partial_seeds_together_are_enough(alice: Home, bob: Home, carol: Home, tmp_path: Path) -> None:

@@ -10,11 +10,10 @@ import pytest
 from p2pckpt.control import messages as m
 
 from ...support.homes import Home, failure, seeded_bytes, tree, until, write_files
+from .halves import half_seeded
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 MIB = 1 << 20
-SLOW = 6 * MIB
-"""Bytes a second: slow enough that a fetch of 16 MiB can be caught on its way."""
 
 
 def objects(home: Home) -> dict[str, int]:
@@ -22,28 +21,22 @@ def objects(home: Home) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in (home.store / "objects").rglob("*") if path.is_file()}
 
 
-async def caught(home: Home, link: str, target: Path, at: int = 5 * MIB) -> m.Job:
-    """A fetch of which ``at`` bytes have arrived."""
-    job = await home.client.fetch(m.FetchRequest(source=link, to=str(target)))
-    return await home.wait_until(job.id, lambda job: job.wire_done >= at)
-
-
-async def test_a_paused_fetch_keeps_what_it_has_and_goes_on_when_resumed(alice: Home, tmp_path: Path) -> None:
-    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(16 * MIB, 1)})
-    published = await alice.share(source, name="paused")
-    async with Home(tmp_path / "dave", download_limit=SLOW) as dave:
-        job = await caught(dave, published.link, tmp_path / "target")
-        paused = await dave.cli("pause", job.id)
-        assert paused.returncode == 0, paused.stderr
-        job = await dave.client.job(job.id)
-        assert (job.state, job.rate_down, job.peers) == (m.JobState.PAUSED, 0, 0)
-        assert not (tmp_path / "target").exists()
-        await dave.client.pause(job.id)
-        await dave.client.resume(job.id)
-        done = await dave.wait_job(job.id)
-        assert done.wire_size < published.wire_size
-        assert done.wire_done == done.wire_size
-    assert tree(tmp_path / "target") == tree(source)
+async def test_a_paused_fetch_keeps_what_it_has_and_goes_on_when_resumed(
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
+) -> None:
+    half = await half_seeded(alice, bob, tmp_path, "paused")
+    job = await half.caught(carol, tmp_path / "target")
+    paused = await carol.cli("pause", job.id)
+    assert paused.returncode == 0, paused.stderr
+    job = await carol.client.job(job.id)
+    assert (job.state, job.rate_down, job.peers) == (m.JobState.PAUSED, 0, 0)
+    assert not (tmp_path / "target").exists()
+    await carol.client.pause(job.id)
+    await half.seed_the_rest()
+    await carol.client.resume(job.id)
+    done = await carol.wait_job(job.id)
+    assert done.wire_done == done.wire_size < half.job.wire_size
+    assert tree(tmp_path / "target") == tree(half.source)
 
 
 def _delete(path: Path) -> None:
@@ -56,35 +49,31 @@ def _edit(path: Path) -> None:
 
 @pytest.mark.parametrize("spoil", [_delete, _edit])
 async def test_files_that_were_in_place_may_go_while_a_fetch_is_paused(
-    alice: Home, tmp_path: Path, spoil: Callable[[Path], None]
+    alice: Home, bob: Home, carol: Home, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
-    files = {"a.bin": seeded_bytes(3 * MIB, 21), "b.bin": seeded_bytes(16 * MIB, 22), "c.bin": seeded_bytes(MIB, 23)}
-    source = write_files(tmp_path / "source", files)
-    published = await alice.share(source, name=f"gone{spoil.__name__}")
-    target = write_files(tmp_path / "target", {"a.bin": files["a.bin"]})
-    async with Home(tmp_path / "dave", download_limit=SLOW) as dave:
-        job = await caught(dave, published.link, target, at=8 * MIB)
-        await dave.wait_until(job.id, lambda job: job.done > 6 * MIB)
-        await dave.client.pause(job.id)
-        spoil(target / "a.bin")
-        await dave.client.resume(job.id)
-        await dave.wait_job(job.id)
-        assert tree(target, leave_out=(".p2pckpt-replaced",)) == tree(source)
+    half = await half_seeded(alice, bob, tmp_path, f"gone/{spoil.__name__}")
+    target = write_files(tmp_path / "target", {"README.md": (half.source / "README.md").read_bytes()})
+    job = await half.caught(carol, target)
+    await carol.client.pause(job.id)
+    spoil(target / "README.md")
+    await half.seed_the_rest()
+    await carol.client.resume(job.id)
+    await carol.wait_job(job.id)
+    assert tree(target, leave_out=(".p2pckpt-replaced",)) == tree(half.source)
 
 
-async def test_files_may_be_put_in_place_while_a_fetch_is_paused(alice: Home, tmp_path: Path) -> None:
-    files = {"a.bin": seeded_bytes(3 * MIB, 31), "b.bin": seeded_bytes(16 * MIB, 32), "c.bin": seeded_bytes(MIB, 33)}
-    source = write_files(tmp_path / "source", files)
-    published = await alice.share(source, name="put/there")
+async def test_files_may_be_put_in_place_while_a_fetch_is_paused(
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
+) -> None:
+    half = await half_seeded(alice, bob, tmp_path, "put/there")
     target = tmp_path / "target"
-    async with Home(tmp_path / "dave", download_limit=SLOW) as dave:
-        job = await caught(dave, published.link, target, at=8 * MIB)
-        await dave.wait_until(job.id, lambda job: job.done > 6 * MIB)
-        await dave.client.pause(job.id)
-        write_files(target, {"a.bin": files["a.bin"]})
-        await dave.client.resume(job.id)
-        await dave.wait_job(job.id)
-        assert tree(target) == tree(source)
+    job = await half.caught(carol, target)
+    await carol.client.pause(job.id)
+    write_files(target, {"README.md": (half.source / "README.md").read_bytes()})
+    await half.seed_the_rest()
+    await carol.client.resume(job.id)
+    await carol.wait_job(job.id)
+    assert tree(target) == tree(half.source)
 
 
 async def test_a_paused_seed_offers_nothing_until_it_is_resumed(alice: Home, bob: Home, tmp_path: Path) -> None:
@@ -150,58 +139,66 @@ async def test_removing_a_publish_with_data_leaves_the_published_directory(alice
     assert tree(source) == there
 
 
-async def test_an_unfinished_fetch_that_is_removed_with_data_leaves_nothing(alice: Home, tmp_path: Path) -> None:
-    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(16 * MIB, 8)})
-    published = await alice.share(source, name="unfinished")
-    async with Home(tmp_path / "dave", download_limit=SLOW) as dave:
-        job = await caught(dave, published.link, tmp_path / "out" / "target", at=9 * MIB)
-        await dave.client.remove(job.id, data=True)
-        assert list((tmp_path / "out").iterdir()) == []
-        assert objects(dave) == {}
+async def test_an_unfinished_fetch_that_is_removed_with_data_leaves_nothing(
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
+) -> None:
+    half = await half_seeded(alice, bob, tmp_path, "unfinished")
+    before = objects(carol)
+    job = await half.caught(carol, tmp_path / "out" / "target", durable=False)
+    await carol.client.remove(job.id, data=True)
+    assert list((tmp_path / "out").iterdir()) == []
+    assert objects(carol) == before
 
 
 async def test_an_unfinished_fetch_that_is_removed_goes_on_when_it_is_asked_for_again(
-    alice: Home, tmp_path: Path
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
 ) -> None:
-    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(16 * MIB, 9)})
-    published = await alice.share(source, name="forgotten")
-    async with Home(tmp_path / "dave", download_limit=SLOW) as dave:
-        job = await caught(dave, published.link, tmp_path / "target", at=9 * MIB)
-        await dave.client.remove(job.id)
-        assert await dave.client.jobs() == []
-        again = await dave.get("forgotten", tmp_path / "target")
-        assert again.wire_size < published.wire_size
-    assert tree(tmp_path / "target") == tree(source)
+    half = await half_seeded(alice, bob, tmp_path, "forgotten")
+    job = await half.caught(carol, tmp_path / "target")
+    await carol.client.remove(job.id)
+    assert job.id not in [job.id for job in await carol.client.jobs()]
+    await half.seed_the_rest()
+    again = await carol.get("forgotten", tmp_path / "target")
+    assert again.wire_size < half.job.wire_size
+    assert tree(tmp_path / "target") == tree(half.source)
 
 
-async def test_asking_for_the_same_checkout_twice_is_one_job(alice: Home, tmp_path: Path) -> None:
-    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(8 * MIB, 10)})
-    published = await alice.share(source, name="twice")
-    async with Home(tmp_path / "dave", download_limit=SLOW) as dave:
-        job = await caught(dave, published.link, tmp_path / "target", at=MIB)
-        request = m.FetchRequest(source=published.link, to=str(tmp_path / "target"))
-        assert (await dave.client.fetch(request)).id == job.id
-        await dave.wait_job(job.id)
-        assert len(await dave.client.jobs()) == 1
-    assert tree(tmp_path / "target") == tree(source)
+async def test_asking_for_the_same_checkout_twice_is_one_job(
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
+) -> None:
+    half = await half_seeded(alice, bob, tmp_path, "twice")
+    job = await half.caught(carol, tmp_path / "target")
+    request = m.FetchRequest(source=half.job.link, to=str(tmp_path / "target"))
+    assert (await carol.client.fetch(request)).id == job.id
+    await half.seed_the_rest()
+    await carol.wait_job(job.id)
+    assert (await carol.client.fetch(request)).id == job.id
+    await carol.wait_job(job.id)
+    assert len([job for job in await carol.client.jobs() if job.path == str(tmp_path / "target")]) == 1
+    assert tree(tmp_path / "target") == tree(half.source)
 
 
-async def test_two_checkouts_of_one_version_at_once_fetch_it_once(alice: Home, tmp_path: Path) -> None:
-    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(8 * MIB, 11)})
-    published = await alice.share(source, name="parallel")
-    uploaded_before = (await alice.client.job(published.id)).uploaded
-    async with Home(tmp_path / "dave", download_limit=SLOW) as dave:
-        first = await caught(dave, published.link, tmp_path / "one", at=MIB)
-        second = await dave.client.fetch(m.FetchRequest(source="parallel", to=str(tmp_path / "two")))
-        await dave.wait_job(first.id)
-        await dave.wait_job(second.id)
+async def test_two_checkouts_of_one_version_at_once_fetch_it_once(
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
+) -> None:
+    half = await half_seeded(alice, bob, tmp_path, "parallel")
+    first = await half.caught(carol, tmp_path / "one", durable=False)
+    second = await carol.client.fetch(m.FetchRequest(source="parallel", to=str(tmp_path / "two")))
+    await carol.wait_until(second.id, lambda job: job.phase in (m.Phase.CONNECTING, m.Phase.DOWNLOADING))
+    await half.seed_the_rest()
+    await carol.wait_job(first.id)
+    await carol.wait_job(second.id)
+    assert tree(tmp_path / "one") == tree(tmp_path / "two") == tree(half.source)
+    sent = 0
 
-        async def counted() -> bool:
-            return (await alice.client.job(published.id)).uploaded - uploaded_before >= published.wire_size
+    async def counted() -> bool:
+        nonlocal sent
+        jobs = [job for home in (alice, bob) for job in await home.client.jobs() if job.share == "parallel"]
+        sent = sum(job.uploaded for job in jobs)
+        return sent >= half.job.wire_size
 
-        await until(counted, "the publisher has counted what it sent")
-        assert (await alice.client.job(published.id)).uploaded - uploaded_before < published.wire_size + 2 * MIB
-    assert tree(tmp_path / "one") == tree(tmp_path / "two") == tree(source)
+    await until(counted, "the seeds have counted what they sent")
+    assert sent < half.job.wire_size + 3 * MIB
 
 
 async def test_jobs_that_nobody_knows_are_not_found(bob: Home) -> None:

@@ -16,6 +16,7 @@ from p2pckpt.trust.links import Link
 
 from ...support.homes import Home, failure, is_alive, seeded_bytes, tree, until, write_files
 from ...support.tracker_process import start_tracker
+from .halves import half_seeded
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 MIB = 1 << 20
@@ -30,30 +31,43 @@ def taken_port() -> Iterator[int]:
         yield other.getsockname()[1]
 
 
-async def test_a_fetch_goes_on_and_seeding_resumes_after_restarts_on_the_same_ports(
+async def test_a_fetch_goes_on_after_a_restart_and_seeds_on_the_same_port_after_another(
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
+) -> None:
+    half = await half_seeded(alice, bob, tmp_path, "restarted")
+    async with Home(tmp_path / "dave") as dave:
+        before = await dave.client.status()
+        job = await half.caught(dave, tmp_path / "target")
+        await dave.restart()
+        assert (await dave.client.status()).listen_ports == before.listen_ports
+        await dave.wait_until(job.id, lambda job: job.phase is m.Phase.CONNECTING)
+        await half.seed_the_rest()
+        done = await dave.wait_job(job.id)
+        assert done.wire_done == done.wire_size < half.job.wire_size
+        assert tree(tmp_path / "target") == tree(half.source)
+        await alice.client.pause(half.job.id)
+        await dave.restart()
+        await dave.wait_job(job.id, m.JobState.SEEDING)
+        await carol.get(half.job.link, tmp_path / "carol")
+        assert tree(tmp_path / "carol") == tree(half.source)
+
+
+async def test_a_publisher_seeds_again_after_a_restart_and_its_link_still_leads_there(
     carol: Home, tmp_path: Path
 ) -> None:
-    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(16 * MIB, 1)})
-    async with Home(tmp_path / "erin") as erin, Home(tmp_path / "bob", download_limit=6 * MIB) as bob:
-        published = await erin.share(source, name="restarted")
-        erin_before, bob_before = await erin.client.status(), await bob.client.status()
-        job = await bob.client.fetch(m.FetchRequest(source=published.link, to=str(tmp_path / "target")))
-        await bob.wait_until(job.id, lambda job: job.wire_done >= 8 * MIB)
-        await bob.restart()
-        assert (await bob.client.status()).listen_ports == bob_before.listen_ports
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(2 * MIB, 1)})
+    async with Home(tmp_path / "erin") as erin:
+        published = await erin.share(source, name="seeds/again")
+        before, port = await erin.client.status(), erin.tracker_ready["api_port"]
         await erin.restart()
-        assert (await erin.client.status()).listen_ports == erin_before.listen_ports
-        done = await bob.wait_job(job.id)
-        assert done.wire_size < published.wire_size
-        assert tree(tmp_path / "target") == tree(source)
+        assert (await erin.client.status()).listen_ports == before.listen_ports
         again = await erin.wait_job(published.id, m.JobState.SEEDING)
         assert again.link == published.link
-        await erin.client.pause(published.id)
-        # the link still leads to the tracker, and bob seeds after a restart of his
-        await bob.restart()
-        await bob.wait_job(job.id, m.JobState.SEEDING)
+        await until(lambda: _runs(erin), "the tracker runs again")
+        assert erin.tracker_ready["api_port"] == port
         await carol.get(published.link, tmp_path / "carol")
         assert tree(tmp_path / "carol") == tree(source)
+        await erin.client.pause(published.id)
         await erin.restart()
         assert (await erin.client.job(published.id)).state is m.JobState.PAUSED
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -123,16 +124,11 @@ DIRECTORIES: dict[tuple[str, str], str] = {
 
 @pytest.mark.parametrize(("share", "version"), DIRECTORIES)
 def test_the_directory_is_named_after_share_and_version(share: str, version: str, tmp_path: Path) -> None:
-    source = source_of(MANIFEST, name=share, name_of_version=version) if False else _named(share, version)
+    source = replace(source_of(MANIFEST, name=share), target=target(3, name=version))
     expected = DIRECTORIES[share, version]
     assert default_directory(source) == expected
     assert checkout_path(source, FetchRequest(source="x", base=str(tmp_path))) == tmp_path / expected
     assert "/" not in expected
-
-
-def _named(share: str, version: str) -> Source:
-    source = source_of(MANIFEST, name=share)
-    return Source(source.share, source.trusted, target(3, name=version), MANIFEST, source.files)
 
 
 def test_a_checkout_goes_where_it_is_told(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from p2pckpt.errors import BadUsage, NotAllowed, NotFound
 from p2pckpt.jobs.scanning import scan
 from tests.support.homes import write_files
 
-
 NOBODY = 65534
 
 
