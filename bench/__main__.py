@@ -33,7 +33,7 @@ def main() -> int:
     base = options.dir or Path(tempfile.gettempdir())
     directory = Path(tempfile.mkdtemp(prefix="p2pckpt-bench-", dir=base))
     began = datetime.datetime.now(datetime.UTC)
-    facts = table.machine(directory)
+    facts, calm = table.machine(directory), table.load()
     rows: list[Row] = []
     try:
         for name, run in _work(options, directory):
@@ -42,6 +42,7 @@ def main() -> int:
             print(f"{name}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+    facts.append(f"- load average: {calm} when it began, {table.load()} when it ended, its own work included")
     text = f"Measured on {began:%Y-%m-%d}.\n\n" + "\n".join(facts) + "\n\n" + table.markdown(rows)
     print(text, end="", flush=True)
     if options.write:

@@ -40,22 +40,27 @@ def markdown(rows: Sequence[Row]) -> str:
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     missed = [row for row in rows if row.met is False]
     lines += ["", "Missed:" if missed else "Nothing misses its target.", ""]
-    lines += [f"- {row.work}: {row.ratio if row.ratio != '—' else row.ours}, target {row.target}" for row in missed]
+    for row in missed:
+        ratio = "" if row.ratio == "—" else f", {row.ratio}"
+        lines.append(f"- {row.work}: {row.ours}{ratio}; target {row.target}")
     return "\n".join(lines).rstrip() + "\n"
 
 
 def machine(directory: Path) -> list[str]:
     """Where this ran, one fact a line."""
-    load = ", ".join(f"{value:.2f}" for value in psutil.getloadavg())
     memory = psutil.virtual_memory().total / (1 << 30)
     libraries = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)
     return [
         f"- machine: {_processor()}, {psutil.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} "
         f"{platform.release()}; files on {_filesystem(directory)}",
         f"- versions: p2pckpt {__version__}, Python {platform.python_version()}, {libraries}",
-        f"- load average when it began: {load}",
         f"- command: `{' '.join(['python -m bench', *sys.argv[1:]])}`",
     ]
+
+
+def load() -> str:
+    """Load average of the last minute: how calm the machine was."""
+    return f"{psutil.getloadavg()[0]:.1f}"
 
 
 def write(file: Path, text: str) -> None:

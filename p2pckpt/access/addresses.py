@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from typing import Final
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -39,20 +40,26 @@ def listening_addresses(listen: str) -> list[str]:
 
 def endpoints(listen: str, port: int, public_address: str, mapped: Endpoint | None) -> list[Endpoint]:
     """What the daemon tells trackers: the configured and the mapped address, then its own interfaces'."""
-    stated: list[Endpoint] = []
-    if public_address:
-        host, _, other_port = (
-            public_address.partition(":") if public_address.count(":") == 1 else (public_address, "", "")
-        )
-        stated += [Endpoint(address, int(other_port or port)) for address in _resolve(host)]
+    stated = _stated(public_address, port) if public_address else []
     if mapped is not None:
         stated.append(mapped)
     stated += [Endpoint(address, port) for address in listening_addresses(listen)]
     return list(dict.fromkeys(stated))[:MAX_ADDRESSES]
 
 
+def _stated(public_address: str, port: int) -> list[Endpoint]:
+    """What ``HOST``, ``HOST:PORT`` or ``[IPV6]:PORT`` stands for; nothing for anything else."""
+    is_bare_ipv6 = public_address.count(":") > 1 and not public_address.startswith("[")
+    try:
+        parts = urlsplit(f"//[{public_address}]" if is_bare_ipv6 else f"//{public_address}")
+        host, own_port = parts.hostname or "", parts.port
+    except ValueError:
+        return []
+    return [Endpoint(address, own_port or port) for address in _resolve(host)] if host else []
+
+
 def _resolve(host: str) -> list[str]:
     try:
         return list(dict.fromkeys(str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))
-    except OSError:
+    except (OSError, ValueError):  # what can't be a name at all is a ValueError
         return []

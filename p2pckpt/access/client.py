@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import aiohttp
 import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 
 from p2pckpt import __version__
 from p2pckpt import tracker_protocol as tp
@@ -177,7 +178,7 @@ class TrackerClient:
                     raise _problem(response.status, await response.read())
                 async for line in response.content:
                     yield decoder.decode(line)
-        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError, ValueError) as exc:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, msgspec.MsgspecError, ValueError) as exc:
             raise TrackerUnreachable(f"the tracker's event stream broke ({_reason(exc)})") from exc
         raise TrackerUnreachable("the tracker closed the event stream")
 

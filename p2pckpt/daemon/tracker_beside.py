@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import sys
@@ -140,17 +141,46 @@ class TrackerBeside:
     async def _start(self) -> _Ready:
         config = self._config
         config.tracker_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._ready_file.unlink(missing_ok=True)
         port = config.number("tracker_port") or self._last_port()
-        try:
-            ready = await self._spawn(port)
-        except P2pckptError:
-            if not port or config.number("tracker_port"):
-                raise
-            _log.warning("the tracker's old port is taken, using another: links that name it stop working", port=port)
-            ready = await self._spawn(0)
+        if self._in_use():
+            ready = await self._orphan()
+        else:
+            self._ready_file.unlink(missing_ok=True)
+            try:
+                ready = await self._spawn(port)
+            except P2pckptError:
+                if not port or config.number("tracker_port"):
+                    raise
+                _log.warning("the tracker's port is taken, using another: links that name it stop working", port=port)
+                ready = await self._spawn(0)
         atomic.write(self._port_file, str(ready.api_port).encode())
         return ready
+
+    def _in_use(self) -> bool:
+        """Whether a tracker runs on the directory, ready or not: it holds this lock."""
+        try:
+            lock = os.open(self._config.tracker_dir / "tracker.lock", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    async def _orphan(self) -> _Ready:
+        """The tracker that another daemon started and did not live to see ready, once it is."""
+        deadline = asyncio.get_running_loop().time() + _START_DEADLINE
+        while asyncio.get_running_loop().time() < deadline:
+            ready = self._read()
+            if ready is not None and await self._answers(ready):
+                return ready
+            await asyncio.sleep(0.05)
+        raise P2pckptError(
+            f"a tracker runs on {self._config.tracker_dir} and does not answer", next_step=f"see {self._log_file}"
+        )
 
     def _last_port(self) -> int:
         """Links name the port: it is kept over restarts."""
@@ -182,6 +212,8 @@ class TrackerBeside:
             if ready is not None and ready.pid == process.pid:
                 return ready
             if process.returncode is not None:
+                if self._in_use():
+                    return await self._orphan()
                 break
             await asyncio.sleep(0.05)
         raise P2pckptError(f"the tracker did not start: {_tail(self._log_file)}", next_step=f"see {self._log_file}")

@@ -153,9 +153,8 @@ class LibtorrentEngine:
         for active in self._active.values():
             self._session.remove_torrent(active.handle)
         self._active.clear()
-        session, self._session = self._session, None
-        await asyncio.to_thread(session.pause)
-        del session
+        ending, self._session = [self._session], None
+        await asyncio.to_thread(_end, ending)
 
     @property
     def port(self) -> int:
@@ -362,6 +361,11 @@ class LibtorrentEngine:
 
 def _session(settings: Any) -> Any:
     return lt.session(settings)
+
+
+def _end(ending: list[Any]) -> None:
+    """Destroys the session in this thread, which waits for libtorrent's own: only then its port is free."""
+    ending.pop().pause()
 
 
 @dataclass(frozen=True, slots=True)

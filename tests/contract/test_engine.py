@@ -429,9 +429,11 @@ async def test_its_port_is_free_again_after_stopping(new_engine: NewEngine) -> N
     assert 0 < port < 1 << 16
     await first.stop()
     second = new_engine(port)
-    await second.start(lambda event: None)
-    assert second.port == port
-    await second.stop()
+    try:
+        await second.start(lambda event: None)
+        assert second.port == port
+    finally:
+        await second.stop()
 
 
 async def test_an_engine_that_never_started_can_be_stopped(new_engine: NewEngine) -> None:

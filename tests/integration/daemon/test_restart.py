@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from p2pckpt.control import messages as m
 from p2pckpt.trust.links import Link
@@ -20,6 +21,20 @@ from .halves import half_seeded
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 MIB = 1 << 20
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="package")
+async def erin_s_home(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Home]:
+    async with Home(tmp_path_factory.mktemp("homes") / "erin") as home:
+        yield home
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def erin(erin_s_home: Home) -> Home:
+    """A publisher whose daemon the tests stop and kill; it runs when one begins."""
+    if erin_s_home.process is None:
+        await erin_s_home.start()
+    return erin_s_home
 
 
 @contextmanager
@@ -53,56 +68,55 @@ async def test_a_fetch_goes_on_after_a_restart_and_seeds_on_the_same_port_after_
 
 
 async def test_a_publisher_seeds_again_after_a_restart_and_its_link_still_leads_there(
-    carol: Home, tmp_path: Path
+    erin: Home, carol: Home, tmp_path: Path
 ) -> None:
     source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(2 * MIB, 1)})
-    async with Home(tmp_path / "erin") as erin:
-        published = await erin.share(source, name="seeds/again")
-        before, port = await erin.client.status(), erin.tracker_ready["api_port"]
-        await erin.restart()
-        assert (await erin.client.status()).listen_ports == before.listen_ports
-        again = await erin.wait_job(published.id, m.JobState.SEEDING)
-        assert again.link == published.link
-        await until(lambda: _runs(erin), "the tracker runs again")
-        assert erin.tracker_ready["api_port"] == port
-        await carol.get(published.link, tmp_path / "carol")
-        assert tree(tmp_path / "carol") == tree(source)
-        await erin.client.pause(published.id)
-        await erin.restart()
-        assert (await erin.client.job(published.id)).state is m.JobState.PAUSED
+    published = await erin.share(source, name="seeds/again")
+    before, port = await erin.client.status(), erin.tracker_ready["api_port"]
+    await erin.restart()
+    assert (await erin.client.status()).listen_ports == before.listen_ports
+    again = await erin.wait_job(published.id, m.JobState.SEEDING)
+    assert again.link == published.link
+    await until(lambda: _runs(erin), "the tracker runs again")
+    assert erin.tracker_ready["api_port"] == port
+    await carol.get(published.link, tmp_path / "carol")
+    assert tree(tmp_path / "carol") == tree(source)
+    await erin.client.pause(published.id)
+    await erin.restart()
+    assert (await erin.client.job(published.id)).state is m.JobState.PAUSED
 
 
-async def test_a_killed_daemon_leaves_its_tracker_which_the_next_one_adopts(carol: Home, tmp_path: Path) -> None:
+async def test_a_killed_daemon_leaves_its_tracker_which_the_next_one_adopts(
+    erin: Home, carol: Home, tmp_path: Path
+) -> None:
     source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(2 * MIB, 2)})
-    async with Home(tmp_path / "erin") as erin:
-        published = await erin.share(source, name="killed")
-        tracker = erin.tracker_pid
-        await erin.kill()
-        assert is_alive(tracker)
-        preview = await carol.client.fetch_plan(m.FetchRequest(source=published.link, to=str(tmp_path / "target")))
-        assert preview.share == "killed"
-        await erin.start()
-        await erin.wait_job(published.id, m.JobState.SEEDING)
-        await carol.get(published.link, tmp_path / "target")
-        assert erin.tracker_pid == tracker
-        assert (await erin.client.status()).embedded_tracker
-        await erin.stop()
-        assert not is_alive(tracker)
+    published = await erin.share(source, name="killed")
+    tracker = erin.tracker_pid
+    await erin.kill()
+    assert is_alive(tracker)
+    preview = await carol.client.fetch_plan(m.FetchRequest(source=published.link, to=str(tmp_path / "target")))
+    assert preview.share == "killed"
+    await erin.start()
+    await erin.wait_job(published.id, m.JobState.SEEDING)
+    await carol.get(published.link, tmp_path / "target")
+    assert erin.tracker_pid == tracker
+    assert (await erin.client.status()).embedded_tracker
+    await erin.stop()
+    assert not is_alive(tracker)
     assert tree(tmp_path / "target") == tree(source)
 
 
 async def test_a_tracker_that_was_killed_is_started_again_on_its_port_with_the_next_daemon(
-    carol: Home, tmp_path: Path
+    erin: Home, carol: Home, tmp_path: Path
 ) -> None:
     source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(2 * MIB, 3)})
-    async with Home(tmp_path / "erin") as erin:
-        published = await erin.share(source, name="both/killed")
-        port = erin.tracker_ready["api_port"]
-        await erin.kill(tracker=True)
-        await erin.start()
-        await until(lambda: _runs(erin), "the tracker runs again")
-        assert erin.tracker_ready["api_port"] == port
-        await carol.get(published.link, tmp_path / "target")
+    published = await erin.share(source, name="both/killed")
+    port = erin.tracker_ready["api_port"]
+    await erin.kill(tracker=True)
+    await erin.start()
+    await until(lambda: _runs(erin), "the tracker runs again")
+    assert erin.tracker_ready["api_port"] == port
+    await carol.get(published.link, tmp_path / "target")
     assert tree(tmp_path / "target") == tree(source)
 
 
@@ -140,14 +154,13 @@ async def test_the_status_says_what_runs_where(tmp_path: Path) -> None:
         assert (await erin.cli("daemon", "status")).returncode == 8
 
 
-async def test_a_second_daemon_of_one_home_leaves_the_first_alone(tmp_path: Path) -> None:
-    async with Home(tmp_path / "erin") as erin:
-        second = subprocess.run(
-            [sys.executable, "-m", "p2pckpt.daemon.main"], env=erin.env, capture_output=True, text=True, timeout=60
-        )
-        assert (second.returncode, second.stderr) == (0, "")
-        assert erin.process is not None
-        assert (await erin.client.status()).pid == erin.process.pid
+async def test_a_second_daemon_of_one_home_leaves_the_first_alone(erin: Home) -> None:
+    second = subprocess.run(
+        [sys.executable, "-m", "p2pckpt.daemon.main"], env=erin.env, capture_output=True, text=True, timeout=60
+    )
+    assert (second.returncode, second.stderr) == (0, "")
+    assert erin.process is not None
+    assert (await erin.client.status()).pid == erin.process.pid
 
 
 async def test_a_configured_port_that_is_taken_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -160,17 +173,16 @@ async def test_a_configured_port_that_is_taken_is_an_error_that_names_it(tmp_pat
         home.check_log()
 
 
-async def test_a_remembered_port_that_is_taken_makes_room_for_another(tmp_path: Path) -> None:
-    async with Home(tmp_path / "erin") as erin:
-        (before,) = (await erin.client.status()).listen_ports
-        await erin.stop()
-        with socket.socket() as other:
-            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            other.bind(("127.0.0.1", before))
-            other.listen()
-            await erin.start()
-            (now,) = (await erin.client.status()).listen_ports
-        assert now != before
+async def test_a_remembered_port_that_is_taken_makes_room_for_another(erin: Home) -> None:
+    (before,) = (await erin.client.status()).listen_ports
+    await erin.stop()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", before))
+        other.listen()
+        await erin.start()
+        (now,) = (await erin.client.status()).listen_ports
+    assert now != before
 
 
 async def test_a_tracker_port_that_is_taken_fails_the_publish_and_says_so(tmp_path: Path) -> None:
@@ -198,29 +210,29 @@ async def test_a_configured_tracker_is_used_instead_of_one_beside_the_daemon(bob
     assert tree(tmp_path / "target") == tree(source)
 
 
-async def test_a_socket_directory_that_others_can_enter_is_refused(tmp_path: Path) -> None:
-    async with Home(tmp_path / "erin") as erin:
-        await erin.stop()
-        erin.config.runtime_dir.chmod(0o755)
-        started = await erin.cli("daemon", "start")
-        assert started.returncode == 8
-        assert "private" in started.stderr
+async def test_a_socket_directory_that_others_can_enter_is_refused(erin: Home) -> None:
+    await erin.stop()
+    erin.config.runtime_dir.chmod(0o755)
+    started = await erin.cli("daemon", "start")
+    erin.config.runtime_dir.chmod(0o700)
+    assert started.returncode == 8
+    assert "private" in started.stderr
 
 
 async def test_every_version_seeds_again_after_a_restart_though_they_share_torrents(
-    carol: Home, tmp_path: Path
+    erin: Home, carol: Home, tmp_path: Path
 ) -> None:
     source = write_files(tmp_path / "source", {"kept.bin": seeded_bytes(2 * MIB, 6)})
-    async with Home(tmp_path / "erin") as erin:
-        jobs = []
-        for number in range(4):
-            write_files(source, {"changing.bin": seeded_bytes(MIB, 100 + number)})
-            jobs.append(await erin.share(source, name="many"))
-        await erin.restart()
-        for job in jobs:
-            await erin.wait_job(job.id, m.JobState.SEEDING)
-        await until(lambda: _runs(erin), "the tracker runs again")
-        for number in (1, 4):
-            await carol.get(jobs[0].link if number == 1 else "many@4", tmp_path / str(number))
-        assert [job.state for job in await erin.client.jobs()] == [m.JobState.SEEDING] * 4
+    jobs = []
+    for number in range(4):
+        write_files(source, {"changing.bin": seeded_bytes(MIB, 100 + number)})
+        jobs.append(await erin.share(source, name="many"))
+    await erin.restart()
+    for job in jobs:
+        await erin.wait_job(job.id, m.JobState.SEEDING)
+    await until(lambda: _runs(erin), "the tracker runs again")
+    for number in (1, 4):
+        await carol.get(jobs[0].link if number == 1 else "many@4", tmp_path / str(number))
+    states = [job.state for job in await erin.client.jobs() if job.share == "many"]
+    assert states == [m.JobState.SEEDING] * 4
     assert tree(tmp_path / "4") == tree(source)
