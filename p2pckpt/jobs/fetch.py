@@ -56,7 +56,7 @@ async def fetch(
         progress.warn(warning)
     progress.enter(Phase.ADOPTING)
     found = await look(services, source, path, progress.checkpoint)
-    run = _Fetch(services, source, path, found, progress, seed=request.seed, restore=restore)
+    run = _Fetch(services, source, path, found, progress, seed=request.seed, restore=restore, only=request.only)
     try:
         await run.run()
     finally:
@@ -152,6 +152,7 @@ class _Fetch:
         *,
         seed: bool,
         restore: Collection[bytes],
+        only: tuple[str, ...],
     ) -> None:
         self._services = services
         self._source = source
@@ -159,6 +160,7 @@ class _Fetch:
         self._progress = progress
         self._seed = seed
         self._restore = restore
+        self._only = only
         self._manifest = source.manifest
         self._job = progress.job.id
         self._files = [n for n in source.files if n not in found.in_place]
@@ -474,7 +476,7 @@ class _Fetch:
         rows = (services.catalogue.object(manifest.root(index)) for index in range(manifest.object_count))
         held = all(row is not None and row.complete for row in rows)
         services.catalogue.record_version(
-            VersionRow(share_id, target.version, info_hash, held, str(self._partial.target))
+            VersionRow(share_id, target.version, info_hash, held, str(self._partial.target), self._only)
         )
 
 

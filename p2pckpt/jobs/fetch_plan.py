@@ -85,7 +85,7 @@ async def resolve(services: Services, request: FetchRequest) -> Source:
             trusted = await shares.trusted(share)
     version = trusted.resolve(selector)
     manifest, _ = await shares.manifest(share, trusted, version)
-    return Source(share, trusted, trusted.target(version), manifest, _chosen(manifest, request.only))
+    return Source(share, trusted, trusted.target(version), manifest, chosen_files(manifest, request.only))
 
 
 def checkout_path(source: Source, request: FetchRequest) -> Path:
@@ -184,7 +184,7 @@ async def preview(services: Services, request: FetchRequest) -> FetchPreview:
     )
 
 
-def _chosen(manifest: Manifest, only: Sequence[str]) -> tuple[int, ...]:
+def chosen_files(manifest: Manifest, only: Sequence[str]) -> tuple[int, ...]:
     """Indices of the files that ``only`` asks for: ``weights``, or globs on paths and names."""
     if not only:
         return tuple(range(len(manifest.body.files)))

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 
 from p2pckpt.errors import P2pckptError
 from p2pckpt.jobs.services import Services
-from p2pckpt.store.catalogue import KnownShare, VersionRow
+from p2pckpt.store.catalogue import KnownShare
 
 
 async def remove_version(
@@ -39,7 +40,7 @@ async def drop_objects(services: Services, share: KnownShare, version: int) -> i
     row = services.catalogue.version(share.share_id, version)
     freed = await remove_version(services, share, version)
     if row is not None:
-        services.catalogue.record_version(VersionRow(row.share, row.version, row.info_hash, False, row.path))
+        services.catalogue.record_version(replace(row, held=False))
     return freed
 
 

@@ -431,6 +431,7 @@ class Swarms:
                         self._engine.connect(bytes.fromhex(event.info_hash), event.peers)
                     elif isinstance(event, tp.Revoked):
                         self.drop_share(bytes.fromhex(event.share_id))
+                        self._dirty[tracker].set()  # the next announce tells what still may go on
                     self._on_tracker_event(tracker, event)
             except P2pckptError as exc:
                 if self.tracker_state[tracker] != exc.fact:

@@ -14,6 +14,7 @@ from p2pckpt.checkpoint.plan import pieces_of_chunk
 from p2pckpt.control.messages import FetchRequest, Phase, VerifyRequest
 from p2pckpt.errors import NotFound, VerificationFailed
 from p2pckpt.jobs.fetch import fetch
+from p2pckpt.jobs.fetch_plan import chosen_files
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
@@ -77,14 +78,14 @@ async def verify(services: Services, request: VerifyRequest, progress: Progress)
     if held is None:
         raise NotFound(f"version {version} of {share.name} is not on this machine", next_step="p2pckpt get")
     manifest, _ = await services.shares.manifest(share, trusted, version)
-    progress.update(
-        share_id=share.share_id.hex(), share=share.name, version=version, path=held.path, size=manifest.size, done=0
-    )
+    files = chosen_files(manifest, held.only)
+    size = sum(manifest.body.files[number].size for number in files)
+    progress.update(share_id=share.share_id.hex(), share=share.name, version=version, path=held.path, size=size, done=0)
     progress.enter(Phase.CHECKING)
     keys = services.shares.keys(share, trusted)
     unpacker = Unpacker(manifest, keys, services.objects)
     damage = Damage()
-    for number in range(len(manifest.body.files)):
+    for number in files:
         await services.compute(_check_file, manifest, number, Path(held.path), damage, progress, request.full)
     await services.compute(_check_frames, services, share, manifest, unpacker, damage, progress, held.held)
     if damage and not request.repair:
@@ -95,17 +96,16 @@ async def verify(services: Services, request: VerifyRequest, progress: Progress)
         )
     if damage:
         progress.warn(f"found {damage.text}")
-        await _repair(services, share, version, held.path, damage, progress)
+        await _repair(services, share, held, damage, progress)
 
 
-async def _repair(
-    services: Services, share: KnownShare, version: int, path: str, damage: Damage, progress: Progress
-) -> None:
+async def _repair(services: Services, share: KnownShare, row: VersionRow, damage: Damage, progress: Progress) -> None:
     """Forget bad pieces, then fetch: what is right on this disk is used, the rest comes from the swarm."""
     await asyncio.to_thread(_forget_damaged, services, damage.objects)
     await services.swarms.forget(damage.objects)
-    request = FetchRequest(source=f"{share.share_id.hex()}@{version}", to=path)
-    await fetch(services, request, progress, restore=damage.objects)
+    request = FetchRequest(source=f"{share.share_id.hex()}@{row.version}", to=row.path, only=row.only)
+    # of a version that was never whole here, what its files don't need is not fetched for the sake of the store
+    await fetch(services, request, progress, restore=damage.objects if row.held else ())
     progress.note("repaired")
 
 

@@ -57,6 +57,7 @@ CREATE TABLE IF NOT EXISTS versions (
   info_hash BLOB NOT NULL,
   held INTEGER NOT NULL,           -- all its objects are durable here
   path TEXT NOT NULL,              -- last checkout or published directory
+  chosen TEXT NOT NULL DEFAULT '',   -- which of its files that has, one pattern a line; empty for all
   PRIMARY KEY (share, version)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS shares (
@@ -106,6 +107,8 @@ class VersionRow:
     info_hash: bytes
     held: bool
     path: str
+    only: tuple[str, ...] = ()
+    """Patterns that chose the files at ``path``; empty for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,14 +274,14 @@ class Catalogue:
     def record_version(self, row: VersionRow) -> None:
         with self.transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO versions(share, version, info_hash, held, path) VALUES (?,?,?,?,?)",
-                (row.share, row.version, row.info_hash, row.held, row.path),
+                "INSERT OR REPLACE INTO versions(share, version, info_hash, held, path, chosen) VALUES (?,?,?,?,?,?)",
+                (row.share, row.version, row.info_hash, row.held, row.path, "\n".join(row.only)),
             )
 
     def versions(self, share: bytes | None = None) -> list[VersionRow]:
-        sql = "SELECT share, version, info_hash, held, path FROM versions"
+        sql = "SELECT share, version, info_hash, held, path, chosen FROM versions"
         rows = self._rows(sql) if share is None else self._rows(sql + " WHERE share = ?", (share,))
-        return [VersionRow(r[0], r[1], r[2], bool(r[3]), r[4]) for r in rows]
+        return [VersionRow(r[0], r[1], r[2], bool(r[3]), r[4], tuple(r[5].split("\n")) if r[5] else ()) for r in rows]
 
     def version(self, share: bytes, version: int) -> VersionRow | None:
         return next((row for row in self.versions(share) if row.version == version), None)

@@ -150,8 +150,8 @@ class LibtorrentEngine:
         self._session.post_torrent_updates()  # its alert wakes the thread
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
-        for active in self._active.values():
-            self._session.remove_torrent(active.handle)
+        for info_hash in list(self._active):
+            self.remove(info_hash)
         self._active.clear()
         ending, self._session = [self._session], None
         await asyncio.to_thread(_end, ending)
@@ -223,8 +223,9 @@ class LibtorrentEngine:
         active.handle.prioritize_pieces(priorities)
 
     def remove(self, info_hash: bytes) -> None:
-        active = self._active.pop(info_hash, None)
+        active = self._added(info_hash)
         if active is not None and self._session is not None:
+            del self._active[info_hash]
             self._session.remove_torrent(active.handle)
 
     def connect(self, info_hash: bytes, peers: Iterable[Endpoint]) -> None:
@@ -236,12 +237,12 @@ class LibtorrentEngine:
                 active.handle.connect_peer((peer.host, peer.port))  # type: ignore[union-attr]
 
     def flush(self, info_hash: bytes) -> None:
-        if (active := self._active.get(info_hash)) is not None:
+        if (active := self._added(info_hash)) is not None:
             active.asked += 1
             active.handle.flush_cache()
 
     def clear_problem(self, info_hash: bytes) -> None:
-        if (active := self._active.get(info_hash)) is not None:
+        if (active := self._added(info_hash)) is not None:
             active.problem = False
             active.handle.clear_error()
             active.handle.unset_flags(lt.torrent_flags.upload_mode)
@@ -258,15 +259,20 @@ class LibtorrentEngine:
             return await waiter
 
     async def peers(self, info_hash: bytes) -> list[PeerStats]:
-        active = self._active.get(info_hash)
+        active = self._added(info_hash)
         return await asyncio.to_thread(_peer_stats, active.handle) if active is not None else []
 
     async def availability(self, info_hash: bytes) -> int:
-        active = self._active.get(info_hash)
+        active = self._added(info_hash)
         if active is None:
             return 0
         counts = await asyncio.to_thread(active.handle.piece_availability)
         return min(counts, default=0)
+
+    def _added(self, info_hash: bytes) -> _Active | None:
+        """A torrent that libtorrent has; None while ``add`` is at it in another thread."""
+        active = self._active.get(info_hash)
+        return active if active is not None and active.handle is not None else None
 
     def _interfaces(self) -> str:
         return ",".join(f"{_bracket(address)}:{self._port}" for address in self._addresses)

@@ -76,6 +76,20 @@ async def test_files_may_be_put_in_place_while_a_fetch_is_paused(
     assert tree(target) == tree(half.source)
 
 
+async def test_a_paused_publish_goes_on_when_resumed(alice: Home, bob: Home, tmp_path: Path) -> None:
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(40 * MIB, 40)})
+    request = m.PublishRequest(path=str(source), name="paused/publish", allow_no_licence=True)
+    job = await alice.client.publish(request)
+    await alice.wait_until(job.id, lambda job: job.phase is m.Phase.PACKING or job.state.ended)
+    await alice.client.pause(job.id)
+    assert (await alice.client.job(job.id)).state is m.JobState.PAUSED
+    assert (await alice.client.resume(job.id)).state is not m.JobState.PAUSED
+    done = await alice.wait_job(job.id)
+    assert (done.state, done.version) == (m.JobState.SEEDING, 1)
+    await bob.get(done.link, tmp_path / "target")
+    assert tree(tmp_path / "target") == tree(source)
+
+
 async def test_a_paused_seed_offers_nothing_until_it_is_resumed(alice: Home, bob: Home, tmp_path: Path) -> None:
     source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(MIB, 2)})
     published = await alice.share(source, name="paused/seed")

@@ -13,6 +13,7 @@ from p2pckpt.tracker_protocol import Role, Visibility
 from p2pckpt.trust.links import Link
 
 from ...support.homes import Home, failure, seeded_bytes, tree, until, write_files
+from .halves import half_seeded
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 MIB = 1 << 20
@@ -164,6 +165,18 @@ async def test_a_member_who_was_removed_gets_no_later_version(alice: Home, bob: 
         error = await failure(bob.get(source_text, tmp_path / "bob 2"))
         assert error.exit_code in (4, 5), error.fact
     assert not (tmp_path / "bob 2").exists()
+
+
+async def test_a_fetch_that_runs_while_its_member_is_removed_fails_and_says_why(
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
+) -> None:
+    half = await half_seeded(alice, bob, tmp_path, "expelled")
+    job = await half.caught(carol, tmp_path / "target")
+    key = (await carol.client.key()).identity
+    await alice.client.set_member(m.SetMemberRequest("expelled", key, None))
+    error = await failure(carol.wait_job(job.id))
+    assert (error.code, error.exit_code) == ("not_allowed", 4), error.fact
+    assert not (tmp_path / "target").exists()
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,23 @@ async def test_a_publisher_s_store_is_repaired_from_a_receiver(alice: Home, bob:
     assert tree(source) == there
 
 
+async def test_a_checkout_of_chosen_files_verifies_and_is_repaired_as_what_it_is(
+    alice: Home, bob: Home, tmp_path: Path
+) -> None:
+    source = write_files(
+        tmp_path / "source", {"model.bin": seeded_bytes(MIB, 80), "other.bin": seeded_bytes(3 * MIB, 81)}
+    )
+    published = await alice.share(source, name="chosen")
+    target = tmp_path / "target"
+    await bob.get(published.link, target, only=("model.bin",))
+    await bob.verify(str(target), full=True)
+    flip_bit(target / "model.bin", 1000)
+    await damage_is_found(bob, str(target), "1 damaged files")
+    await bob.verify(str(target), repair=True)
+    assert set(tree(target, leave_out=(".p2pckpt-replaced",))) == {"model.bin"}
+    await bob.verify(str(target))
+
+
 async def test_what_is_not_here_cannot_be_verified(alice: Home, bob: Home, tmp_path: Path) -> None:
     for name in ("no/such/share", str(tmp_path)):
         assert (await failure(bob.verify(name))).exit_code == 5

@@ -29,7 +29,7 @@ from p2pckpt.errors import Cancelled, Conflict, NoSeeds, NotFound
 from p2pckpt.jobs.progress import Progress
 
 DEADLINE = 10.0
-SECRET = "correct horse battery staple"
+SECRET = "correct horse battery staple " * 10
 
 
 class Daemon:
@@ -322,6 +322,28 @@ async def test_a_job_resumed_while_it_is_still_stopping_waits_for_that(daemon: D
     assert len(daemon.ran) == 2
 
 
+async def test_work_that_is_asked_for_while_the_job_still_begins_to_seed_waits_for_that(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = daemon.fetch()
+    await daemon.ended(job.id, JobState.SEEDING)
+    begun, seeding = asyncio.Event(), asyncio.Event()
+
+    async def slow(progress: Progress) -> None:
+        begun.set()
+        await seeding.wait()
+
+    monkeypatch.setattr(daemon, "_seed", slow)
+    await daemon.again()
+    await begun.wait()
+    assert daemon.fetch().state is JobState.QUEUED
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert daemon.ran == []
+    seeding.set()
+    await daemon.begun(job.id)
+
+
 async def test_a_removed_job_is_stopped_forgotten_and_said_to_be_gone(daemon: Daemon) -> None:
     job = daemon.fetch()
     await daemon.begun(job.id)
@@ -409,6 +431,9 @@ async def test_each_verify_is_a_job_of_its_own(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("end", [JobState.SEEDING, JobState.DONE])
 async def test_a_password_is_on_disk_no_longer_than_the_job_needs_it(daemon: Daemon, end: JobState) -> None:
+    others = [daemon.publish(f"/other{number}", password=SECRET) for number in range(8)]
+    for other in others:
+        await daemon.ended(other.id, end)
     job = daemon.publish(password=SECRET)
     await daemon.begun(job.id)
     assert SECRET in _on_disk(daemon.path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -22,8 +24,9 @@ from p2pckpt.jobs.fetch import fetch
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.swarms import Swarms
-from p2pckpt.store.catalogue import KnownShare
-from p2pckpt.store.checkout import REPLACED, partial_directory
+from p2pckpt.store.catalogue import Catalogue, KnownShare
+from p2pckpt.store.checkout import REPLACED, PartialCheckout, disk_error, partial_directory
+from p2pckpt.store.objects import ObjectReader
 from p2pckpt.store.scrub import damaged_pieces
 from p2pckpt.swarm.engine import EngineEvent, PieceArrived, Placement
 from p2pckpt.swarm.torrent import Torrent, TorrentFile, build
@@ -238,12 +241,17 @@ async def test_fetching_again_needs_nobody(receiver: Receiver, tmp_path: Path) -
     assert receiver.engine._torrents[receiver.version.info_hash].downloaded == moved
 
 
-async def test_two_fetches_of_one_version_at_once_both_end(receiver: Receiver, tmp_path: Path) -> None:
-    receiver.engine.allow(2)
+async def test_two_fetches_of_one_version_at_once_both_end(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins when pieces have come for the first and are not noted yet: they come no second time."""
+    monkeypatch.setattr(fetching, "_BATCH_BYTES", 1 << 40)
+    monkeypatch.setattr(fetching, "_BATCH_SECONDS", DEADLINE)
+    receiver.engine.allow(3)
     first = receiver.begin(tmp_path / "one", "j1")
     await receiver.connected()
-    await receiver.until(lambda: receiver.durable() == 2)
-    receiver.engine.allow(1)
+    await receiver.until(lambda: len(receiver.arrivals()) == 3)
+    assert receiver.durable() == 0
     second = receiver.begin(tmp_path / "two", "j2")
     await receiver.until(lambda: receiver.version.info_hash in receiver.swarms.torrents_of("j2"))
     receiver.engine.allow(None)
@@ -251,6 +259,33 @@ async def test_two_fetches_of_one_version_at_once_both_end(receiver: Receiver, t
     for name in ("one", "two"):
         assert_is_checkout(tmp_path / name)
     receiver.assert_promises_hold()
+    assert len(receiver.arrivals()) == len(set(receiver.arrivals()))
+
+
+async def test_objects_and_checkout_are_durable_before_the_catalogue_speaks_of_them(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def watch(owner: type, name: str, step: str) -> None:
+        real = getattr(owner, name)
+
+        def watched(*arguments: Any) -> Any:
+            steps.append(step)
+            return real(*arguments)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(ObjectReader, "sync", "objects")
+    watch(PartialCheckout, "sync", "checkout")
+    watch(Catalogue, "record_object", "catalogue")
+    watch(Catalogue, "record_chunks", "catalogue")
+    watch(Catalogue, "record_version", "version")
+    await receiver.fetched(tmp_path / "out")
+    assert steps[-1] == "version"
+    batches = " ".join(key for key, _ in itertools.groupby(steps[:-1]))
+    assert set(batches.split()) == {"objects", "checkout", "catalogue"}
+    assert not re.search(r"(^|catalogue )(checkout catalogue|catalogue)", batches)
 
 
 async def test_an_interrupted_fetch_fetches_only_what_is_missing(receiver: Receiver, tmp_path: Path) -> None:
@@ -310,8 +345,6 @@ async def test_a_disk_that_fills_up_is_said_to_be_full_and_promises_hold(
 async def test_a_disk_error_while_placing_keeps_what_arrived(
     receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from p2pckpt.store.checkout import PartialCheckout, disk_error
-
     def fail(self: PartialCheckout, file: int, offset: int, data: bytes) -> None:
         raise disk_error(OSError(errno.ENOSPC, "No space left"), tmp_path)
 

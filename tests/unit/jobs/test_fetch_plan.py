@@ -17,8 +17,8 @@ from p2pckpt.errors import BadUsage, Cancelled, NotFound
 from p2pckpt.jobs.fetch_plan import (
     OnDisk,
     Source,
-    _chosen,
     checkout_path,
+    chosen_files,
     default_directory,
     look,
     to_fetch,
@@ -92,13 +92,13 @@ SELECTIONS: dict[tuple[str, ...], list[str]] = {
 
 @pytest.mark.parametrize("only", SELECTIONS, ids=" ".join)
 def test_files_are_chosen_by_weights_paths_and_names(only: tuple[str, ...]) -> None:
-    assert [MANIFEST.body.files[number].path for number in _chosen(MANIFEST, only)] == SELECTIONS[only]
+    assert [MANIFEST.body.files[number].path for number in chosen_files(MANIFEST, only)] == SELECTIONS[only]
 
 
 @pytest.mark.parametrize("only", [("*.bin",), ("readme.md",), ("../README.md",), ("",)])
 def test_choosing_nothing_is_an_error_that_shows_the_files(only: tuple[str, ...]) -> None:
     with pytest.raises(NotFound, match="no file of this version") as none:
-        _chosen(MANIFEST, only)
+        chosen_files(MANIFEST, only)
     assert "--files" in none.value.next_step
 
 

@@ -110,9 +110,12 @@ def test_forgetting_an_object_forgets_its_chunks_and_no_others(catalogue: Catalo
     assert catalogue.locate(SHARE, identifier(101)) is None
     assert catalogue.locate(OTHER_SHARE, identifier(101)) is None
     assert catalogue.locate(SHARE, identifier(102)) is not None
-    # and the same object can come back without its old chunks
-    catalogue.record_object(object_row(1))
+    # and whatever takes its place in the tables does not inherit them
+    catalogue.forget_objects([identifier(2)])
+    for number in (1, 3):
+        catalogue.record_object(object_row(number))
     assert catalogue.locate(SHARE, identifier(101)) is None
+    assert catalogue.locate(SHARE, identifier(102)) is None
 
 
 def test_losing_pieces_loses_the_chunks_on_them(catalogue: Catalogue) -> None:
