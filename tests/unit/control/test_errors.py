@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import p2pckpt
-from p2pckpt import errors
 from p2pckpt.control.client import error_of, failure_of
 from p2pckpt.control.messages import Failure
 from p2pckpt.errors import BadUsage, P2pckptError, VerificationFailed, by_code
@@ -100,4 +99,3 @@ def test_exit_codes_are_those_of_the_tree() -> None:
 def test_fact_and_hint_are_kept_apart() -> None:
     error = BadUsage("the fact")
     assert (str(error), error.fact, error.kept, error.next_step) == ("the fact", "the fact", "", "")
-    assert errors.__doc__
