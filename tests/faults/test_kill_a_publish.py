@@ -11,7 +11,7 @@ import pytest
 
 from p2pckpt.control import messages as m
 
-from ..support.homes import DEADLINE, Home, seeded_bytes, tree, write_files
+from ..support.homes import DEADLINE, Home, seeded_bytes, tree, until, write_files
 from ..support.tracker_process import TrackerProcess, start_tracker
 from .rounds import Rounds, check_objects, seeds
 
@@ -88,6 +88,8 @@ async def test_a_killed_publish_goes_on_by_itself_and_makes_one_version(
             assert list((publisher.store / "packing").iterdir()) == []
             check_objects(publisher.store)
             await publisher.verify(name)
+            if beside:
+                await until(publisher.has_tracker, "the tracker runs again")
             await reader.get(done.link, directory / "target")
             assert tree(directory / "target") == there == tree(source)
         return f"killed at {' and '.join(moments)}{' with its tracker' if with_tracker else ''}"

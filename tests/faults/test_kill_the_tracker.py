@@ -40,11 +40,7 @@ async def test_a_fetch_outlives_its_tracker_which_comes_back_where_it_was(
                 await publisher.kill_tracker()
             await receiver.wait_job(job.id)
             assert tree(directory / "target") == tree(source)
-
-            async def is_back() -> bool:
-                return publisher.tracker_pid != 0
-
-            await until(is_back, "the tracker is back")
+            await until(publisher.has_tracker, "the tracker is back")
             assert publisher.tracker_ready["api_port"] == port
             await reader.get(published.link, directory / "reader")
             assert tree(directory / "reader") == tree(source)

@@ -189,6 +189,10 @@ class Home:
             return 0
         return pid if is_alive(pid) and b"p2pckpt_tracker" in _command_line(pid) else 0
 
+    async def has_tracker(self) -> bool:
+        """Whether the tracker beside the daemon runs; to be waited for."""
+        return self.tracker_pid != 0
+
     @property
     def tracker_ready(self) -> dict[str, Any]:
         """What the tracker beside the daemon wrote when it was ready."""

@@ -164,16 +164,12 @@ async def test_a_rolled_back_tracker_is_refused_and_what_was_known_stays_usable(
         shutil.copytree(old, data)
         (data / "ready.json").write_bytes(ready)
         await erin.start()
-        await until(lambda: _answers(erin), "the tracker runs again")
+        await until(erin.has_tracker, "the tracker runs again")
         fact = await refused(bob, "rolled/back", tmp_path / "again", "verification_failed", 6)
         assert fact
         assert (await failure(bob.get(first.link, tmp_path / "again"))).exit_code == 6
         await bob.verify("rolled/back@2", full=True)
     assert tree(tmp_path / "v2") == tree(source)
-
-
-async def _answers(home: Home) -> bool:
-    return bool(home.tracker_pid)
 
 
 async def test_a_version_that_changes_after_it_was_seen_is_refused(alice: Home, bob: Home, tmp_path: Path) -> None:
