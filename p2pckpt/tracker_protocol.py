@@ -219,6 +219,35 @@ class PublishReply(msgspec.Struct, frozen=True):
     timestamp_version: int
 
 
+class SealedEpoch(msgspec.Struct, frozen=True):
+    """One epoch of content keys in the keyring: sealed to its members, and leading back to the epoch before it."""
+
+    epoch: int
+    sealed: dict[str, str]
+    """Member's identity → base64 of the epoch's keys, HPKE-sealed to that member. Older epochs need none: who has
+    the keys of a newer one opens them with those."""
+    earlier_view: str = ""
+    """Base64 of the previous epoch's view key under this one's; empty in the first."""
+    earlier_content: str = ""
+    """Base64 of the previous epoch's content key under this one's."""
+
+
+class KeyringContent(msgspec.Struct, frozen=True):
+    """The signed field ``p2pckpt`` of the keyring: what owners decide and every member has to know."""
+
+    epochs: tuple[SealedEpoch, ...]
+    """Oldest first; none in public shares. New versions are sealed with the last one."""
+    swarm_tls: bool = True
+    """Whether the swarms of a share that is not public are TLS with member certificates."""
+    licence: str = ""
+    """What downloaders have to accept first, as the card names it; empty for nothing."""
+
+    @property
+    def newest(self) -> int:
+        """Number of the epoch that new versions are sealed with; 0 in public shares."""
+        return self.epochs[-1].epoch if self.epochs else 0
+
+
 # --- members ----------------------------------------------------------------------------------------------------
 
 
