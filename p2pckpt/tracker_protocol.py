@@ -7,6 +7,8 @@ signed. docs/tracker-protocol.md tells the story; this file is the authority.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from enum import StrEnum
 from typing import Final
 
@@ -26,6 +28,12 @@ MAX_TORRENT: Final = 64 << 20
 """Bytes of one .torrent file."""
 MAX_CARD: Final = 1 << 20
 """Bytes of one card (README.md)."""
+MAX_REQUEST_MESSAGE: Final = 200
+"""Characters of what somebody who asks for access says about themselves."""
+MAX_LICENCE: Final = 200
+"""Characters of a licence that downloaders have to accept."""
+MAX_LOG_PAGE: Final = 500
+"""Rows of one page of an audit log."""
 MAX_SWARMS_PER_ANNOUNCE: Final = 256
 MAX_ADDRESSES: Final = 16
 
@@ -43,12 +51,13 @@ RECEIVE_KEY_CONTEXT: Final = b"p2pckpt receive key v1\0"
 LINK_AUTH_CONTEXT: Final = b"p2pckpt link auth v1\0"
 LINK_WRAP_CONTEXT: Final = b"p2pckpt link wrap v1\0"
 LINK_BIND_CONTEXT: Final = b"p2pckpt link bind v1\0"
+ACCEPT_CONTEXT: Final = b"p2pckpt accept licence v1\0"
 
 MANIFEST_TARGET_PREFIX: Final = "v/"
 """A version's manifest is the TUF target ``v/<number>``."""
 KEYRING_ROLE: Final = "keyring"
 SIGNED_EXTENSION: Final = "p2pckpt"
-"""The field in signed root, targets and keyring metadata that holds what is ours (trust/versions.py)."""
+"""The field in signed root, targets, keyring and timestamp metadata that holds what is ours (trust/versions.py)."""
 
 
 class Role(StrEnum):
@@ -168,6 +177,8 @@ class ShareRecord(msgspec.Struct, frozen=True):
     updated_at: int
     torrent_name: str
     """The name all torrents of this share carry."""
+    licence_due: str = ""
+    """What the caller must accept before a pass, a torrent or a certificate is given; empty for nothing."""
 
 
 class SharePage(msgspec.Struct, frozen=True):
@@ -264,6 +275,8 @@ class Member(msgspec.Struct, frozen=True):
     """The link through which this member joined, empty when an owner added them."""
     binding: str = ""
     """What the joiner sent with the link: HMAC-SHA256(link secret, LINK_BIND_CONTEXT + identity + receive key)."""
+    accepted_at: int = 0
+    """When this member accepted the present licence; 0 for not yet, and where nothing is to be accepted."""
 
 
 class SetMember(msgspec.Struct, frozen=True):
@@ -311,6 +324,9 @@ class LinkRecord(msgspec.Struct, frozen=True):
     uses: int
     created_at: int
     revoked: bool
+    """Whether nobody can join with it any more, because an owner said so or because it was burnt."""
+    burnt: bool = False
+    """Whether wrong secrets or passwords were what ended it."""
 
 
 class LinkInfo(msgspec.Struct, frozen=True):
@@ -338,6 +354,43 @@ class RedeemReply(msgspec.Struct, frozen=True):
     share_id: str
     role: Role
     wrapped_keys: bytes
+
+
+# --- requests for access and licences ------------------------------------------------------------------------------
+
+
+class RequestAccess(msgspec.Struct, frozen=True):
+    """``POST /api/v1/shares/{id}/requests`` (any token): ask the owners to be let in.
+
+    Answered with 202 whatever the id is and whoever asks, so that nobody learns from it which shares there are.
+    """
+
+    message: str = ""
+    """At most ``MAX_REQUEST_MESSAGE`` printable characters; shown to owners, never trusted."""
+
+
+class AccessRequest(msgspec.Struct, frozen=True):
+    """``GET /api/v1/shares/{id}/requests`` (a list, needs owner): somebody who asks to be let in.
+
+    ``PUT …/members/{identity}`` approves, ``DELETE …/requests/{identity}`` denies.
+    """
+
+    identity: str
+    name: str
+    receive_key: str
+    receive_key_signature: str
+    message: str
+    requested_at: int
+    removed_at: int = 0
+    """When an owner last removed this identity from the share; 0 for never."""
+
+
+class AcceptLicence(msgspec.Struct, frozen=True):
+    """``POST /api/v1/shares/{id}/acceptance``: needs downloader; 409 when ``licence`` is not the present one."""
+
+    licence: str
+    signature: str
+    """Ed25519 by the identity over ACCEPT_CONTEXT + raw share id + licence (UTF-8), hex."""
 
 
 # --- swarms ------------------------------------------------------------------------------------------------------
@@ -447,7 +500,84 @@ class Revoked(msgspec.Struct, frozen=True, tag="revoked"):
     share_id: str
 
 
-TrackerEvent = Hello | Ping | TargetsChanged | MembersChanged | PeersFound | Revoked
+class AccessRequested(msgspec.Struct, frozen=True, tag="request"):
+    """Somebody asks to be let in. Sent to owners."""
+
+    share_id: str
+    identity: str
+    name: str
+
+
+TrackerEvent = Hello | Ping | TargetsChanged | MembersChanged | PeersFound | Revoked | AccessRequested
+
+
+# --- audit log ---------------------------------------------------------------------------------------------------
+
+
+class AuditAction(StrEnum):
+    """What an audit log records; ``subject`` of each in docs/tracker-protocol.md."""
+
+    CREATE = "create"
+    PUBLISH = "publish"
+    RETIRE = "retire"
+    TAG = "tag"
+    TARGETS = "targets"
+    KEYRING = "keyring"
+    ROOT = "root"
+    LICENCE = "licence"
+    ROLE = "role"
+    REMOVE = "remove"
+    REQUEST = "request"
+    APPROVE = "approve"
+    DENY = "deny"
+    LINK = "link"
+    LINK_REVOKED = "link-revoked"
+    LINK_BURNT = "link-burnt"
+    JOIN = "join"
+    LICENCE_ACCEPTED = "licence-accepted"
+    FETCHED = "fetched"
+    CA_ROTATED = "ca-rotated"
+    RECHAINED = "rechained"
+
+
+class AuditRow(msgspec.Struct, frozen=True):
+    """One row of a share's log."""
+
+    seq: int
+    """1, 2, 3, … without gaps."""
+    at: int
+    actor: str
+    """Identity; empty for the tracker itself and for strangers."""
+    action: str
+    """An ``AuditAction``; readers show those they do not know as they are."""
+    subject: str
+    chain: str
+    """``audit_chain`` of this row."""
+
+
+class AuditPage(msgspec.Struct, frozen=True):
+    """``GET /api/v1/shares/{id}/log?after=…&limit=…`` (needs owner): rows with a higher ``seq``, oldest first."""
+
+    rows: list[AuditRow]
+    next: int | None
+    """Pass as ``after`` for the next page; null at the end."""
+
+
+class AuditHead(msgspec.Struct, frozen=True):
+    """The newest row of a log, by its number and chain: ``log`` in the signed timestamp's field ``p2pckpt``."""
+
+    seq: int
+    chain: str
+
+
+AUDIT_START: Final = AuditHead(0, "0" * 64)
+"""The head of a log without rows."""
+
+
+def audit_chain(previous: str, share_id: str, seq: int, at: int, actor: str, action: str, subject: str) -> str:
+    """A row's link: SHA-256, in hex, of this JSON array in ASCII without spaces."""
+    fields = [previous, share_id, seq, at, actor, action, subject]
+    return hashlib.sha256(json.dumps(fields, separators=(",", ":")).encode()).hexdigest()
 
 
 # --- errors ------------------------------------------------------------------------------------------------------
@@ -467,3 +597,5 @@ PROBLEM_CONFLICT: Final = "urn:p2pckpt:conflict"
 PROBLEM_LINK_SPENT: Final = "urn:p2pckpt:link-spent"
 PROBLEM_BAD_SIGNATURE: Final = "urn:p2pckpt:bad-signature"
 PROBLEM_NOT_LISTED: Final = "urn:p2pckpt:not-listed"
+PROBLEM_LICENCE: Final = "urn:p2pckpt:licence"
+"""403: the licence has to be accepted first; ``detail`` is the licence."""

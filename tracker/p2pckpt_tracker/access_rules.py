@@ -63,6 +63,10 @@ class ShareGrants:
     members: dict[str, Role] = field(default_factory=dict)
     torrents: dict[bytes, bytes] = field(default_factory=dict)
     """First 20 bytes of the v2 infohash → all 32, for every torrent that was ever published."""
+    licence: str = ""
+    """What downloaders have to accept; empty for nothing."""
+    accepted: set[str] = field(default_factory=set)
+    """Who has accepted exactly that licence."""
 
 
 class AccessRules:
@@ -96,6 +100,13 @@ class AccessRules:
     def may(self, share_id: str, identity: str, needed: Role) -> bool:
         role = self.role(share_id, identity)
         return role is not None and role.covers(needed)
+
+    def licence_due(self, share_id: str, identity: str) -> str:
+        """The licence that somebody has to accept first; empty when it is accepted, or they publish it themselves."""
+        grants = self.shares.get(share_id)
+        if grants is None or not grants.licence or identity in grants.accepted:
+            return ""
+        return "" if self.may(share_id, identity, Role.PUBLISHER) else grants.licence
 
     def pass_of(self, announce_pass: str) -> Pass | None:
         """The pass, if it was issued, has not expired, and its holder may still download."""
@@ -135,6 +146,11 @@ class AccessRules:
             members[identity] = role
         if role is None or not role.covers(Role.DOWNLOADER):
             self._drop_passes(share_id, identity)
+
+    def set_licence(self, share_id: str, licence: str, accepted: set[str]) -> None:
+        """Apply a committed keyring. Passes that were given under another licence live out their day."""
+        grants = self.shares[share_id]
+        grants.licence, grants.accepted = licence, accepted
 
     def add_torrents(self, share_id: str, info_hashes: Iterable[str]) -> None:
         """Make published torrents announceable; ``info_hashes`` in hex."""

@@ -17,6 +17,7 @@ from p2pckpt.tracker_protocol import AnnounceRequest, SwarmEvent, SwarmReply, Sw
 
 from .access_rules import AccessRules
 from .dial_back import DialBack
+from .fetch_log import FetchLog
 from .peer_address import Address, Network, Reach, endpoint, observed, reach
 from .swarm import Asker, DaemonPeer, Swarm, peer_key
 from .swarms import SwarmKey, Swarms, seed_kind
@@ -60,12 +61,14 @@ class AnnounceDesk:
         dial_back: DialBack,
         interval: int,
         proxies: Sequence[Network],
+        fetches: FetchLog,
     ) -> None:
         self._rules = rules
         self._swarms = swarms
         self._dial_back = dial_back
         self._interval = interval
         self._proxies = proxies
+        self._fetches = fetches
         self.answered = 0
         self.refused = 0
 
@@ -93,7 +96,7 @@ class AnnounceDesk:
     def announce(self, announce_pass: str, raw_query: str, seen: Address) -> bytes:
         """A BEP 3 announce, answered. Raises Refused, BadAnnounce."""
         asked = parse_announce(raw_query)
-        member, key, whole = self.admit(announce_pass, asked.info_hash)[1:]
+        identity, member, key, whole = self.admit(announce_pass, asked.info_hash)
         swarm = self._swarms.open(key)
         kind = seed_kind(asked.left, asked.partial_seed)
         asker = Asker(member, kind, seen)
@@ -103,6 +106,8 @@ class AnnounceDesk:
             swarm.remove(entry)
         else:
             completed = asked.event is SwarmEvent.COMPLETED
+            if completed:
+                self._fetches.add(key.share_id, identity, whole.hex())
             now = self._swarms.now()
             new = swarm.announce_plain(entry, member, kind, seen, asked.port, now, completed=completed)
             if new and swarm.daemons:
@@ -169,6 +174,8 @@ class AnnounceDesk:
             swarm.remove(peer_key(peer.member, peer.peer_id))
         else:
             completed = state.event is SwarmEvent.COMPLETED
+            if completed:
+                self._fetches.add(admission.key.share_id, admission.identity, state.info_hash)
             if swarm.announce_daemon(peer, how, self._swarms.now(), completed=completed):
                 self._swarms.tell_daemons(admission.info_hash, swarm, asker, how)
             peers, peers6 = swarm.hand_out(asker, DEFAULT_NUMWANT)

@@ -21,6 +21,7 @@ from .api.services import Services
 from .data_dir import DataDir, fingerprint, server_context
 from .dial_back import DialBack
 from .events import EventHub
+from .fetch_log import FetchLog
 from .listeners import Listener, listen, sweep_for_ever
 from .load_rules import load_rules
 from .metadata import OnlineSigner
@@ -33,8 +34,10 @@ from .store.database import Database
 from .store.migrate import migrate
 from .swarms import Swarms
 
-_SIGNING_ROUND = 600.0
-"""Seconds between looks for timestamps that run out."""
+_SIGNING_ROUND = 60.0
+"""Seconds between looks for timestamps that run out, or do not name the end of their share's log."""
+_FETCHES_ROUND = 5.0
+"""Seconds in which new fetches become one transaction."""
 _AGEING_ROUND = 30.0
 
 _log = structlog.get_logger(__name__)
@@ -87,6 +90,8 @@ class Tracker:
             self._hub.close()
             await self._dial_back.close()
         await asyncio.gather(*(listener.stop() for listener in self._listeners))
+        if hasattr(self, "_fetches"):
+            await self._fetches.flush()
         if hasattr(self, "_database"):
             self._database.close()
         if self._settings.ready_file is not None and self._listeners:
@@ -100,8 +105,9 @@ class Tracker:
         self._hub = EventHub()
         self._dial_back = DialBack()
         self._swarms = Swarms(self._hub, self._rules.identity_of_number, settings.peer_lifetime)
+        self._fetches = FetchLog(self._database)
         self._desk = AnnounceDesk(
-            self._rules, self._swarms, self._dial_back, settings.interval, settings.trusted_proxies
+            self._rules, self._swarms, self._dial_back, settings.interval, settings.trusted_proxies, self._fetches
         )
         self._shares = Shares(self._database, blobs, self._rules, self._hub, signer)
         self._lag = LoopLag()
@@ -116,6 +122,7 @@ class Tracker:
             shares=self._shares,
             desk=self._desk,
             hub=self._hub,
+            fetches=self._fetches,
         )
 
     async def _open(self) -> None:
@@ -142,6 +149,7 @@ class Tracker:
             self._lag.watch(),
             self._swarms.age(_AGEING_ROUND),
             self._shares.keep_fresh(_SIGNING_ROUND),
+            self._fetches.keep(_FETCHES_ROUND),
             sweep_for_ever(self._listeners),
             _forget_expired(self._rules),
         ):

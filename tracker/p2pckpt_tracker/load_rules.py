@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 from p2pckpt.tracker_protocol import Role, Visibility
 
 from .access_rules import AccessRules, Pass, ShareGrants, Token
+from .store.acceptance_rows import accepted
 from .store.tables import members, passes, shares, tokens, torrents
 
 
@@ -16,8 +17,10 @@ def load_rules(connection: Connection) -> AccessRules:
     """All grants, published torrents, and the tokens and passes that are still valid."""
     rules = AccessRules()
     now = int(time.time())
-    for share in connection.execute(select(shares.c.share_id, shares.c.visibility)):
-        rules.shares[share.share_id] = ShareGrants(Visibility(share.visibility))
+    for share in connection.execute(select(shares.c.share_id, shares.c.visibility, shares.c.licence)):
+        grants = rules.shares[share.share_id] = ShareGrants(Visibility(share.visibility), licence=share.licence)
+        if share.licence:
+            grants.accepted = accepted(connection, share.share_id, share.licence)
     for member in connection.execute(select(members.c.share_id, members.c.identity, members.c.role)):
         rules.shares[member.share_id].members[member.identity] = Role(member.role)
     for torrent in connection.execute(select(torrents.c.share_id, torrents.c.info_hash)):

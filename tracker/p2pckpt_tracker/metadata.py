@@ -15,12 +15,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, T, TargetFile, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
-from p2pckpt.tracker_protocol import KEYRING_ROLE, MANIFEST_TARGET_PREFIX, MAX_METADATA, SIGNED_EXTENSION
+from p2pckpt.tracker_protocol import (
+    AUDIT_START,
+    KEYRING_ROLE,
+    MANIFEST_TARGET_PREFIX,
+    MAX_LICENCE,
+    MAX_METADATA,
+    SIGNED_EXTENSION,
+    AuditHead,
+    KeyringContent,
+)
 
 SNAPSHOT_LIFETIME = timedelta(days=30)
 TIMESTAMP_LIFETIME = timedelta(days=1)
@@ -29,6 +39,8 @@ _TARGET_PATH = re.compile(rf"{MANIFEST_TARGET_PREFIX}([1-9][0-9]{{0,8}})")
 _HEX64 = re.compile("[0-9a-f]{64}")
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _TORRENT_NAME = re.compile(r"[^\x00-\x1f\x7f/\\]{1,200}")
+_TAG = re.compile(r"[^\x00-\x20\x7f]{1,100}")
+_MAX_TAGS = 1000
 
 
 class MetadataRefused(Exception):
@@ -76,11 +88,22 @@ class TargetsFacts:
     count: int
     """Versions that are not retired."""
     last_number: int
+    retired: tuple[int, ...]
+    moved_tags: tuple[tuple[str, int | None], ...]
+    """Tags with the versions they lead to now, None for those taken away; not ``latest`` on a new version."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyringFacts:
+    """What the tracker reads out of a keyring."""
+
+    version: int
+    licence: str
 
 
 def check_first(
     root: bytes, targets: bytes, keyring: bytes, *, caller: str, online_key: str, now: datetime
-) -> RootFacts:
+) -> tuple[RootFacts, KeyringFacts]:
     """Check the files a share begins with. Raises MetadataRefused.
 
     Root is version 1, signed by its own root keys and by the caller as one of them; snapshot and timestamp are
@@ -101,8 +124,8 @@ def check_first(
     if targets_md.signed.targets:
         raise MetadataRefused("the first targets must be empty: nothing has been uploaded yet")
     _check_targets(root_md.signed, targets_md, 1, caller, now)
-    _check_keyring(targets_md.signed, _load(keyring, Targets), 1, now)
-    return facts
+    licence = _check_keyring(targets_md.signed, _load(keyring, Targets), 1, now)
+    return facts, KeyringFacts(1, licence)
 
 
 def check_targets(
@@ -117,7 +140,7 @@ def check_targets(
     _check_successor(old_md.signed.version, new_md.signed.version)
     _check_targets(_load(root, Root).signed, new_md, old_md.signed.version + 1, caller, now)
     _verify(new_md.signed, KEYRING_ROLE, _load(keyring, Targets), "the current keyring")
-    added = []
+    added: list[Version] = []
     for path, target in new_md.signed.targets.items():
         before = old_md.signed.targets.get(path)
         if before is not None and before != target:
@@ -127,20 +150,23 @@ def check_targets(
             if version.number <= last_number:
                 raise MetadataRefused(f"{path} is a number that was used before")
             added.append(version)
+    kept = new_md.signed.targets
     return TargetsFacts(
         version=new_md.signed.version,
         added=tuple(added),
         count=len(new_md.signed.targets),
         last_number=max((each.number for each in added), default=last_number),
+        retired=tuple(_version(path, old).number for path, old in old_md.signed.targets.items() if path not in kept),
+        moved_tags=_moved_tags(old_md.signed, new_md.signed, {each.number for each in added}),
     )
 
 
-def check_keyring(targets: bytes, current: bytes, new: bytes, *, now: datetime) -> int:
-    """Check the successor of the keyring and return its version. Raises MetadataRefused, VersionConflict."""
+def check_keyring(targets: bytes, current: bytes, new: bytes, *, now: datetime) -> KeyringFacts:
+    """Check the successor of the keyring. Raises MetadataRefused, VersionConflict."""
     old_md, new_md = _load(current, Targets), _load(new, Targets)
     _check_successor(old_md.signed.version, new_md.signed.version)
-    _check_keyring(_load(targets, Targets).signed, new_md, old_md.signed.version + 1, now)
-    return new_md.signed.version
+    licence = _check_keyring(_load(targets, Targets).signed, new_md, old_md.signed.version + 1, now)
+    return KeyringFacts(new_md.signed.version, licence)
 
 
 def check_root(current: bytes, new: bytes, targets: bytes, *, online_key: str, now: datetime) -> RootFacts:
@@ -178,10 +204,16 @@ class OnlineSigner:
         signed.sign(self._signer(root, Snapshot.type))
         return signed.to_bytes()
 
-    def timestamp(self, version: int, root: bytes, snapshot: bytes, now: datetime) -> bytes:
-        """A timestamp that vouches for this snapshot."""
+    def timestamp(
+        self, version: int, root: bytes, snapshot: bytes, now: datetime, log: AuditHead = AUDIT_START
+    ) -> bytes:
+        """A timestamp that vouches for this snapshot, and for the share's audit log up to ``log``."""
         meta = _meta_file(_load(snapshot, Snapshot).signed.version, snapshot)
-        signed = Metadata(Timestamp(version=version, expires=now + TIMESTAMP_LIFETIME, snapshot_meta=meta))
+        extension = {SIGNED_EXTENSION: {"log": msgspec.to_builtins(log)}}
+        expires = now + TIMESTAMP_LIFETIME
+        signed = Metadata(
+            Timestamp(version=version, expires=expires, snapshot_meta=meta, unrecognized_fields=extension)
+        )
         signed.sign(self._signer(root, Timestamp.type))
         return signed.to_bytes()
 
@@ -226,6 +258,13 @@ def _root_facts(root: Root) -> RootFacts:
     return RootFacts(name, torrent_name, owner)
 
 
+def _moved_tags(old: Targets, new: Targets, added: set[int]) -> tuple[tuple[str, int | None], ...]:
+    before: dict[str, int] = old.unrecognized_fields[SIGNED_EXTENSION]["tags"]
+    after: dict[str, int] = new.unrecognized_fields[SIGNED_EXTENSION]["tags"]
+    moved = {tag: after.get(tag) for tag in (before | after) if before.get(tag) != after.get(tag)}
+    return tuple((tag, number) for tag, number in sorted(moved.items()) if tag != "latest" or number not in added)
+
+
 def _check_targets(root: Root, targets: Metadata[Targets], version: int, caller: str, now: datetime) -> None:
     signed = targets.signed
     if signed.version != version:
@@ -239,6 +278,9 @@ def _check_targets(root: Root, targets: Metadata[Targets], version: int, caller:
         or not isinstance(extension.get("trackers"), list)
     ):
         raise MetadataRefused(f"the targets lack tags or trackers in their {SIGNED_EXTENSION} field")
+    tags = extension["tags"]
+    if len(tags) > _MAX_TAGS or not all(_TAG.fullmatch(tag) and type(number) is int for tag, number in tags.items()):
+        raise MetadataRefused("there are too many tags, or one is too long, or leads to no number")
     _verify(root, Targets.type, targets, "the targets")
     result = root.get_verification_result(Targets.type, targets.signed_bytes, targets.signatures)
     if caller not in {_public(key) for key in result.signed.values()}:
@@ -260,7 +302,8 @@ def _check_delegation(root: Root, targets: Targets) -> None:
         raise MetadataRefused("the keyring must be delegated to exactly the root's keys and threshold")
 
 
-def _check_keyring(targets: Targets, keyring: Metadata[Targets], version: int, now: datetime) -> None:
+def _check_keyring(targets: Targets, keyring: Metadata[Targets], version: int, now: datetime) -> str:
+    """Returns the licence that downloaders have to accept."""
     if keyring.signed.version != version:
         raise MetadataRefused(f"the keyring must be version {version}")
     if keyring.signed.expires <= now:
@@ -269,7 +312,14 @@ def _check_keyring(targets: Targets, keyring: Metadata[Targets], version: int, n
         raise MetadataRefused("the keyring delegates nothing")
     if any(not path.startswith(f"{KEYRING_ROLE}/") for path in keyring.signed.targets):
         raise MetadataRefused(f"the keyring's targets must lie below {KEYRING_ROLE}/")
+    try:
+        content = msgspec.convert(keyring.signed.unrecognized_fields.get(SIGNED_EXTENSION), KeyringContent)
+    except msgspec.ValidationError as exc:
+        raise MetadataRefused(f"the keyring's {SIGNED_EXTENSION} field is malformed") from exc
+    if len(content.licence) > MAX_LICENCE or not content.licence.isprintable():
+        raise MetadataRefused(f"a licence to accept is at most {MAX_LICENCE} printable characters")
     _verify(targets, KEYRING_ROLE, keyring, "the keyring")
+    return content.licence
 
 
 def _check_successor(current: int, new: int) -> None:

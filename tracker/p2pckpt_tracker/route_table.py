@@ -23,6 +23,8 @@ class Route(NamedTuple):
     method: str
     path: str
     need: Role | Who
+    licence: bool = False
+    """Whether downloaders must have accepted the share's licence first."""
 
 
 _SHARE = f"{API}/shares/{{share}}"
@@ -43,17 +45,22 @@ ROUTES: tuple[Route, ...] = (
     Route("put_torrent", "PUT", f"{_BLOB}/{BlobKind.TORRENT}/{{blob}}", Role.PUBLISHER),
     Route("put_card", "PUT", f"{_BLOB}/{BlobKind.CARD}/{{blob}}", Role.PUBLISHER),
     Route("get_manifest", "GET", f"{_BLOB}/{BlobKind.MANIFEST}/{{blob}}", Role.VIEWER),
-    Route("get_torrent", "GET", f"{_BLOB}/{BlobKind.TORRENT}/{{blob}}", Role.DOWNLOADER),
+    Route("get_torrent", "GET", f"{_BLOB}/{BlobKind.TORRENT}/{{blob}}", Role.DOWNLOADER, licence=True),
     Route("get_card", "GET", f"{_BLOB}/{BlobKind.CARD}/{{blob}}", Role.VIEWER),
     Route("list_members", "GET", f"{_SHARE}/members", Role.DOWNLOADER),
     Route("set_member", "PUT", f"{_SHARE}/members/{{identity}}", Role.OWNER),
     Route("remove_member", "DELETE", f"{_SHARE}/members/{{identity}}", Role.OWNER),
+    Route("request_access", "POST", f"{_SHARE}/requests", Who.ACCOUNT),
+    Route("list_requests", "GET", f"{_SHARE}/requests", Role.OWNER),
+    Route("deny_request", "DELETE", f"{_SHARE}/requests/{{identity}}", Role.OWNER),
+    Route("accept_licence", "POST", f"{_SHARE}/acceptance", Role.DOWNLOADER),
+    Route("read_log", "GET", f"{_SHARE}/log", Role.OWNER),
     Route("create_link", "POST", f"{_SHARE}/links", Role.OWNER),
     Route("list_links", "GET", f"{_SHARE}/links", Role.OWNER),
     Route("revoke_link", "DELETE", f"{_SHARE}/links/{{link}}", Role.OWNER),
     Route("link_info", "GET", f"{API}/links/{{link}}", Who.ACCOUNT),
     Route("redeem_link", "POST", f"{API}/links/{{link}}/redeem", Who.ACCOUNT),
-    Route("make_pass", "POST", f"{_SHARE}/pass", Role.DOWNLOADER),
+    Route("make_pass", "POST", f"{_SHARE}/pass", Role.DOWNLOADER, licence=True),
     Route("announce", "POST", f"{API}/announce", Who.ACCOUNT),
     Route("stream_events", "GET", f"{API}/events", Who.ACCOUNT),
 )

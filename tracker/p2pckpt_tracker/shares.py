@@ -20,7 +20,10 @@ import structlog
 from sqlalchemy import Connection
 
 from p2pckpt.tracker_protocol import (
+    AUDIT_START,
     KEYRING_ROLE,
+    AuditAction,
+    AuditHead,
     BlobKind,
     CreateShare,
     PublishReply,
@@ -44,7 +47,7 @@ from .metadata import (
     check_targets,
     utc_now,
 )
-from .store import audit, member_rows, share_rows
+from .store import acceptance_rows, audit, member_rows, share_rows
 from .store.blobs import Blobs
 from .store.database import Database, StoreUnavailable
 from .store.share_rows import Share, Values
@@ -78,7 +81,7 @@ class Shares:
         """Make a share from its first files. Raises MetadataRefused, ShareExists, StoreUnavailable, OSError."""
         share_id = hashlib.sha256(request.root).hexdigest()
         now = utc_now()
-        facts = await asyncio.to_thread(
+        facts, keyring = await asyncio.to_thread(
             check_first,
             request.root,
             request.targets,
@@ -104,20 +107,24 @@ class Shares:
             last_number=0,
             created_at=_unix(now),
             updated_at=_unix(now),
+            signed_seq=0,
+            licence=keyring.licence,
         )
 
         def write_files() -> None:
             self._blobs.write_metadata(share_id, "1.root.json", request.root)
             self._blobs.write_metadata(share_id, "1.targets.json", request.targets)
             self._blobs.write_metadata(share_id, f"1.{KEYRING_ROLE}.json", request.keyring)
-            self._sign(share, now, request.root, request.targets, request.keyring)
+            self._sign(share, now, AUDIT_START, request.root, request.targets, request.keyring)
 
         def commit(connection: Connection) -> bool:
             if share_rows.get_share(connection, share_id) is not None:
                 return False
             share_rows.add_share(connection, share)
             member_rows.set_role(connection, share_id, caller, Role.OWNER)
-            audit.record(connection, share_id, caller, "create", request.visibility)
+            audit.record(connection, share_id, caller, AuditAction.CREATE, request.visibility)
+            if share.licence:
+                audit.record(connection, share_id, caller, AuditAction.LICENCE, share.licence)
             return True
 
         async with self._alone(share_id):
@@ -126,13 +133,14 @@ class Shares:
             await asyncio.to_thread(write_files)
             if not await self._database.write(commit):
                 raise ShareExists
-            self._rules.shares[share_id] = ShareGrants(request.visibility, {caller: Role.OWNER})
+            grants = ShareGrants(request.visibility, {caller: Role.OWNER}, licence=share.licence)
+            self._rules.shares[share_id] = grants
         return share
 
     async def publish_targets(self, share_id: str, caller: str, targets: bytes) -> PublishReply:
         """Take new targets. Raises MetadataRefused (VersionConflict when late), StoreUnavailable, OSError."""
         async with self._alone(share_id):
-            share = await self._share(share_id)
+            share, head = await self._present(share_id)
             now = utc_now()
 
             def prepare() -> tuple[TargetsFacts, Share]:
@@ -142,13 +150,13 @@ class Shares:
                 )
                 self._check_uploads(share, facts)
                 after = replace(
-                    _signed_anew(share, now),
+                    _signed_anew(share, now, head),
                     targets_version=facts.version,
                     versions=facts.count,
                     last_number=facts.last_number,
                 )
                 self._blobs.write_metadata(share_id, f"{facts.version}.targets.json", targets)
-                self._sign(after, now, root, targets, keyring)
+                self._sign(after, now, head, root, targets, keyring)
                 return facts, after
 
             facts, after = await asyncio.to_thread(prepare)
@@ -162,7 +170,8 @@ class Shares:
                 }
                 _swap(connection, share, after, values)
                 share_rows.add_torrents(connection, share_id, info_hashes)
-                audit.record(connection, share_id, caller, "publish", str(facts.version))
+                for action, subject in _what_changed(facts):
+                    audit.record(connection, share_id, caller, action, subject)
 
             await self._database.write(commit)
             self._rules.add_torrents(share_id, info_hashes)
@@ -172,44 +181,49 @@ class Shares:
     async def publish_keyring(self, share_id: str, caller: str, keyring: bytes) -> PublishReply:
         """Take a new keyring. Raises as ``publish_targets`` does."""
         async with self._alone(share_id):
-            share = await self._share(share_id)
+            share, head = await self._present(share_id)
             now = utc_now()
 
             def prepare() -> Share:
                 root, targets, current = self._current_files(share)
-                version = check_keyring(targets, current, keyring, now=now)
-                after = replace(_signed_anew(share, now), keyring_version=version)
-                self._blobs.write_metadata(share_id, f"{version}.{KEYRING_ROLE}.json", keyring)
-                self._sign(after, now, root, targets, keyring)
+                facts = check_keyring(targets, current, keyring, now=now)
+                after = replace(_signed_anew(share, now, head), keyring_version=facts.version, licence=facts.licence)
+                self._blobs.write_metadata(share_id, f"{facts.version}.{KEYRING_ROLE}.json", keyring)
+                self._sign(after, now, head, root, targets, keyring)
                 return after
 
             after = await asyncio.to_thread(prepare)
 
-            def commit(connection: Connection) -> None:
-                _swap(connection, share, after, {"keyring_version": after.keyring_version})
-                audit.record(connection, share_id, caller, "keyring", str(after.keyring_version))
+            def commit(connection: Connection) -> set[str]:
+                values: Values = {"keyring_version": after.keyring_version, "licence": after.licence}
+                _swap(connection, share, after, values)
+                audit.record(connection, share_id, caller, AuditAction.KEYRING, str(after.keyring_version))
+                if after.licence != share.licence:
+                    audit.record(connection, share_id, caller, AuditAction.LICENCE, after.licence)
+                return acceptance_rows.accepted(connection, share_id, after.licence)
 
-            await self._database.write(commit)
+            accepted = await self._database.write(commit)
+            self._rules.set_licence(share_id, after.licence, accepted)
             self._changed(after)
         return _reply(after)
 
     async def publish_root(self, share_id: str, caller: str, root: bytes) -> PublishReply:
         """Take the next root; snapshot and timestamp are signed again. Raises as ``publish_targets`` does."""
         async with self._alone(share_id):
-            share = await self._share(share_id)
+            share, head = await self._present(share_id)
             now = utc_now()
 
             def prepare() -> Share:
                 current, targets, keyring = self._current_files(share)
                 facts = check_root(current, root, targets, online_key=self._signer.public, now=now)
                 after = replace(
-                    _signed_anew(share, now),
+                    _signed_anew(share, now, head),
                     root_version=share.root_version + 1,
                     name=facts.name,
                     owner=facts.owner,
                 )
                 self._blobs.write_metadata(share_id, f"{after.root_version}.root.json", root)
-                self._sign(after, now, root, targets, keyring)
+                self._sign(after, now, head, root, targets, keyring)
                 return after
 
             after = await asyncio.to_thread(prepare)
@@ -221,7 +235,7 @@ class Shares:
                     "owner": after.owner,
                 }
                 _swap(connection, share, after, values)
-                audit.record(connection, share_id, caller, "root", str(after.root_version))
+                audit.record(connection, share_id, caller, AuditAction.ROOT, str(after.root_version))
 
             await self._database.write(commit)
             self._changed(after)
@@ -252,18 +266,21 @@ class Shares:
         return await asyncio.to_thread(path.read_bytes)
 
     async def sign_again(self, share_id: str) -> Share:
-        """Sign snapshot and timestamp anew if one is due. Raises StoreUnavailable, OSError, MetadataRefused."""
+        """Sign snapshot and timestamp anew if one is due or the log has grown.
+
+        Raises StoreUnavailable, OSError, MetadataRefused.
+        """
         async with self._alone(share_id):
-            share = await self._share(share_id)
+            share, head = await self._present(share_id)
             now = utc_now()
-            fresh = share.timestamp_expires > _unix(now + _TIMESTAMP_MARGIN)
+            fresh = share.signed_seq == head.seq and share.timestamp_expires > _unix(now + _TIMESTAMP_MARGIN)
             if fresh and share.snapshot_expires > _unix(now + _SNAPSHOT_MARGIN):
                 return share
-            after = _signed_anew(share, now)
+            after = _signed_anew(share, now, head)
 
             def write_files() -> None:
                 root, targets, keyring = self._current_files(share)
-                self._sign(after, now, root, targets, keyring)
+                self._sign(after, now, head, root, targets, keyring)
 
             await asyncio.to_thread(write_files)
             await self._database.write(lambda connection: _swap(connection, share, after, {}))
@@ -298,10 +315,16 @@ class Shares:
             yield
 
     async def _share(self, share_id: str) -> Share:
-        share = await self._database.read(lambda connection: share_rows.get_share(connection, share_id))
+        return (await self._present(share_id))[0]
+
+    async def _present(self, share_id: str) -> tuple[Share, AuditHead]:
+        """A share and the end of its log. Rows that a change adds itself are signed with the next timestamp."""
+        share, head = await self._database.read(
+            lambda connection: (share_rows.get_share(connection, share_id), audit.head(connection, share_id))
+        )
         if share is None:
             raise MetadataRefused("no such share")
-        return share
+        return share, head
 
     def _current_files(self, share: Share) -> tuple[bytes, bytes, bytes]:
         """Root, targets and keyring that count now."""
@@ -315,9 +338,9 @@ class Shares:
         )
         return root, targets, keyring
 
-    def _sign(self, share: Share, now: datetime, root: bytes, targets: bytes, keyring: bytes) -> None:
+    def _sign(self, share: Share, now: datetime, head: AuditHead, root: bytes, targets: bytes, keyring: bytes) -> None:
         snapshot = self._signer.snapshot(share.snapshot_version, root, targets, keyring, now)
-        timestamp = self._signer.timestamp(share.timestamp_version, root, snapshot, now)
+        timestamp = self._signer.timestamp(share.timestamp_version, root, snapshot, now, head)
         self._blobs.write_metadata(share.share_id, f"{share.snapshot_version}.snapshot.json", snapshot)
         self._blobs.write_metadata(share.share_id, f"{share.timestamp_version}.timestamp.json", timestamp)
         # A client that has just read the previous timestamp still needs what that one names.
@@ -344,7 +367,15 @@ class Shares:
         self._hub.send(audience, TargetsChanged(share.share_id, share.targets_version))
 
 
-def _signed_anew(share: Share, now: datetime) -> Share:
+def _what_changed(facts: TargetsFacts) -> list[tuple[AuditAction, str]]:
+    """What the log says of new targets: action and subject of each row."""
+    rows = [(AuditAction.PUBLISH, f"v{each.number}") for each in facts.added]
+    rows += [(AuditAction.RETIRE, f"v{number}") for number in facts.retired]
+    rows += [(AuditAction.TAG, f"{tag} v{number}" if number else tag) for tag, number in facts.moved_tags]
+    return rows or [(AuditAction.TARGETS, str(facts.version))]
+
+
+def _signed_anew(share: Share, now: datetime, head: AuditHead) -> Share:
     return replace(
         share,
         snapshot_version=share.snapshot_version + 1,
@@ -352,6 +383,7 @@ def _signed_anew(share: Share, now: datetime) -> Share:
         timestamp_version=share.timestamp_version + 1,
         timestamp_expires=_unix(now + TIMESTAMP_LIFETIME),
         updated_at=_unix(now),
+        signed_seq=head.seq,
     )
 
 
@@ -361,6 +393,7 @@ def _swap(connection: Connection, before: Share, after: Share, values: Values) -
         "snapshot_expires": after.snapshot_expires,
         "timestamp_version": after.timestamp_version,
         "timestamp_expires": after.timestamp_expires,
+        "signed_seq": after.signed_seq,
     }
     if values:
         signed["updated_at"] = after.updated_at

@@ -58,6 +58,7 @@ async def test_shares_tokens_and_passes_outlive_a_restart(session: aiohttp.Clien
     with start_tracker(tmp_path / "tracker") as process:
         share, info_hash = await make_share(session, process)
         secret = await share.owner.get_pass(share.share_id)
+        await share.owner.good("GET", f"/shares/{share.share_id}/log")  # signs all there is to sign
         timestamp = (await share.owner.call("GET", f"/shares/{share.share_id}/metadata/timestamp.json")).body
         assert process.stop() == 0
     with start_tracker(tmp_path / "tracker") as process:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import delete, update
+from sqlalchemy import Connection, text
 
-from p2pckpt.tracker_protocol import BlobKind
+from p2pckpt.tracker_protocol import AUDIT_START, AuditAction, AuditHead, BlobKind, audit_chain
 from p2pckpt_tracker.store import audit
 from p2pckpt_tracker.store.blobs import Blobs
 from p2pckpt_tracker.store.database import Database, StoreUnavailable
@@ -33,21 +33,53 @@ def test_migrations_lead_to_the_tables_that_queries_use(database: Database) -> N
     assert len(metadata.tables) >= 10
 
 
-def test_a_changed_or_missing_audit_row_shows(database: Database) -> None:
-    for number in range(5):
-        database.run_now(lambda connection, number=number: audit.record(connection, "s", "a", "act", str(number)))  # type: ignore[misc]
-    assert database.run_now(audit.first_break) is None
-    rows = audit_table
-    change = update(rows).where(rows.c.seq == 3).values(subject="other")
-    database.run_now(lambda connection: connection.execute(change))
-    assert database.run_now(audit.first_break) == 3
-    database.run_now(lambda connection: connection.execute(delete(rows).where(rows.c.seq == 2)))
-    assert database.run_now(audit.first_break) == 2
+def test_each_share_has_a_log_of_its_own(database: Database) -> None:
+    def fill(connection: Connection) -> None:
+        for number in range(3):
+            for share_id in ("s1", "s2"):
+                audit.record(connection, share_id, "somebody", AuditAction.PUBLISH, f"v{number}")
+            audit.record_once(connection, "s1", "somebody", AuditAction.FETCHED, "aa")
+
+    database.run_now(fill)
+    for share_id, length in (("s1", 4), ("s2", 3)):
+        rows = database.run_now(lambda connection, share_id=share_id: audit.page(connection, share_id, 0, 100))  # type: ignore[misc]
+        assert [row.seq for row in rows] == list(range(1, length + 1))
+        chain = AUDIT_START.chain
+        for row in rows:
+            chain = audit_chain(chain, share_id, row.seq, row.at, row.actor, row.action, row.subject)
+            assert row.chain == chain
+        assert database.run_now(lambda connection, s=share_id: audit.head(connection, s)) == AuditHead(length, chain)  # type: ignore[misc]
+
+
+def test_the_one_log_of_before_is_carried_over_share_by_share(tmp_path: Path) -> None:
+    database = Database(tmp_path / "tracker.db")
+    migrate(database.engine, "0001")
+    rows = [(1, "s1", "create"), (2, "s2", "create"), (3, "s1", "publish"), (4, "s1", "join"), (5, "s2", "publish")]
+
+    def fill(connection: Connection) -> None:
+        for seq, share_id, action in rows:
+            values = {"seq": seq, "share_id": share_id, "action": action}
+            connection.execute(text("INSERT INTO audit VALUES (:seq, 7, :share_id, 'a', :action, 'x', 'old')"), values)
+
+    database.run_now(fill)
+    migrate(database.engine)
+    for share_id, actions in (
+        ("s1", ["create", "publish", "join", "rechained"]),
+        ("s2", ["create", "publish", "rechained"]),
+    ):
+        log = database.run_now(lambda connection, s=share_id: audit.page(connection, s, 0, 100))  # type: ignore[misc]
+        assert [row.action for row in log] == actions
+        assert [(row.at, row.actor, row.subject) for row in log[:-1]] == [(7, "a", "x")] * (len(actions) - 1)
+        assert log[-1].subject == f"{len(actions) - 1} rows of one log for all shares"
+        chain = AUDIT_START.chain
+        for row in log:
+            chain = audit_chain(chain, share_id, row.seq, row.at, row.actor, row.action, row.subject)
+            assert row.chain == chain
 
 
 async def test_a_failed_write_leaves_nothing(database: Database) -> None:
     def fail(connection: object) -> None:
-        audit.record(connection, "s", "a", "act")  # type: ignore[arg-type]
+        audit.record(connection, "s", "a", AuditAction.CREATE)  # type: ignore[arg-type]
         raise RuntimeError
 
     with pytest.raises(RuntimeError):

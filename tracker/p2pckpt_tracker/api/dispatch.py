@@ -8,11 +8,20 @@ from types import ModuleType
 import structlog
 from aiohttp import web
 
-from p2pckpt.tracker_protocol import Role
+from p2pckpt.tracker_protocol import PROBLEM_LICENCE, Role
 
 from ..route_table import ROUTES, Route, Who
 from ..store.database import StoreUnavailable
-from . import account_routes, blob_routes, link_routes, member_routes, share_routes, swarm_routes
+from . import (
+    account_routes,
+    blob_routes,
+    link_routes,
+    log_routes,
+    member_routes,
+    request_routes,
+    share_routes,
+    swarm_routes,
+)
 from .call import Call, Refusal, not_found, problem_response
 from .services import Services
 
@@ -23,6 +32,8 @@ _MODULES: tuple[ModuleType, ...] = (
     share_routes,
     blob_routes,
     member_routes,
+    request_routes,
+    log_routes,
     link_routes,
     swarm_routes,
 )
@@ -34,11 +45,12 @@ def api_app(services: Services) -> web.Application:
     """The API as an application."""
     app = web.Application(middlewares=[_as_problem])
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, _serve(services, route, _operation(route)))
+        app.router.add_route(route.method, route.path, _serve(services, route, operation_of(route)))
     return app
 
 
-def _operation(route: Route) -> Operation:
+def operation_of(route: Route) -> Operation:
+    """The function that serves a route."""
     (found,) = (getattr(module, route.name) for module in _MODULES if hasattr(module, route.name))
     operation: Operation = found
     return operation
@@ -91,6 +103,9 @@ def _admit(services: Services, route: Route, request: web.Request) -> Call:
     assert isinstance(route.need, Role)
     if not role.covers(route.need):
         raise Refusal(403, "role too low", f"needs {route.need}, and the caller is {role}")
+    licence = services.rules.licence_due(share_id, identity) if route.licence else ""
+    if licence:
+        raise Refusal(403, "licence not accepted", licence, PROBLEM_LICENCE)
     return Call(request, services, seen, identity, share_id, role)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from p2pckpt.tracker_protocol import (
     PROBLEM_CONFLICT,
     PROBLEM_LINK_SPENT,
+    AuditAction,
     CreateLink,
     LinkRecord,
     MembersChanged,
@@ -46,7 +47,7 @@ async def create_link(call: Call) -> web.Response:
     def commit(connection: Connection) -> LinkRecord | None:
         record = link_rows.add_link(connection, share_id, link)
         if record is not None:
-            audit.record(connection, share_id, actor, "link", link.link_id)
+            audit.record_once(connection, share_id, actor, AuditAction.LINK, f"{link.link_id} {link.role}")
         return record
 
     record = await call.services.database.write(commit)
@@ -67,7 +68,7 @@ async def revoke_link(call: Call) -> web.Response:
 
     def commit(connection: Connection) -> None:
         link_rows.revoke_link(connection, share_id, link_id)
-        audit.record(connection, share_id, actor, "link-revoked", link_id)
+        audit.record_once(connection, share_id, actor, AuditAction.LINK_REVOKED, link_id)
 
     try:
         await call.services.database.write(commit)

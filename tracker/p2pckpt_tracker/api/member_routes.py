@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from p2pckpt.tracker_protocol import (
     PROBLEM_CONFLICT,
+    AuditAction,
     Member,
     MembersChanged,
     Revoked,
@@ -15,7 +16,7 @@ from p2pckpt.tracker_protocol import (
 )
 
 from ..accounts import is_identity
-from ..store import audit, member_rows
+from ..store import audit, member_rows, request_rows
 from .call import Call, Refusal, not_found, reply
 from .services import Services
 
@@ -39,7 +40,9 @@ async def set_member(call: Call) -> web.Response:
             _keep_an_owner(connection, share_id, identity)
         if before is not role:
             member_rows.set_role(connection, share_id, identity, role)
-            audit.record(connection, share_id, actor, "role", f"{identity} {role}")
+            asked = request_rows.settle(connection, share_id, identity)
+            action = AuditAction.APPROVE if asked else AuditAction.ROLE
+            audit.record(connection, share_id, actor, action, f"{identity} {role}")
         member = member_rows.get_member(connection, share_id, identity)
         assert member is not None
         return before, member
@@ -59,7 +62,7 @@ async def remove_member(call: Call) -> web.Response:
             _keep_an_owner(connection, share_id, identity)
         removed = member_rows.remove(connection, share_id, identity)
         if removed:
-            audit.record(connection, share_id, actor, "remove", identity)
+            audit.record(connection, share_id, actor, AuditAction.REMOVE, identity)
         return removed
 
     if not await call.services.database.write(commit):

@@ -8,6 +8,7 @@ from ..access_rules import AccessRules
 from ..accounts import Challenges
 from ..announce import AnnounceDesk
 from ..events import EventHub
+from ..fetch_log import FetchLog
 from ..rate_limit import RateLimit
 from ..settings import Listen
 from ..shares import Shares
@@ -28,6 +29,7 @@ class Services:
     shares: Shares
     desk: AnnounceDesk
     hub: EventHub
+    fetches: FetchLog
     announce_listen: Listen | None = None
     """Set once that listener has its port; None when it is off."""
     challenges: Challenges = field(default_factory=Challenges)
@@ -35,3 +37,5 @@ class Services:
     """Wrong logins and wrong link secrets of one address."""
     newcomers: RateLimit = field(default_factory=lambda: RateLimit(burst=1000, every=1))
     """Challenges and new accounts of one address; generous, because a lab sits behind one."""
+    requests: RateLimit = field(default_factory=lambda: RateLimit(burst=10, every=60))
+    """Requests for access of one account."""

@@ -146,4 +146,5 @@ def _record(call: Call, share: Share) -> ShareRecord:
         created_at=share.created_at,
         updated_at=share.updated_at,
         torrent_name=share.torrent_name,
+        licence_due=call.services.rules.licence_due(share.share_id, call.identity),
     )

@@ -1,41 +1,53 @@
-"""The append-only record of who did what in which share. Rows are chained: a changed or missing one shows."""
+"""The append-only record of who did what in a share: one log a share, whose rows are chained.
+
+A changed, missing or reordered row shows to whoever reads the whole log; its end is in the share's signed timestamp.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 
 from sqlalchemy import Connection, insert, select
 
+from p2pckpt.tracker_protocol import AUDIT_START, AuditAction, AuditHead, AuditRow, audit_chain
+
 from .tables import audit
 
-FIRST_LINK = "0" * 64
 
-
-def record(connection: Connection, share_id: str, actor: str, action: str, subject: str = "") -> None:
+def record(connection: Connection, share_id: str, actor: str, action: AuditAction, subject: str = "") -> None:
     """Add a row within the caller's writing transaction."""
-    last = connection.execute(select(audit.c.seq, audit.c.chain).order_by(audit.c.seq.desc()).limit(1)).first()
-    seq, previous = (last.seq + 1, last.chain) if last is not None else (1, FIRST_LINK)
-    at = int(time.time())
-    chain = _link(previous, seq, at, share_id, actor, action, subject)
+    last = head(connection, share_id)
+    seq, at = last.seq + 1, int(time.time())
+    chain = audit_chain(last.chain, share_id, seq, at, actor, action, subject)
     connection.execute(
         insert(audit).values(
-            seq=seq, at=at, share_id=share_id, actor=actor, action=action, subject=subject, chain=chain
+            share_id=share_id, seq=seq, at=at, actor=actor, action=action.value, subject=subject, chain=chain
         )
     )
 
 
-def first_break(connection: Connection) -> int | None:
-    """The sequence number of the first row that does not fit the one before it; None when all fit."""
-    previous, expected = FIRST_LINK, 1
-    for row in connection.execute(select(audit).order_by(audit.c.seq)):
-        link = _link(previous, row.seq, row.at, row.share_id, row.actor, row.action, row.subject)
-        if row.seq != expected or row.chain != link:
-            return expected
-        previous, expected = row.chain, expected + 1
-    return None
+def record_once(connection: Connection, share_id: str, actor: str, action: AuditAction, subject: str) -> None:
+    """Add a row unless the log has one with the same actor, action and subject."""
+    same = select(audit.c.seq).where(
+        audit.c.share_id == share_id,
+        audit.c.action == action.value,
+        audit.c.subject == subject,
+        audit.c.actor == actor,
+    )
+    if connection.execute(same.limit(1)).first() is None:
+        record(connection, share_id, actor, action, subject)
 
 
-def _link(previous: str, *fields: int | str) -> str:
-    return hashlib.sha256(json.dumps([previous, *fields]).encode()).hexdigest()
+def head(connection: Connection, share_id: str) -> AuditHead:
+    """The newest row."""
+    newest = select(audit.c.seq, audit.c.chain).where(audit.c.share_id == share_id).order_by(audit.c.seq.desc())
+    row = connection.execute(newest.limit(1)).first()
+    return AuditHead(row.seq, row.chain) if row is not None else AUDIT_START
+
+
+def page(connection: Connection, share_id: str, after: int, limit: int) -> list[AuditRow]:
+    """At most ``limit`` rows that follow row ``after``."""
+    rows = connection.execute(
+        select(audit).where(audit.c.share_id == share_id, audit.c.seq > after).order_by(audit.c.seq).limit(limit)
+    )
+    return [AuditRow(row.seq, row.at, row.actor, row.action, row.subject, row.chain) for row in rows]

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from p2pckpt.tracker_protocol import CreateLink, LinkInfo, LinkRecord, RedeemLink, RedeemReply, Role
+from p2pckpt.tracker_protocol import AuditAction, CreateLink, LinkInfo, LinkRecord, RedeemLink, RedeemReply, Role
 
 from . import audit, member_rows
 from .tables import links, redemptions
@@ -110,7 +110,7 @@ def redeem(
     connection.execute(insert(redemptions).values(link_id=link_id, identity=identity, redeemed_at=now))
     member_rows.set_role(connection, row.share_id, identity, role, link_id, request.binding)
     member_rows.set_binding(connection, row.share_id, identity, link_id, request.binding)
-    audit.record(connection, row.share_id, identity, "join", link_id)
+    audit.record(connection, row.share_id, identity, AuditAction.JOIN, link_id)
     return RedeemReply(share_id=row.share_id, role=role, wrapped_keys=row.wrapped_keys)
 
 
@@ -119,7 +119,7 @@ def _count_wrong(connection: Connection, row: Row[Any]) -> None:
     burnt = wrong >= WRONG_AUTHS
     connection.execute(update(links).where(links.c.link_id == row.link_id).values(wrong_auths=wrong, revoked=burnt))
     if burnt:
-        audit.record(connection, row.share_id, "", "link-burnt", row.link_id)
+        audit.record(connection, row.share_id, "", AuditAction.LINK_BURNT, row.link_id)
 
 
 def _find(connection: Connection, link_id: str) -> Row[Any]:
@@ -138,4 +138,5 @@ def _record(row: Row[Any]) -> LinkRecord:
         uses=row.uses,
         created_at=row.created_at,
         revoked=row.revoked,
+        burnt=row.wrong_auths >= WRONG_AUTHS,
     )

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from p2pckpt.tracker_protocol import Member, Role
 
-from .tables import accounts, members, passes
+from .tables import acceptances, accounts, members, passes, shares
 
 
 def all_members(connection: Connection, share_id: str) -> list[Member]:
@@ -91,8 +91,22 @@ def _drop_passes(connection: Connection, share_id: str, identity: str) -> None:
 
 def _members(connection: Connection, share_id: str, identity: str | None) -> list[Member]:
     query = (
-        select(members, accounts.c.name, accounts.c.receive_key, accounts.c.receive_key_signature)
+        select(
+            members,
+            accounts.c.name,
+            accounts.c.receive_key,
+            accounts.c.receive_key_signature,
+            acceptances.c.accepted_at,
+        )
+        .join(shares, shares.c.share_id == members.c.share_id)
         .join(accounts, accounts.c.identity == members.c.identity, isouter=True)
+        .join(
+            acceptances,
+            (acceptances.c.share_id == members.c.share_id)
+            & (acceptances.c.identity == members.c.identity)
+            & (acceptances.c.licence == shares.c.licence),
+            isouter=True,
+        )
         .where(members.c.share_id == share_id)
         .order_by(members.c.identity)
     )
@@ -108,6 +122,7 @@ def _members(connection: Connection, share_id: str, identity: str | None) -> lis
             added_at=row.added_at,
             link_id=row.link_id,
             binding=row.binding,
+            accepted_at=row.accepted_at or 0,
         )
         for row in connection.execute(query)
     ]

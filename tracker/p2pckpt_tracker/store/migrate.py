@@ -9,7 +9,7 @@ from alembic.config import Config
 from sqlalchemy import Engine
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine, revision: str = "head") -> None:
     """Apply every migration that is missing, in one transaction; creates the schema in an empty file."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
@@ -17,4 +17,4 @@ def migrate(engine: Engine) -> None:
         connection = plain.execution_options(writing=True)
         with connection.begin():
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)

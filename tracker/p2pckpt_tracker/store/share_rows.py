@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, exists, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from p2pckpt.tracker_protocol import Visibility
 
-from .tables import members, shares, torrents
+from .tables import audit, members, shares, torrents
 
 Values = dict[str, Any]
 """Column name → value for an update."""
@@ -38,6 +38,8 @@ class Share:
     last_number: int
     created_at: int
     updated_at: int
+    signed_seq: int
+    licence: str
 
 
 def add_share(connection: Connection, share: Share) -> None:
@@ -81,11 +83,12 @@ def swap_version(connection: Connection, share_id: str, column: str, expected: i
 
 
 def due_for_signing(connection: Connection, snapshot_before: int, timestamp_before: int) -> list[str]:
-    """Shares whose snapshot or timestamp expires before the given Unix times."""
+    """Shares whose snapshot or timestamp expires before the given Unix times, or whose log has grown."""
+    grown = exists().where(audit.c.share_id == shares.c.share_id, audit.c.seq > shares.c.signed_seq)
     return list(
         connection.scalars(
             select(shares.c.share_id).where(
-                or_(shares.c.snapshot_expires < snapshot_before, shares.c.timestamp_expires < timestamp_before)
+                or_(shares.c.snapshot_expires < snapshot_before, shares.c.timestamp_expires < timestamp_before, grown)
             )
         )
     )

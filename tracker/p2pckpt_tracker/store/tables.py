@@ -77,8 +77,11 @@ shares = Table(
     Column("last_number", Integer, nullable=False),
     Column("created_at", Integer, nullable=False),
     Column("updated_at", Integer, nullable=False),
+    Column("signed_seq", Integer, nullable=False),
+    Column("licence", String, nullable=False),
 )
-"""``versions`` counts those not retired; ``last_number`` is the highest ever published: none is used twice."""
+"""``versions`` counts those not retired; ``last_number`` is the highest ever published: none is used twice.
+``signed_seq`` is the row of the audit log that the timestamp names; ``licence`` is the keyring's."""
 
 members = Table(
     "members",
@@ -142,15 +145,42 @@ redemptions = Table(
 )
 """Who has used a link: not counted twice, and no way back in for somebody an owner removed."""
 
+requests = Table(
+    "requests",
+    metadata,
+    _share(),
+    Column("identity", String(64), ForeignKey("accounts.identity"), nullable=False),
+    Column("message", String(200), nullable=False),
+    Column("requested_at", Integer, nullable=False),
+    Column("denied_at", Integer, nullable=False),
+    PrimaryKeyConstraint("share_id", "identity"),
+    Index("requests_by_identity", "identity"),
+)
+"""Who asks to be let in. ``denied_at`` is 0 while it is open; a denied one keeps its bearer quiet for a while."""
+
+acceptances = Table(
+    "acceptances",
+    metadata,
+    _share(),
+    Column("identity", String(64), ForeignKey("accounts.identity"), nullable=False),
+    Column("licence", String, nullable=False),
+    Column("signature", String(128), nullable=False),
+    Column("accepted_at", Integer, nullable=False),
+    PrimaryKeyConstraint("share_id", "identity", "licence"),
+)
+"""Kept also when the licence changes or the member leaves: they are the owner's proof."""
+
 audit = Table(
     "audit",
     metadata,
-    Column("seq", Integer, primary_key=True),
-    Column("at", Integer, nullable=False),
     Column("share_id", String(64), nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("at", Integer, nullable=False),
     Column("actor", String(64), nullable=False),
     Column("action", String(32), nullable=False),
     Column("subject", String, nullable=False),
     Column("chain", String(64), nullable=False),
+    PrimaryKeyConstraint("share_id", "seq"),
+    Index("audit_by_subject", "share_id", "action", "subject", "actor"),
 )
-"""Append-only; ``chain`` covers the row and the previous row's chain."""
+"""Append-only, one log a share; ``chain`` covers the row and the previous row's chain."""
