@@ -54,6 +54,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("download_limit", 0, "bytes per second over all transfers; 0: none"),
     Setting("upload_limit", 0, "bytes per second over all transfers; 0: none"),
     Setting("seed_after_get", True, "keep offering what was received"),
+    Setting(
+        "key_store", "auto", "where a new identity is kept; auto: the OS keyring if open", ("auto", "keyring", "file")
+    ),
+    Setting("passphrase_file", "", "file with the identity's passphrase, for daemons that start unattended"),
     Setting("log_level", "info", "what the daemon writes to its log", ("debug", "info", "warning", "error")),
 )
 _KIND_NAMES: Final = {bool: "yes or no", int: "number", str: "text"}

@@ -30,7 +30,7 @@ from p2pckpt.cli.table import Column, table
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient, connect, error_of
 from p2pckpt.errors import P2pckptError
-from p2pckpt.trust import identity, links
+from p2pckpt.trust import identity_file, links
 
 _DEADLINE: Final = 120.0
 """Seconds any one step may take."""
@@ -139,7 +139,7 @@ class _Demo:
     def _tracker(self, stack: contextlib.ExitStack | contextlib.AsyncExitStack) -> str:
         """Start it for the publisher's key alone; returns its address with the pinned certificate."""
         publisher = self._directory / "publisher"
-        owner = identity.load_or_create(publisher / "data" / "keys", "publisher")
+        owner = identity_file.load_or_create(publisher / "data" / "keys", "publisher")
         ready = self._directory / "tracker.json"
         process = subprocess.Popen(
             [sys.executable, "-m", "p2pckpt_tracker.main", "serve", "--data", str(self._directory / "tracker"),

@@ -18,6 +18,12 @@ def tui(invocation: Invocation) -> None:
     """Open the terminal interface; the same as p2pckpt without a command."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise BadUsage("the terminal interface needs a terminal", next_step="p2pckpt ls, or p2pckpt watch")
+    from p2pckpt.trust import identity_file
+
+    if identity_file.needs_passphrase(invocation.config.keys_dir):
+        from p2pckpt.cli.session import talk
+
+        talk(invocation, lambda client: client.status())  # it is asked for while there is a terminal to ask on
     from p2pckpt.tui.app import run
 
     _end(run(invocation.config))

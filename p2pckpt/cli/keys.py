@@ -1,46 +1,73 @@
-"""``key show|backup|restore``: this home's identity."""
+"""``key show|backup|restore|store|passphrase``: this home's identity."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from p2pckpt.cli import text
 from p2pckpt.cli.files import write_whole
 from p2pckpt.cli.options import Command, Group, Invocation, password_options, read_secret
-from p2pckpt.cli.session import talk
+from p2pckpt.cli.session import identity_passphrase, talk
 from p2pckpt.cli.table import facts
 from p2pckpt.control.client import ControlClient
 from p2pckpt.errors import BadUsage, DaemonUnavailable, NotFound
+
+if TYPE_CHECKING:
+    from p2pckpt.trust.identity_file import Ask
 
 _OTHERWISE = "--passphrase-stdin or --passphrase-file FILE"
 
 
 @click.group(cls=Group)
 def key() -> None:
-    """Show, back up and restore the identity that signs what you publish."""
+    """Show, back up, restore and protect the identity that signs what you publish."""
 
 
 @key.command("show", cls=Command)
+@click.argument("public", metavar="[KEY]", default="")
+@click.option("--pem", is_flag=True, help="Only the key that signs models, as model-signing and OpenSSL read it.")
 @click.pass_obj
-def show(invocation: Invocation) -> None:
-    """Show your identity; with -q only the text to send to an owner who adds you."""
+def show(invocation: Invocation, public: str, pem: bool) -> None:
+    """Show your identity, or with KEY, what somebody sent you, theirs: compare the words with them.
+
+    With -q only the text to send to an owner who adds you.
+    """
+    from p2pckpt.trust import identity
+
     report = invocation.report
-    info = talk(invocation, lambda client: client.key())
+    mine = None if public else talk(invocation, lambda client: client.key())
+    shown = mine.public_text if mine is not None else public
+    if pem:
+        model_key = identity.PublicIdentity.parse(shown).model_key
+        if not model_key:
+            raise BadUsage("this text has no key that signs models", next_step="ask for their: p2pckpt key show -q")
+        report.text(identity.pem(model_key))
+        return
+    if mine is None:
+        is_bare = re.fullmatch("[0-9a-f]{64}", public)
+        raw = bytes.fromhex(public) if is_bare else identity.PublicIdentity.parse(public).identity
+        theirs = {"identity": raw.hex(), "words": identity.words(raw)}
     if not report.as_text:
-        report.json(info)
+        report.json(mine or theirs)
     elif report.quiet:
-        report.line(info.public_text)
+        report.line(shown)
     else:
-        pairs = [
-            ("name", info.name),
-            ("identity", info.identity),
-            ("words", info.words),
-            ("to send", info.public_text),
-            ("made", text.ago(info.created_at)),
-            ("kept in", info.path),
-        ]
+        pairs = (
+            [*theirs.items()]
+            if mine is None
+            else [
+                ("name", mine.name),
+                ("identity", mine.identity),
+                ("words", mine.words),
+                ("to send", mine.public_text),
+                ("made", text.ago(mine.created_at)),
+                ("kept in", mine.path),
+            ]
+        )
         for row in facts(pairs):
             report.line(row)
 
@@ -56,16 +83,11 @@ def backup(invocation: Invocation, file: Path, force: bool, secret_file: Path | 
     to_stdout = str(file) == "-"
     if not to_stdout and file.exists() and not force:
         raise BadUsage(f"{file} exists", kept="it was not changed", next_step="choose another name, or add --force")
-    passphrase = read_secret(invocation, secret_file, secret_stdin)
-    if not passphrase:
-        passphrase = report.secret("New passphrase", otherwise=_OTHERWISE)
-        if passphrase != report.secret("The same again", otherwise=_OTHERWISE):
-            raise BadUsage("the two passphrases differ", kept="nothing was written")
-    if not passphrase:
-        raise BadUsage("an empty passphrase protects nothing", kept="nothing was written")
-    from p2pckpt.trust import identity
+    from p2pckpt.trust import identity_file
 
-    data = identity.backup(invocation.config.keys_dir, passphrase.encode())
+    present = _present(invocation)
+    passphrase = _new_passphrase(invocation, secret_file, secret_stdin)
+    data = identity_file.backup(invocation.config.keys_dir, passphrase, ask=present)
     if to_stdout:
         report.bytes(data)
         return
@@ -93,15 +115,107 @@ def restore(invocation: Invocation, file: Path, secret_file: Path | None, secret
         raise NotFound(f"{file} cannot be read: {exc.strerror}") from exc
     passphrase = read_secret(invocation, secret_file, secret_stdin)
     passphrase = passphrase or report.secret("Passphrase", otherwise=_OTHERWISE)
-    from p2pckpt.trust import identity
+    from p2pckpt.trust import identity_file
+
+    keys_dir, store = invocation.config.keys_dir, invocation.config.text("key_store")
+    identity_file.restore(keys_dir, data, passphrase, store=store)
+    _say_where(invocation)
+    report.narrate("restored; see it with: p2pckpt key show")
+    report.narrate("shares that you own come back with a link to each: p2pckpt get LINK")
+
+
+@key.command("store", cls=Command)
+@click.argument("where", type=click.Choice(["keyring", "file"]))
+@click.pass_obj
+def store(invocation: Invocation, where: str) -> None:
+    """Move the identity into the OS keyring, or out of it into the file."""
+    from p2pckpt.trust import identity_file
+
+    identity_file.move(invocation.config.keys_dir, where, ask=_present(invocation))
+    _say_where(invocation)
+
+
+@key.group("passphrase", cls=Group)
+def passphrase_() -> None:
+    """Protect the file that holds the identity; the daemon then needs the passphrase when it starts."""
+
+
+@passphrase_.command("set", cls=Command)
+@password_options("passphrase")
+@click.pass_obj
+def set_(invocation: Invocation, secret_file: Path | None, secret_stdin: bool) -> None:
+    """Encrypt the identity's file with a passphrase."""
+    from p2pckpt.trust import identity_file
 
     keys_dir = invocation.config.keys_dir
-    identity.restore(keys_dir, data, passphrase.encode())
-    if report.as_text:
-        report.line(str(keys_dir))
+    if identity_file.needs_passphrase(keys_dir):
+        raise BadUsage("the identity has a passphrase", next_step="p2pckpt key passphrase change")
+    identity_file.set_passphrase(keys_dir, _new_passphrase(invocation, secret_file, secret_stdin))
+    _say_where(invocation)
+    _say_how_to_start(invocation)
+
+
+@passphrase_.command("change", cls=Command)
+@password_options("passphrase")
+@click.pass_obj
+def change(invocation: Invocation, secret_file: Path | None, secret_stdin: bool) -> None:
+    """Replace the passphrase. The present one is read from passphrase_file or asked for."""
+    from p2pckpt.trust import identity_file
+
+    keys_dir, present = invocation.config.keys_dir, _present(invocation, needed=True)
+    identity_file.set_passphrase(keys_dir, _new_passphrase(invocation, secret_file, secret_stdin), ask=present)
+    _say_where(invocation)
+    _say_how_to_start(invocation)
+
+
+@passphrase_.command("remove", cls=Command)
+@click.pass_obj
+def remove(invocation: Invocation) -> None:
+    """Keep the identity's file without a passphrase. The present one is read from passphrase_file or asked for."""
+    from p2pckpt.trust import identity_file
+
+    identity_file.set_passphrase(invocation.config.keys_dir, "", ask=_present(invocation, needed=True))
+    _say_where(invocation)
+
+
+def _present(invocation: Invocation, *, needed: bool = False) -> Ask:
+    """The passphrase that the identity has now, asked for and tried at once: before a new one is thought of."""
+    from p2pckpt.trust import identity_file
+
+    if needed and not identity_file.needs_passphrase(invocation.config.keys_dir):
+        raise BadUsage("the identity has no passphrase", next_step="p2pckpt key passphrase set")
+    found = identity_passphrase(invocation, checked=True)
+    return lambda: found
+
+
+def _new_passphrase(invocation: Invocation, secret_file: Path | None, secret_stdin: bool) -> str:
+    passphrase = read_secret(invocation, secret_file, secret_stdin)
+    if passphrase:
+        return passphrase
+    passphrase = invocation.report.secret("New passphrase", otherwise=_OTHERWISE)
+    if passphrase != invocation.report.secret("The same again", otherwise=_OTHERWISE):
+        raise BadUsage("the two passphrases differ", kept="nothing was written")
+    if not passphrase:
+        raise BadUsage("an empty passphrase protects nothing", kept="nothing was written")
+    return passphrase
+
+
+def _say_where(invocation: Invocation) -> None:
+    from p2pckpt.trust import identity_file
+
+    keys_dir = invocation.config.keys_dir
+    if invocation.report.as_text:
+        invocation.report.line(identity_file.describe(keys_dir))
     else:
-        report.json({"path": str(keys_dir)})
-    report.narrate("restored; see it with: p2pckpt key show")
+        invocation.report.json({"path": str(keys_dir), "kept_in": identity_file.describe(keys_dir)})
+
+
+def _say_how_to_start(invocation: Invocation) -> None:
+    path = invocation.config.text("passphrase_file")
+    if path:
+        invocation.report.narrate(f"put the new passphrase into {path}, which the daemon reads it from")
+    else:
+        invocation.report.narrate("a daemon that starts unattended needs the setting passphrase_file")
 
 
 def _refuse_while_running(invocation: Invocation) -> None:

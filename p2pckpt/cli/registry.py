@@ -32,7 +32,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "tag": Entry("Versions", _CLI + "versions:tag", "List, move or remove tags."),
     "member": Entry("Access", _CLI + "members:member", "List, add, change and remove members."),
     "link": Entry("Access", _CLI + "links:link", "Make, list and revoke links."),
-    "key": Entry("Access", _CLI + "keys:key", "Show, back up and restore your identity."),
+    "key": Entry("Access", _CLI + "keys:key", "Show, back up, restore and protect your identity."),
     "daemon": Entry("Services", _CLI + "daemon:daemon", "Start, stop, inspect and install the daemon."),
     "tracker": Entry("Services", _CLI + "fronts:tracker", "Run a tracker of your own."),
     "config": Entry("This machine", _CLI + "settings:config", "Read and change settings."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,11 +23,30 @@ def talk(invocation: Invocation, work: Callable[[control.ControlClient], Awaitab
     async def session() -> _T:
         async with AsyncExitStack() as stack:
             # connect() hands over a client that was entered already
-            client = await control.connect(invocation.config, start=start)
+            passphrase = partial(identity_passphrase, invocation, checked=True)
+            client = await control.connect(invocation.config, start=start, passphrase=passphrase)
             stack.push_async_exit(client)
             return await work(client)
 
     return asyncio.run(session())
+
+
+def identity_passphrase(invocation: Invocation, *, checked: bool = False) -> str:
+    """The identity's passphrase, asked for on the terminal unless a file or credential has it; empty without one.
+
+    Raises ``BadUsage`` where nobody can be asked, and with ``checked`` ``VerificationFailed`` for a wrong one.
+    """
+    from p2pckpt.trust import identity_file, passphrases
+
+    keys_dir = invocation.config.keys_dir
+    if not identity_file.needs_passphrase(keys_dir):
+        return ""
+    found = passphrases.find(invocation.config) or invocation.report.secret(
+        "Passphrase of your identity", otherwise="the setting passphrase_file, or run it on a terminal"
+    )
+    if checked:
+        identity_file.load(keys_dir, ask=lambda: found)
+    return found
 
 
 async def follow(

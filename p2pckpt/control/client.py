@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -22,6 +23,8 @@ from p2pckpt.control import messages as m
 from p2pckpt.errors import DaemonUnavailable, P2pckptError, by_code
 
 _T = TypeVar("_T")
+PASSPHRASE_STDIN: Final = "--passphrase-stdin"  # noqa: S105 - the name of an option
+"""The daemon's one argument: the identity's passphrase comes through a pipe on stdin."""
 _START_DEADLINE = 20.0
 """Seconds a daemon gets to answer after it was started."""
 _MAX_LINE = 64 << 20
@@ -189,9 +192,10 @@ def failure_of(error: P2pckptError) -> m.Failure:
     return m.Failure(code=error.code, fact=error.fact, kept=error.kept, next_step=error.next_step)
 
 
-async def connect(config: Config, *, start: bool = True) -> ControlClient:
+async def connect(config: Config, *, start: bool = True, passphrase: Callable[[], str] | None = None) -> ControlClient:
     """A client of this home's daemon, to be closed by the caller; the daemon is started if none answers and ``start``.
 
+    ``passphrase`` is asked for what the new daemon opens its identity with; empty for nothing.
     Raises ``DaemonUnavailable`` with the last lines of its log when it does not come up in 20 s.
     """
     client = ControlClient(config.socket_path)
@@ -203,26 +207,30 @@ async def connect(config: Config, *, start: bool = True) -> ControlClient:
             await client.close()
             raise
         try:
-            await _start(config, client)
+            await _start(config, client, passphrase() if passphrase is not None else "")
         except BaseException:
             await client.close()
             raise
     return client
 
 
-async def _start(config: Config, client: ControlClient) -> None:
+async def _start(config: Config, client: ControlClient, passphrase: str) -> None:
     config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = config.daemon_log
     with log.open("ab") as sink:
         process = subprocess.Popen(  # noqa: ASYNC220 - it must outlive this loop, and starting it takes a millisecond
-            [sys.executable, "-m", "p2pckpt.daemon.main"],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", "p2pckpt.daemon.main", *([PASSPHRASE_STDIN] if passphrase else [])],
+            stdin=subprocess.PIPE if passphrase else subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
             start_new_session=True,
             cwd="/",  # the settings of whatever project this was called from are not the daemon's
             env={**os.environ, **config.environment()},
         )
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):  # another daemon was first, and this one is gone
+            process.stdin.write(passphrase.encode())  # a few bytes: they fit into the pipe
+            process.stdin.close()
     deadline = asyncio.get_running_loop().time() + _START_DEADLINE
     while asyncio.get_running_loop().time() < deadline:
         try:

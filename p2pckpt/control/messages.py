@@ -399,10 +399,11 @@ class KeyInfo(msgspec.Struct, frozen=True):
     identity: str
     words: str
     public_text: str
-    """``p2pckpt-id:…``: identity, receive key and signature in one string to send to an owner."""
+    """``p2pckpt-id:…``: the public keys and their signatures in one string to send to an owner."""
     name: str
     created_at: int
     path: str
+    """Where the keys are, for people to read."""
 
 
 class DaemonStatus(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ import getpass
 import itertools
 import logging
 import os
+import resource
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from p2pckpt import atomic, config
 from p2pckpt.access.addresses import endpoints, listening_addresses
 from p2pckpt.access.pool import BESIDE, Trackers
 from p2pckpt.config import Config
+from p2pckpt.control.client import PASSPHRASE_STDIN
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.operations import Operations
 from p2pckpt.daemon.server import ControlServer
@@ -38,7 +40,7 @@ from p2pckpt.store.layout import StoreLayout
 from p2pckpt.store.objects import ObjectReader
 from p2pckpt.swarm.libtorrent_engine import LibtorrentEngine
 from p2pckpt.tracker_protocol import Endpoint
-from p2pckpt.trust import identity as identities
+from p2pckpt.trust import identity_file, passphrases
 
 _log = structlog.get_logger(__name__)
 _TICK: Final = 1.0
@@ -58,7 +60,9 @@ class _Remembered(msgspec.Struct):
 def main() -> int:
     """Run until told to stop. Exit code 0 also when another daemon of this home runs already."""
     faulthandler.enable()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys are in memory, a dump of it would be on the disk
     _bound_allocator()
+    given = passphrases.clean(sys.stdin.buffer.read()) if PASSPHRASE_STDIN in sys.argv else ""
     settings = config.load()
     for directory in (settings.state_dir, settings.data_dir, settings.config_dir):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -69,21 +73,22 @@ def main() -> int:
     except BlockingIOError:
         return 0
     try:
-        asyncio.run(_run(settings))
+        asyncio.run(_run(settings, given))
     except P2pckptError as exc:
-        logging.getLogger("p2pckpt").error(exc.fact)  # plain, as the last line of the log: front ends show it
+        # plain, as the last line of the log: front ends show it
+        logging.getLogger("p2pckpt").error(f"{exc.fact}; next: {exc.next_step}" if exc.next_step else exc.fact)
         return exc.exit_code
     return 0
 
 
-async def _run(settings: Config) -> None:
+async def _run(settings: Config, passphrase: str) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
     stalls = StallMeter()
     async with contextlib.AsyncExitStack() as stack:
-        operations, beside = await _build(settings, stalls, stack)
+        operations, beside = await _build(settings, passphrase, stalls, stack)
         operations.jobs.load()
         if any(share.tracker == BESIDE for share in operations.services.shares.known()):
             # requests may need it; a tracker that does not come up must not keep the daemon from answering
@@ -108,11 +113,17 @@ async def _run(settings: Config) -> None:
 
 
 async def _build(
-    settings: Config, stalls: StallMeter, stack: contextlib.AsyncExitStack
+    settings: Config, passphrase: str, stalls: StallMeter, stack: contextlib.AsyncExitStack
 ) -> tuple[Operations, TrackerBeside]:
     """Every real part, torn down in reverse order when ``stack`` closes."""
     name = settings.text("name") or _login_name()
-    identity = await asyncio.to_thread(identities.load_or_create, settings.keys_dir, name)
+    identity = await asyncio.to_thread(
+        identity_file.load_or_create,
+        settings.keys_dir,
+        name,
+        store=settings.text("key_store"),
+        ask=lambda: passphrase or passphrases.find(settings),
+    )
     layout = StoreLayout(settings.store_dir)
     await asyncio.to_thread(layout.create)
     await asyncio.to_thread(_clear_packing, layout)

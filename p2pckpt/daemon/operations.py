@@ -35,6 +35,7 @@ from p2pckpt.jobs.shares import split_name
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.checkout import free_bytes, partial_directory
 from p2pckpt.trust import identity as identities
+from p2pckpt.trust import identity_file
 
 
 class Operations:
@@ -189,7 +190,7 @@ class Operations:
             own.public.text,
             own.name,
             own.created_at,
-            str(self.services.config.keys_dir),
+            identity_file.describe(self.services.config.keys_dir),
         )
 
     # -- status and events

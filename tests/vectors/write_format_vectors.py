@@ -24,17 +24,20 @@ from typing import Any
 import msgspec
 import zstandard
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from p2pckpt.checkpoint.manifest import Body, Manifest
 from tests.unit.checkpoint import test_manifest
 
 HERE = Path(__file__).parent
 SHARE = bytes(range(32))
+P256_ORDER = 2**256 - 2**224 + 2**192 - 0x4319055258E8617B0C46353D039CDAAF
 VIEW, CONTENT = bytes([0x11]) * 32, bytes([0x22]) * 32
 
 
@@ -228,12 +231,21 @@ def identities() -> list[dict[str, Any]]:
         receiving = X25519PrivateKey.from_private_bytes(fixed(f"receiving key of {name}", 32))
         identity, receive = signing.public_key().public_bytes_raw(), receiving.public_key().public_bytes_raw()
         signature = signing.sign(b"p2pckpt receive key v1\0" + receive)
+        scalar = int.from_bytes(fixed(f"model key of {name}", 32), "big")
+        point = ec.derive_private_key(scalar, ec.SECP256R1()).public_key()
+        model = point.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+        three = identity + receive + signature + model + signing.sign(b"p2pckpt model key v1\0" + model)
+        wide = HKDF(hashes.SHA256(), 48, salt=None, info=b"p2pckpt model key v1\0").derive(signing.private_bytes_raw())
         vectors.append(
             {
                 "signing_key": signing.private_bytes_raw().hex(),
                 "receive_key": receiving.private_bytes_raw().hex(),
                 "identity": identity.hex(),
                 "text": "p2pckpt-id:" + base64.urlsafe_b64encode(identity + receive + signature).decode(),
+                "model_key": scalar.to_bytes(32, "big").hex(),
+                "model_public": model.hex(),
+                "text_with_model_key": "p2pckpt-id:2." + base64.urlsafe_b64encode(three).decode(),
+                "model_key_of_format_1": (int.from_bytes(wide, "big") % (P256_ORDER - 1) + 1).to_bytes(32, "big").hex(),
                 "words": "-".join(proquint(identity[at : at + 2]) for at in range(0, 12, 2)),
             }
         )

@@ -356,9 +356,9 @@ def test_key_show_quietly_is_what_one_sends(daemon: CannedDaemon, cli: Cli) -> N
 
 
 def test_an_identity_survives_backup_and_restore(cli: Cli, config: Config, tmp_path: Path) -> None:
-    from p2pckpt.trust import identity
+    from p2pckpt.trust import identity_file
 
-    made = identity.load_or_create(config.keys_dir, "alice")
+    made = identity_file.load_or_create(config.keys_dir, "alice")
     assert cli("key", "backup", "kept.txt", "--passphrase-stdin", stdin="sesame\n").out == "kept.txt\n"
     assert (tmp_path / "kept.txt").stat().st_mode & 0o777 == 0o600
     assert cli("key", "backup", "kept.txt", "--passphrase-stdin", stdin="sesame\n").code == 2
@@ -366,7 +366,7 @@ def test_an_identity_survives_backup_and_restore(cli: Cli, config: Config, tmp_p
     other = ["--home", str(tmp_path / "other")]
     assert cli("key", "restore", "kept.txt", "--passphrase-stdin", *other, stdin="wrong\n").code == 6
     assert cli("key", "restore", "kept.txt", "--passphrase-stdin", *other, stdin="sesame\n").code == 0
-    assert identity.load(tmp_path / "other" / "data" / "keys").hex == made.hex
+    assert identity_file.load(tmp_path / "other" / "data" / "keys").hex == made.hex
 
 
 def test_a_running_daemon_keeps_its_identity(daemon: CannedDaemon, cli: Cli, tmp_path: Path) -> None:

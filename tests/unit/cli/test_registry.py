@@ -68,7 +68,8 @@ def test_groups_hold_the_planned_subcommands() -> None:
     assert groups == {
         "member": {"ls", "add", "set", "rm"},
         "link": {"new", "ls", "revoke"},
-        "key": {"show", "backup", "restore"},
+        "key": {"show", "backup", "restore", "store", "passphrase"},
+        "key passphrase": {"set", "change", "remove"},
         "daemon": {"start", "stop", "status", "logs", "install"},
         "config": {"get", "set", "show"},
     }

@@ -15,7 +15,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from p2pckpt.errors import NotFound
 from p2pckpt.trust import admission, versions
 from p2pckpt.trust.admission import TrustedShare
-from p2pckpt.trust.identity import Identity
+from p2pckpt.trust.identity import Identity, model_key_of_old
 from p2pckpt.trust.versions import VersionTarget
 from p2pckpt_tracker.metadata import OnlineSigner
 
@@ -23,12 +23,9 @@ from p2pckpt_tracker.metadata import OnlineSigner
 def person(name: str) -> Identity:
     """An identity in memory; the same name gives the same keys."""
     seed = hashlib.sha256(name.encode()).digest()
-    return Identity(
-        Ed25519PrivateKey.from_private_bytes(seed),
-        X25519PrivateKey.from_private_bytes(hashlib.sha256(seed).digest()),
-        name,
-        1_700_000_000,
-    )
+    signing = Ed25519PrivateKey.from_private_bytes(seed)
+    receiving = X25519PrivateKey.from_private_bytes(hashlib.sha256(seed).digest())
+    return Identity(signing, receiving, name, 1_700_000_000, model_key_of_old(signing))
 
 
 OWNER, PUBLISHER, STRANGER = person("owner"), person("publisher"), person("stranger")

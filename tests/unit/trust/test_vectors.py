@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from p2pckpt.errors import NotAllowed, VerificationFailed
 from p2pckpt.tracker_protocol import LINK_BIND_CONTEXT
 from p2pckpt.trust import sealing
-from p2pckpt.trust.identity import Identity, PublicIdentity, words
+from p2pckpt.trust.identity import Identity, PublicIdentity, model_key_of_old, words
 from p2pckpt.trust.links import Link, LinkSecret, TrackerAddress
 from p2pckpt.trust.sealing import EpochKeys, FrameSealer
 from tests.vectors import write_format_vectors
@@ -88,8 +90,15 @@ def test_what_others_see_of_an_identity_is_as_the_vector_says(vector: dict[str, 
         X25519PrivateKey.from_private_bytes(raw(vector, "receive_key")),
         "",
         0,
+        ec.derive_private_key(int(vector["model_key"], 16), ec.SECP256R1()),
     )
     assert identity.hex == vector["identity"]
-    assert identity.public.text == vector["text"]
-    assert PublicIdentity.parse(vector["text"]) == identity.public
+    assert identity.public.text == vector["text_with_model_key"]
+    assert identity.public.model_key == raw(vector, "model_public")
+    assert PublicIdentity.parse(vector["text_with_model_key"]) == identity.public
+    two_keys = PublicIdentity.parse(vector["text"])
+    assert two_keys == replace(identity.public, model_key=b"", model_signature=b"")
+    assert two_keys.text == vector["text"]
+    old = model_key_of_old(identity.signing).private_numbers().private_value
+    assert old.to_bytes(32, "big").hex() == vector["model_key_of_format_1"]
     assert words(identity.public_bytes) == vector["words"]
