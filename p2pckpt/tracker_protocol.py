@@ -39,6 +39,8 @@ MAX_ADDRESSES: Final = 16
 
 PASS_LIFETIME: Final = 24 * 3600
 """Seconds an announce pass is valid."""
+CERTIFICATE_LIFETIME: Final = 24 * 3600
+"""Seconds a member's certificate for the swarms of a share is valid."""
 TOKEN_LIFETIME: Final = 30 * 24 * 3600
 """Seconds an account token is valid."""
 CHALLENGE_LIFETIME: Final = 60
@@ -403,6 +405,29 @@ class PassReply(msgspec.Struct, frozen=True):
     expires_at: int
 
 
+class IssueCertificate(msgspec.Struct, frozen=True):
+    """``POST /api/v1/shares/{id}/certificate``: the right to connect to peers of this share, needs downloader.
+
+    For shares that are not public; 409 for those that are. The certificate's DNS name is the share's
+    ``torrent_name``, its common name the member's identity. Nobody but peers of this share accepts it.
+    """
+
+    public_key: bytes
+    """P-256, DER (SubjectPublicKeyInfo)."""
+
+
+class CertificateReply(msgspec.Struct, frozen=True):
+    certificate: str
+    """PEM."""
+    authority: str
+    """PEM: what certificates of other members are checked against."""
+    generation: int
+    """Of the authority: it is replaced when somebody loses the right to download, and everybody reconnects."""
+    issued_at: int
+    """Unix seconds by the tracker's clock; for peers whose clocks run behind, validity begins an hour earlier."""
+    expires_at: int
+
+
 class Endpoint(msgspec.Struct, frozen=True, order=True):
     """Where a peer accepts connections."""
 
@@ -435,7 +460,8 @@ class AnnounceRequest(msgspec.Struct, frozen=True):
     peer_id: str
     """40 hex digits, one per daemon run."""
     port: int
-    """The port libtorrent listens on; the address that the tracker sees is combined with it."""
+    """Where peers connect to in these swarms; the address that the tracker sees is combined with it. A daemon
+    listens for TLS on a port of its own, and announces swarms with and without it apart."""
     addresses: list[Endpoint]
     """LAN, mapped and configured public addresses of this daemon."""
     swarms: list[SwarmState]
@@ -448,6 +474,8 @@ class SwarmReply(msgspec.Struct, frozen=True):
     peers: list[Endpoint]
     failure: str = ""
     """Why this one was refused (no such pass, revoked, not a swarm of that share); the others stand."""
+    authority: int = 0
+    """Present generation of the share's certificate authority; 0 where there is none."""
 
 
 class AnnounceReply(msgspec.Struct, frozen=True):
@@ -508,7 +536,17 @@ class AccessRequested(msgspec.Struct, frozen=True, tag="request"):
     name: str
 
 
-TrackerEvent = Hello | Ping | TargetsChanged | MembersChanged | PeersFound | Revoked | AccessRequested
+class AuthorityChanged(msgspec.Struct, frozen=True, tag="authority"):
+    """Somebody lost the right to download: certificates of earlier generations are void, connections are to be
+    made anew with a new one."""
+
+    share_id: str
+    generation: int
+
+
+TrackerEvent = (
+    Hello | Ping | TargetsChanged | MembersChanged | PeersFound | Revoked | AccessRequested | AuthorityChanged
+)
 
 
 # --- audit log ---------------------------------------------------------------------------------------------------

@@ -67,6 +67,8 @@ class ShareGrants:
     """What downloaders have to accept; empty for nothing."""
     accepted: set[str] = field(default_factory=set)
     """Who has accepted exactly that licence."""
+    authority: int = 0
+    """Generation of the swarms' certificate authority; 0 before there is one."""
 
 
 class AccessRules:

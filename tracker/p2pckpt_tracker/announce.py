@@ -182,7 +182,8 @@ class AnnounceDesk:
         self.answered += 1
         found = [endpoint(peers[at : at + 6]) for at in range(0, len(peers), 6)]
         found += [endpoint(peers6[at : at + 18]) for at in range(0, len(peers6), 18)]
-        return SwarmReply(state.info_hash, swarm.seeds, swarm.leechers, found)
+        authority = self._rules.shares[admission.key.share_id].authority
+        return SwarmReply(state.info_hash, swarm.seeds, swarm.leechers, found, authority=authority)
 
     def _reached(self, joined: Sequence[tuple[Admission, DaemonPeer]]) -> None:
         """A stated address answered: hand it out from now on, and tell those who wait."""

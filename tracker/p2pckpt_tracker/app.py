@@ -123,6 +123,7 @@ class Tracker:
             desk=self._desk,
             hub=self._hub,
             fetches=self._fetches,
+            certificate_lifetime=settings.certificate_lifetime,
         )
 
     async def _open(self) -> None:

@@ -10,7 +10,7 @@ from p2pckpt.tracker_protocol import Role, Visibility
 
 from .access_rules import AccessRules, Pass, ShareGrants, Token
 from .store.acceptance_rows import accepted
-from .store.tables import members, passes, shares, tokens, torrents
+from .store.tables import members, passes, shares, swarm_authorities, tokens, torrents
 
 
 def load_rules(connection: Connection) -> AccessRules:
@@ -25,6 +25,8 @@ def load_rules(connection: Connection) -> AccessRules:
         rules.shares[member.share_id].members[member.identity] = Role(member.role)
     for torrent in connection.execute(select(torrents.c.share_id, torrents.c.info_hash)):
         rules.add_torrents(torrent.share_id, [torrent.info_hash])
+    for each in connection.execute(select(swarm_authorities.c.share_id, swarm_authorities.c.generation)):
+        rules.shares[each.share_id].authority = each.generation
     for token in connection.execute(select(tokens).where(tokens.c.expires_at > now)):
         rules.tokens[token.digest] = Token(token.identity, token.expires_at)
     for each in connection.execute(select(passes).where(passes.c.expires_at > now)):

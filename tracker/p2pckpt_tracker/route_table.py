@@ -60,6 +60,7 @@ ROUTES: tuple[Route, ...] = (
     Route("revoke_link", "DELETE", f"{_SHARE}/links/{{link}}", Role.OWNER),
     Route("link_info", "GET", f"{API}/links/{{link}}", Who.ACCOUNT),
     Route("redeem_link", "POST", f"{API}/links/{{link}}/redeem", Who.ACCOUNT),
+    Route("issue_certificate", "POST", f"{_SHARE}/certificate", Role.DOWNLOADER, licence=True),
     Route("make_pass", "POST", f"{_SHARE}/pass", Role.DOWNLOADER, licence=True),
     Route("announce", "POST", f"{API}/announce", Who.ACCOUNT),
     Route("stream_events", "GET", f"{API}/events", Who.ACCOUNT),

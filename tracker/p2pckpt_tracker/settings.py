@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from p2pckpt.tracker_protocol import CERTIFICATE_LIFETIME
+
 from .peer_address import Network
 
 
@@ -40,6 +42,9 @@ class Settings:
     ready_file: Path | None = None
     interval: int = 900
     """Seconds between a peer's announces."""
+
+    certificate_lifetime: int = CERTIFICATE_LIFETIME
+    """Seconds that a member's certificate is valid."""
 
     @property
     def peer_lifetime(self) -> int:

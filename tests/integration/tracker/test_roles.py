@@ -73,7 +73,7 @@ def test_the_table_says_what_was_decided() -> None:
             "list_shares", "create_share", "link_info", "redeem_link", "announce", "stream_events", "request_access",
         },
         "viewer": {"show_share", "read_metadata", "get_manifest", "get_card"},
-        "downloader": {"get_torrent", "list_members", "make_pass", "accept_licence"},
+        "downloader": {"get_torrent", "list_members", "make_pass", "accept_licence", "issue_certificate"},
         "publisher": {"publish_targets", "put_manifest", "put_torrent", "put_card"},
         "owner": {
             "publish_keyring", "publish_root", "set_member", "remove_member", "create_link", "list_links",

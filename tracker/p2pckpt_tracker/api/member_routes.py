@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from p2pckpt.tracker_protocol import (
     PROBLEM_CONFLICT,
     AuditAction,
+    AuthorityChanged,
     Member,
     MembersChanged,
     Revoked,
@@ -16,7 +17,7 @@ from p2pckpt.tracker_protocol import (
 )
 
 from ..accounts import is_identity
-from ..store import audit, member_rows, request_rows
+from ..store import audit, authority_rows, member_rows, request_rows
 from .call import Call, Refusal, not_found, reply
 from .services import Services
 
@@ -34,7 +35,7 @@ async def set_member(call: Call) -> web.Response:
         raise Refusal(400, "not an identity", "64 lower-case hex digits")
     role = (await call.body(SetMember)).role
 
-    def commit(connection: Connection) -> tuple[Role | None, Member]:
+    def commit(connection: Connection) -> tuple[Role | None, Member, int]:
         before = member_rows.role_of(connection, share_id, identity)
         if before is Role.OWNER and role is not Role.OWNER:
             _keep_an_owner(connection, share_id, identity)
@@ -45,11 +46,11 @@ async def set_member(call: Call) -> web.Response:
             audit.record(connection, share_id, actor, action, f"{identity} {role}")
         member = member_rows.get_member(connection, share_id, identity)
         assert member is not None
-        return before, member
+        return before, member, authority_rows.generation(connection, share_id)
 
-    before, member = await call.services.database.write(commit)
+    before, member, authority = await call.services.database.write(commit)
     if before is not role:
-        apply_role(call.services, share_id, identity, role)
+        apply_role(call.services, share_id, identity, role, authority)
     return reply(member)
 
 
@@ -57,27 +58,36 @@ async def remove_member(call: Call) -> web.Response:
     """Take somebody's access: passes die, peers leave the swarms, the others are told."""
     share_id, actor, identity = call.share_id, call.identity, call.part("identity")
 
-    def commit(connection: Connection) -> bool:
+    def commit(connection: Connection) -> int | None:
         if member_rows.role_of(connection, share_id, identity) is Role.OWNER:
             _keep_an_owner(connection, share_id, identity)
         removed = member_rows.remove(connection, share_id, identity)
-        if removed:
-            audit.record(connection, share_id, actor, AuditAction.REMOVE, identity)
-        return removed
+        if not removed:
+            return None
+        audit.record(connection, share_id, actor, AuditAction.REMOVE, identity)
+        return authority_rows.generation(connection, share_id)
 
-    if not await call.services.database.write(commit):
+    authority = await call.services.database.write(commit)
+    if authority is None:
         raise not_found()
-    apply_role(call.services, share_id, identity, None)
+    apply_role(call.services, share_id, identity, None, authority)
     return web.Response(status=204)
 
 
-def apply_role(services: Services, share_id: str, identity: str, role: Role | None) -> None:
-    """Bring memory, swarms and event streams in line with a committed change of one member."""
+def apply_role(services: Services, share_id: str, identity: str, role: Role | None, authority: int = 0) -> None:
+    """Bring memory, swarms and event streams in line with a committed change of one member.
+
+    ``authority`` is the generation of the swarms' authority afterwards; 0 where it can't have changed.
+    """
     rules, hub = services.rules, services.hub
+    grants = rules.shares[share_id]
     rules.set_role(share_id, identity, role)
     if role is None or not role.covers(Role.DOWNLOADER):
         services.desk.evict(share_id, identity)
-    owners = {each for each, has in rules.shares[share_id].members.items() if has is Role.OWNER}
+    if authority > grants.authority:
+        grants.authority = authority
+        hub.send(grants.members, AuthorityChanged(share_id, authority))
+    owners = {each for each, has in grants.members.items() if has is Role.OWNER}
     hub.send(owners | {identity}, MembersChanged(share_id, identity, role))
     if not rules.may(share_id, identity, Role.VIEWER):
         hub.send([identity], Revoked(share_id))

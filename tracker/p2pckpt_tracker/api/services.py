@@ -30,6 +30,7 @@ class Services:
     desk: AnnounceDesk
     hub: EventHub
     fetches: FetchLog
+    certificate_lifetime: int
     announce_listen: Listen | None = None
     """Set once that listener has its port; None when it is off."""
     challenges: Challenges = field(default_factory=Challenges)

@@ -7,6 +7,7 @@ import re
 import time
 
 from aiohttp import web
+from sqlalchemy import Connection
 
 from p2pckpt.tracker_protocol import (
     MAX_ADDRESSES,
@@ -14,17 +15,23 @@ from p2pckpt.tracker_protocol import (
     MAX_SWARMS_PER_ANNOUNCE,
     PASS_LIFETIME,
     PASS_PREFIX,
+    PROBLEM_CONFLICT,
     AnnounceReply,
     AnnounceRequest,
+    CertificateReply,
     Hello,
+    IssueCertificate,
     PassReply,
     Ping,
+    Role,
+    Visibility,
 )
 
 from ..access_rules import Pass, digest, new_secret
+from ..certificates import UnusableKey, issue
 from ..events import TooManyStreams, encode
-from ..store import member_rows
-from .call import Call, Refusal, reply
+from ..store import authority_rows, member_rows, share_rows
+from .call import Call, Refusal, not_found, reply
 
 _PING_AFTER = MAX_EVENT_GAP * 2 / 3
 """Seconds of silence; leaves the rest of the gap to the network."""
@@ -44,6 +51,35 @@ async def make_pass(call: Call) -> web.Response:
     )
     call.services.rules.passes[digest(secret)] = Pass(share_id, identity, expires_at)
     return reply(PassReply(secret, expires_at), 201)
+
+
+async def issue_certificate(call: Call) -> web.Response:
+    """The right to connect to peers in one share's swarms for a day."""
+    services, share_id, identity = call.services, call.share_id, call.identity
+    public_key = (await call.body(IssueCertificate)).public_key
+    grants = services.rules.shares[share_id]
+    if grants.visibility is Visibility.PUBLIC:
+        raise Refusal(409, "a public share", "its swarms are open to everybody", PROBLEM_CONFLICT)
+    now = int(time.time())
+    until = now + services.certificate_lifetime
+
+    def commit(connection: Connection) -> CertificateReply:
+        # asked again in the transaction that reads the key: a removal may have been committed meanwhile, and the
+        # authority that came with it must not vouch for whom it was made against
+        role = member_rows.role_of(connection, share_id, identity)
+        share = share_rows.get_share(connection, share_id)
+        if share is None or role is None or not role.covers(Role.DOWNLOADER):
+            raise not_found()
+        authority = authority_rows.ensure(connection, share_id)
+        certificate = issue(authority, public_key, identity, share.torrent_name, now, until)
+        return CertificateReply(certificate, authority.certificate, authority.generation, now, until)
+
+    try:
+        answer = await services.database.write(commit)
+    except UnusableKey as exc:
+        raise Refusal(400, "unusable key", str(exc)) from None
+    grants.authority = max(grants.authority, answer.generation)
+    return reply(answer, 201)
 
 
 async def announce(call: Call) -> web.Response:

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from p2pckpt.tracker_protocol import Member, Role
 
+from . import authority_rows
 from .tables import acceptances, accounts, members, passes, shares
 
 
@@ -46,6 +47,7 @@ def set_role(
     connection: Connection, share_id: str, identity: str, role: Role, link_id: str = "", binding: str = ""
 ) -> None:
     """Add a member or change the role; an existing member keeps how and when it joined."""
+    before = role_of(connection, share_id, identity)
     statement = upsert(members).values(
         share_id=share_id,
         identity=identity,
@@ -58,7 +60,7 @@ def set_role(
         statement.on_conflict_do_update(index_elements=["share_id", "identity"], set_={"role": role.value})
     )
     if not role.covers(Role.DOWNLOADER):
-        _drop_passes(connection, share_id, identity)
+        _end_downloads(connection, share_id, identity, before)
 
 
 def set_binding(connection: Connection, share_id: str, identity: str, link_id: str, binding: str) -> None:
@@ -71,8 +73,8 @@ def set_binding(connection: Connection, share_id: str, identity: str, link_id: s
 
 
 def remove(connection: Connection, share_id: str, identity: str) -> bool:
-    """Remove a member and its passes; False when it was none."""
-    _drop_passes(connection, share_id, identity)
+    """Remove a member, its passes and the worth of its certificates; False when it was none."""
+    _end_downloads(connection, share_id, identity, role_of(connection, share_id, identity))
     gone = connection.execute(delete(members).where(members.c.share_id == share_id, members.c.identity == identity))
     return gone.rowcount > 0
 
@@ -85,7 +87,10 @@ def add_pass(connection: Connection, digest: bytes, share_id: str, identity: str
     )
 
 
-def _drop_passes(connection: Connection, share_id: str, identity: str) -> None:
+def _end_downloads(connection: Connection, share_id: str, identity: str, before: Role | None) -> None:
+    """The right to download is gone: passes die, and so do all certificates of the share's swarms."""
+    if before is not None and before.covers(Role.DOWNLOADER):
+        authority_rows.replace(connection, share_id)
     connection.execute(delete(passes).where(passes.c.share_id == share_id, passes.c.identity == identity))
 
 

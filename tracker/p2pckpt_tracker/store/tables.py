@@ -107,6 +107,17 @@ passes = Table(
     Index("passes_by_member", "share_id", "identity"),
 )
 
+swarm_authorities = Table(
+    "swarm_authorities",
+    metadata,
+    Column("share_id", String(64), ForeignKey("shares.share_id"), primary_key=True),
+    Column("generation", Integer, nullable=False),
+    Column("certificate", String, nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    Column("created_at", Integer, nullable=False),
+)
+"""The present certificate authority of each share that had need of one; earlier keys are deleted."""
+
 torrents = Table(
     "torrents",
     metadata,
