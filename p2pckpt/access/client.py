@@ -159,6 +159,12 @@ class TrackerClient:
     async def announce_pass(self, share_id: str) -> tp.PassReply:
         return await self._json("POST", f"/shares/{share_id}/pass", tp.PassReply)
 
+    async def certificate(self, share_id: str, public_key: bytes) -> tp.CertificateReply:
+        """For a P-256 key (DER). Raises ``Conflict`` for a public share."""
+        return await self._json(
+            "POST", f"/shares/{share_id}/certificate", tp.CertificateReply, tp.IssueCertificate(public_key)
+        )
+
     async def announce(self, request: tp.AnnounceRequest) -> tp.AnnounceReply:
         return await self._json("POST", "/announce", tp.AnnounceReply, request)
 

@@ -23,8 +23,8 @@ _CLOCK_SLACK = timedelta(hours=1)
 _MAX_COMMON_NAME = 64
 
 
-class UnusableKey(Exception):
-    """The public key is none that a certificate is given for."""
+class CannotIssue(Exception):
+    """No certificate is given for this public key or torrent name."""
 
 
 class Authority(NamedTuple):
@@ -67,8 +67,10 @@ def new_authority(share_id: str, generation: int, now: int) -> Authority:
 def issue(authority: Authority, public_key: bytes, identity: str, torrent_name: str, now: int, until: int) -> str:
     """A member's certificate, PEM, valid from an hour before ``now`` to ``until`` (Unix seconds).
 
-    ``public_key`` is DER (SubjectPublicKeyInfo). Raises UnusableKey for anything but P-256.
+    ``public_key`` is DER (SubjectPublicKeyInfo). Raises CannotIssue for anything but P-256.
     """
+    if not torrent_name.isascii() or "*" in torrent_name:  # libtorrent takes "*" for any torrent
+        raise CannotIssue("the torrents' name is none that a certificate can carry")
     member_key = _public_key(public_key)
     signer = serialization.load_der_private_key(authority.key, None)
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
@@ -92,13 +94,13 @@ def issue(authority: Authority, public_key: bytes, identity: str, torrent_name: 
 
 def _public_key(data: bytes) -> ec.EllipticCurvePublicKey:
     if len(data) > MAX_PUBLIC_KEY:
-        raise UnusableKey("the public key is too long")
+        raise CannotIssue("the public key is too long")
     try:
         key = serialization.load_der_public_key(data)
     except (ValueError, UnsupportedAlgorithm):
-        raise UnusableKey("the public key can't be read") from None
+        raise CannotIssue("the public key can't be read") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise UnusableKey("the public key is not on P-256")
+        raise CannotIssue("the public key is not on P-256")
     return key
 
 

@@ -129,6 +129,7 @@ PROBES: dict[str, Probe] = {
     "revoke_link": Probe(204, parts=lambda stage: {"link": stage.link}),
     "link_info": Probe(200, parts=lambda stage: {"link": stage.link}),
     "redeem_link": Probe(400, EMPTY, lambda stage: {"link": stage.link}),
+    "issue_certificate": Probe(400, EMPTY),
     "make_pass": Probe(201),
     "announce": Probe(400, EMPTY),
     "stream_events": Probe(200),

@@ -28,7 +28,7 @@ from p2pckpt.tracker_protocol import (
 )
 
 from ..access_rules import Pass, digest, new_secret
-from ..certificates import UnusableKey, issue
+from ..certificates import CannotIssue, issue
 from ..events import TooManyStreams, encode
 from ..store import authority_rows, member_rows, share_rows
 from .call import Call, Refusal, not_found, reply
@@ -76,8 +76,8 @@ async def issue_certificate(call: Call) -> web.Response:
 
     try:
         answer = await services.database.write(commit)
-    except UnusableKey as exc:
-        raise Refusal(400, "unusable key", str(exc)) from None
+    except CannotIssue as exc:
+        raise Refusal(400, "no certificate for this", str(exc)) from None
     grants.authority = max(grants.authority, answer.generation)
     return reply(answer, 201)
 
