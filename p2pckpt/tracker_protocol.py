@@ -17,6 +17,8 @@ import msgspec
 API: Final = "/api/v1"
 TOKEN_PREFIX: Final = "p2pt_"  # noqa: S105 - marks a token, is none
 PASS_PREFIX: Final = "p2pp_"  # noqa: S105 - marks a pass, is none
+PUBLIC_PASS: Final = "public"  # noqa: S105 - known to everybody
+"""In the place of a pass, on the BEP 3 listener alone: anonymous announces in the swarms of public shares."""
 
 MAX_JSON_BODY: Final = 1 << 20
 """Bytes of a JSON request body."""
