@@ -205,7 +205,7 @@ class AnnounceDesk:
             swarm.remove(peer_key(peer.member, peer.peer_id))
         else:
             completed = state.event is SwarmEvent.COMPLETED
-            if completed and identity:
+            if completed:
                 self._fetches.add(admission.key.share_id, admission.identity, state.info_hash)
             if swarm.announce_daemon(peer, how, self._swarms.now(), completed=completed):
                 self._swarms.tell_daemons(admission.info_hash, swarm, asker, how)

@@ -104,3 +104,12 @@ async def test_a_flood_of_peer_ids_takes_no_more_room_than_the_pool_has(
     for _ in range(500):
         tracker._desk.announce(PUBLIC_PASS, query + secrets.token_hex(10), seen)
     assert tracker._swarms.counts() == (1, 16, 0)
+
+
+async def test_nobody_is_anonymous_where_a_licence_has_to_be_accepted(
+    tracker: Tracker, session: aiohttp.ClientSession, public: ShareFiles
+) -> None:
+    info_hash, client = await public.publish(1), Stock(session, tracker)
+    assert b"failure reason" not in await client.announce(PUBLIC_PASS, info_hash)
+    tracker._rules.set_licence(public.share_id, "apache-2.0", set())
+    assert b"failure reason" in await client.announce(PUBLIC_PASS, info_hash)
