@@ -61,14 +61,16 @@ def share(
     step: int | None = None,
     metrics: dict[str, float] | None = None,
     allow_no_licence: bool = False,
+    allow_unsafe_pickle: bool = False,
     on_progress: OnProgress | None = None,
     config: Config | None = None,
 ) -> Shared:
     """Publish ``directory`` as a new version of the share ``name`` (default: the directory's name) and seed it.
 
     ``to`` is ``members``, ``link`` or ``public`` and counts for a new share only. ``step`` and ``metrics`` are kept
-    in the signed manifest. Raises ``BadUsage`` for what can't travel, ``NoSpace``, ``TrackerUnreachable`` and others
-    of ``p2pckpt.errors``; nothing is published then.
+    in the signed manifest. With ``allow_unsafe_pickle`` pickles are published that import unknown names; dangerous ones
+    never are. Raises ``BadUsage`` for what can't travel, ``UnsafeContent``, ``NoSpace``, ``TrackerUnreachable`` and
+    others of ``p2pckpt.errors``; nothing is published then.
     """
     return asyncio.run(
         share_async(
@@ -80,6 +82,7 @@ def share(
             step=step,
             metrics=metrics,
             allow_no_licence=allow_no_licence,
+            allow_unsafe_pickle=allow_unsafe_pickle,
             on_progress=on_progress,
             config=config,
         )
@@ -93,17 +96,28 @@ def get(
     only: Sequence[str] = (),
     seed: bool = True,
     password: str = "",
+    allow_unsafe_pickle: bool = False,
     on_progress: OnProgress | None = None,
     config: Config | None = None,
 ) -> Received:
     """Fetch a link, or ``NAME[@VERSION]`` of a share joined before, into a directory, verified chunk by chunk.
 
     ``to`` defaults to a directory named after share and version in the working directory; ``only`` takes globs or
-    ``weights``. Goes on where an earlier call, killed or not, ended. Waits while nobody seeds; raises ``NotAllowed``,
-    ``VerificationFailed``, ``UntrustedKey``, ``NoSpace`` and others of ``p2pckpt.errors``.
+    ``weights``. Goes on where an earlier call, killed or not, ended. Waits while nobody seeds. What holds dangerous
+    pickles is handed over only with ``allow_unsafe_pickle``. Raises ``NotAllowed``, ``VerificationFailed``,
+    ``UnsafeContent``, ``UntrustedKey``, ``NoSpace`` and others of ``p2pckpt.errors``.
     """
     return asyncio.run(
-        get_async(source, to=to, only=only, seed=seed, password=password, on_progress=on_progress, config=config)
+        get_async(
+            source,
+            to=to,
+            only=only,
+            seed=seed,
+            password=password,
+            allow_unsafe_pickle=allow_unsafe_pickle,
+            on_progress=on_progress,
+            config=config,
+        )
     )
 
 
@@ -117,6 +131,7 @@ async def share_async(
     step: int | None = None,
     metrics: dict[str, float] | None = None,
     allow_no_licence: bool = False,
+    allow_unsafe_pickle: bool = False,
     on_progress: OnProgress | None = None,
     config: Config | None = None,
 ) -> Shared:
@@ -132,6 +147,7 @@ async def share_async(
             step=step,
             metrics=metrics or {},
             allow_no_licence=allow_no_licence,
+            allow_unsafe_pickle=allow_unsafe_pickle,
         )
         job = await _ended(client, await client.publish(request), on_progress)
     finally:
@@ -146,6 +162,7 @@ async def get_async(
     only: Sequence[str] = (),
     seed: bool = True,
     password: str = "",
+    allow_unsafe_pickle: bool = False,
     on_progress: OnProgress | None = None,
     config: Config | None = None,
 ) -> Received:
@@ -159,6 +176,7 @@ async def get_async(
             only=tuple(only),
             seed=seed,
             password=password,
+            allow_unsafe_pickle=allow_unsafe_pickle,
         )
         job = await _ended(client, await client.fetch(request), on_progress)
     finally:

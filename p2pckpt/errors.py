@@ -61,6 +61,13 @@ class VerificationFailed(P2pckptError):
     code = "verification_failed"
 
 
+class UnsafeContent(P2pckptError):
+    """A pickle that would run commands when it is loaded, or that can't be read: looked at, and not let through."""
+
+    exit_code = 6
+    code = "unsafe_content"
+
+
 class UntrustedKey(P2pckptError):
     """Something is signed by a key that this share's root of trust does not name."""
 

@@ -25,6 +25,7 @@ _CONFLICTS_SHOWN = 10
 @click.option("--to", type=click.Path(file_okay=False, path_type=Path), help="Directory of the checkout.")
 @click.option("--seed/--no-seed", default=None, help="Offer what was received to others.")
 @password_options("password")
+@click.option("--allow-unsafe-pickle", is_flag=True, help="Hand it over even if its pickles may run commands.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would happen, fetch nothing but metadata.")
 @click.option(
     "--patience",
@@ -42,6 +43,7 @@ def get(
     seed: bool | None,
     secret_file: Path | None,
     secret_stdin: bool,
+    allow_unsafe_pickle: bool,
     dry_run: bool,
     patience: int,
     detach: bool,
@@ -60,6 +62,7 @@ def get(
         only=only,
         seed=invocation.config.flag("seed_after_get") if seed is None else seed,
         password=read_secret(invocation, secret_file, secret_stdin),
+        allow_unsafe_pickle=allow_unsafe_pickle,
     )
     progress = Progress(report, stream=invocation.format == "jsonl")
 

@@ -39,6 +39,7 @@ _REACH = {
 @click.option("--metric", "metrics", multiple=True, metavar="NAME=NUMBER", help="A measurement to record.")
 @click.option("--step", type=click.IntRange(min=0), help="Training step to record.")
 @click.option("--allow-no-licence", is_flag=True, help="Publish although no licence is stated.")
+@click.option("--allow-unsafe-pickle", is_flag=True, help="Publish pickles with unknown imports, and record them.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be new, write nothing.")
 @click.option("--detach", is_flag=True, help="Return at once and print the job's id.")
 @click.pass_obj
@@ -56,6 +57,7 @@ def share(
     metrics: tuple[str, ...],
     step: int | None,
     allow_no_licence: bool,
+    allow_unsafe_pickle: bool,
     dry_run: bool,
     detach: bool,
 ) -> None:
@@ -71,6 +73,7 @@ def share(
         to=Visibility(to),
         tags=tags,
         allow_no_licence=allow_no_licence,
+        allow_unsafe_pickle=allow_unsafe_pickle,
         metrics=_parse_metrics(metrics),
         step=step,
         expires_at=int(time.time()) + expires if expires else 0,
@@ -83,20 +86,17 @@ def share(
         return
     progress = Progress(report, stream=invocation.format == "jsonl")
 
-    async def publish(client: ControlClient) -> tuple[m.Job, Visibility, tuple[str, ...]]:
+    async def publish(client: ControlClient) -> tuple[m.Job, Visibility]:
         job = await client.publish(request)
         progress.latest = job
         if detach:
-            return job, request.to, ()
+            return job, request.to
         job = await follow(client, job.id, progress.update, progress.notice)
         # a share that existed before has kept its own visibility, whatever --to said
-        visibility = (await client.share_detail(job.share)).share.visibility
-        if visibility is not Visibility.PUBLIC:
-            return job, visibility, ()
-        return job, visibility, (await client.version_detail(f"{job.share}@v{job.version}")).magnets
+        return job, (await client.share_detail(job.share)).share.visibility
 
     try:
-        job, visibility, magnets = talk(invocation, publish)
+        job, visibility = talk(invocation, publish)
     except KeyboardInterrupt:
         raise detached(invocation, progress.latest) from None
     if detach:
@@ -107,8 +107,6 @@ def share(
         report.line(job.link or label(job))
     elif invocation.format == "json":
         report.json(job)
-    for magnet in magnets:
-        report.narrate(f"for stock BitTorrent clients: {magnet}")
     report.narrate(_REACH[visibility].format(name=job.share))
     report.narrate("the daemon goes on seeding it; follow it with: p2pckpt watch " + job.id)
 

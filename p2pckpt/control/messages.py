@@ -220,8 +220,6 @@ class VersionDetail(msgspec.Struct, frozen=True):
     info_hashes: tuple[str, ...]
     """v2 infohashes of the torrents that carry its objects, own first."""
     warnings: tuple[str, ...]
-    magnets: tuple[str, ...] = ()
-    """For stock BitTorrent clients, one a torrent; only of public shares."""
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
@@ -239,6 +237,8 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     """Besides ``latest``."""
     allow_no_licence: bool = False
+    allow_unsafe_pickle: bool = False
+    """Publish pickles that import unknown names or can't be read; recorded in the manifest. Never dangerous ones."""
     metrics: dict[str, float] = {}
     step: int | None = None
     expires_at: int = 0
@@ -275,6 +275,8 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
     """``weights`` or globs; empty for everything."""
     seed: bool = True
     password: str = ""
+    allow_unsafe_pickle: bool = False
+    """Hand the checkout over whatever the scan of its pickles says."""
 
 
 class FetchPreview(msgspec.Struct, frozen=True):
@@ -393,8 +395,6 @@ class LinkReply(msgspec.Struct, frozen=True):
     """The https form; empty when the tracker has no certificate that a browser would accept."""
     reach: str
     """Who can reach the tracker in it, one sentence."""
-    magnets: tuple[str, ...] = ()
-    """Of the newest version of a public share, for stock BitTorrent clients."""
 
 
 class KeyInfo(msgspec.Struct, frozen=True):

@@ -11,8 +11,8 @@ from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
 from p2pckpt.control import messages as m
 from p2pckpt.errors import P2pckptError
-from p2pckpt.jobs.magnets import magnets
 from p2pckpt.jobs.progress import Progress
+from p2pckpt.jobs.safety import as_warnings
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.checkout import partial_directory
@@ -102,8 +102,7 @@ async def version_detail(services: Services, share: KnownShare, version: int) ->
         objects=manifest.object_count,
         stored=manifest.stored,
         info_hashes=tuple(dict.fromkeys(hashes)),
-        warnings=body.findings,
-        magnets=await magnets(services, share, trusted, target, manifest),
+        warnings=as_warnings(body.findings, "the publisher's scan: "),
     )
 
 

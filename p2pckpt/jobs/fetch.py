@@ -24,6 +24,7 @@ from p2pckpt.control.messages import FetchRequest, Phase
 from p2pckpt.errors import ChangedWhileReading, NoSpace, NotAllowed, P2pckptError
 from p2pckpt.jobs.fetch_plan import OnDisk, Source, checkout_path, look, resolve, to_fetch
 from p2pckpt.jobs.progress import Progress
+from p2pckpt.jobs.safety import as_warnings, require_receivable, scan_files
 from p2pckpt.jobs.seeding import check_objects, file_numbers, torrents_of
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.unpacking import Unpacker
@@ -56,7 +57,7 @@ async def fetch(
         progress.warn(warning)
     progress.enter(Phase.ADOPTING)
     found = await look(services, source, path, progress.checkpoint)
-    run = _Fetch(services, source, path, found, progress, seed=request.seed, restore=restore, only=request.only)
+    run = _Fetch(services, source, path, found, progress, request, restore)
     try:
         await run.run()
     finally:
@@ -149,18 +150,17 @@ class _Fetch:
         path: Path,
         found: OnDisk,
         progress: Progress,
-        *,
-        seed: bool,
+        request: FetchRequest,
         restore: Collection[bytes],
-        only: tuple[str, ...],
     ) -> None:
         self._services = services
         self._source = source
         self._found = found
         self._progress = progress
-        self._seed = seed
+        self._seed = request.seed
         self._restore = restore
-        self._only = only
+        self._only = request.only
+        self._allow_unsafe_pickle = request.allow_unsafe_pickle
         self._manifest = source.manifest
         self._job = progress.job.id
         self._files = [n for n in source.files if n not in found.in_place]
@@ -200,6 +200,7 @@ class _Fetch:
         await self._place_local(missing)
         await self._download(missing, wanted)
         progress.enter(Phase.FINISHING)
+        await asyncio.to_thread(self._gate)
         moved = await asyncio.to_thread(self._partial.finish, self._found.in_place)
         if moved:
             progress.warn(f"{len(moved)} files that differed were kept in {Path(moved[0]).parts[0]}")
@@ -208,6 +209,16 @@ class _Fetch:
 
     def close(self) -> None:
         self._partial.close()
+
+    def _gate(self) -> None:
+        """Look for pickles in every chosen file, whatever way it came: what is loaded is what lies here now."""
+        files, target = self._manifest.body.files, self._partial.target
+        roots = ((n, target if n in self._found.in_place else self._partial.root) for n in self._source.files)
+        places = [(files[n].path, root / files[n].path) for n, root in roots]
+        findings = scan_files(places, self._progress.checkpoint)
+        require_receivable(findings, target, allow=self._allow_unsafe_pickle)
+        for text in as_warnings(tuple(map(str, findings))):
+            self._progress.warn(text)
 
     # -- what is on this disk
 

@@ -18,6 +18,7 @@ from p2pckpt.checkpoint.pieces import count
 from p2pckpt.checkpoint.plan import missing_chunks, pieces_wanted, wire_bytes
 from p2pckpt.control.messages import FetchPreview, FetchRequest, FileRow
 from p2pckpt.errors import BadUsage, NotFound, TrackerUnreachable
+from p2pckpt.jobs.safety import as_warnings
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
 from p2pckpt.store.catalogue import KnownShare
@@ -160,7 +161,8 @@ async def preview(services: Services, request: FetchRequest) -> FetchPreview:
         rows.append(FileRow(file.path, file.size, done, file.kind))
     wire = wire_bytes(manifest, wanted)
     in_place = sum(manifest.body.files[number].size for number in found.in_place)
-    warnings = () if manifest.body.licence else ("no licence is named",)
+    warnings = [] if manifest.body.licence else ["no licence is named"]
+    warnings += as_warnings(manifest.body.findings, "the publisher's scan: ")
     return FetchPreview(
         share_id=source.share.share_id.hex(),
         share=source.trusted.terms.name,
@@ -180,7 +182,7 @@ async def preview(services: Services, request: FetchRequest) -> FetchPreview:
         ),
         to=str(path),
         conflicts=tuple(found.conflicts),
-        warnings=warnings,
+        warnings=tuple(warnings),
     )
 
 

@@ -25,9 +25,10 @@ from p2pckpt.checkpoint.formats import inspect
 from p2pckpt.checkpoint.merkle import FileTree
 from p2pckpt.checkpoint.plan import MAX_TORRENTS, PIECE_LENGTH
 from p2pckpt.control.messages import Phase, PublishPlan, PublishRequest
-from p2pckpt.errors import BadUsage, Conflict, NotAllowed, P2pckptError
+from p2pckpt.errors import BadUsage, Conflict, NotAllowed, P2pckptError, UnsafeContent
 from p2pckpt.jobs.packing import FileSource, Packed, Packer
 from p2pckpt.jobs.progress import Progress
+from p2pckpt.jobs.safety import as_warnings, require_publishable, scan_files
 from p2pckpt.jobs.scanning import Scan, scan
 from p2pckpt.jobs.seeding import seed
 from p2pckpt.jobs.services import Services
@@ -57,6 +58,11 @@ async def publish(
     for warning in found.warnings:
         progress.warn(warning)
     progress.update(size=found.size, done=0, wire_done=0, reused=0)
+    findings = await asyncio.to_thread(scan_files, _places(found), progress.checkpoint)
+    require_publishable(findings, allow=request.allow_unsafe_pickle)
+    recorded = tuple(map(str, findings))
+    for text in as_warnings(recorded):
+        progress.warn(text)
     readme = await asyncio.to_thread(_readme, directory, found)
     card = read_card(readme)
     share = await _share(services, request, tracker, card, progress)
@@ -69,7 +75,7 @@ async def publish(
     packed = await asyncio.to_thread(_pack, services, share, version, keys, found, progress)
     for warning in packed.warnings:
         progress.warn(warning)
-    draft = _Draft(request, share, found, packed, readme, card)
+    draft = _Draft(request, share, found, recorded, packed, readme, card)
     if await _is_latest(services, draft, trusted):
         latest = trusted.target(trusted.targets.latest)
         progress.update(version=latest.version, version_name=latest.name)
@@ -87,6 +93,12 @@ async def plan(services: Services, request: PublishRequest) -> PublishPlan:
     """What a publish would find new. Reads and hashes everything, writes nothing."""
     directory = Path(request.path)
     found = await asyncio.to_thread(scan, directory)
+    findings = await asyncio.to_thread(scan_files, _places(found))
+    warnings = [*found.warnings, *as_warnings(tuple(map(str, findings)))]
+    try:
+        require_publishable(findings, allow=request.allow_unsafe_pickle)
+    except UnsafeContent as exc:
+        warnings.append(f"it would not be published like this: {exc.next_step}")
     name = request.name or default_name(directory)
     share = await services.shares.own(name)
     version, share_id = 1, b""
@@ -102,10 +114,14 @@ async def plan(services: Services, request: PublishRequest) -> PublishPlan:
         size=found.size,
         new_size=new_size,
         new_files=tuple(new_files[:200]),
-        warnings=found.warnings,
+        warnings=tuple(warnings),
         disk_needed=new_size,
         disk_free=free_bytes(services.layout.root),
     )
+
+
+def _places(found: Scan) -> list[tuple[str, Path]]:
+    return [(file.path, file.location) for file in found.files]
 
 
 def default_name(directory: Path) -> str:
@@ -121,6 +137,8 @@ class _Draft:
     request: PublishRequest
     share: KnownShare
     found: Scan
+    findings: tuple[str, ...]
+    """What the scan of its pickles says, as the manifest records it."""
     packed: Packed
     readme: bytes
     """README.md as published, at most 256 KiB of it; empty without one."""
@@ -323,7 +341,7 @@ def _body(
         card=hashlib.sha256(draft.readme).digest() if draft.readme else b"",
         licence=card.licence,
         base_model=card.base_model,
-        findings=(),
+        findings=draft.findings,
     )
 
 

@@ -103,7 +103,9 @@ async def _repair(services: Services, share: KnownShare, row: VersionRow, damage
     """Forget bad pieces, then fetch: what is right on this disk is used, the rest comes from the swarm."""
     await asyncio.to_thread(_forget_damaged, services, damage.objects)
     await services.swarms.forget(damage.objects)
-    request = FetchRequest(source=f"{share.share_id.hex()}@{row.version}", to=row.path, only=row.only)
+    source = f"{share.share_id.hex()}@{row.version}"
+    # whatever is in its pickles, somebody decided to have this checkout
+    request = FetchRequest(source=source, to=row.path, only=row.only, allow_unsafe_pickle=True)
     # of a version that was never whole here, what its files don't need is not fetched for the sake of the store
     await fetch(services, request, progress, restore=damage.objects if row.held else ())
     progress.note("repaired")

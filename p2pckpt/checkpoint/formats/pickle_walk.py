@@ -3,7 +3,7 @@ called.
 
 The stack machine is CPython's (``pickletools`` documents each opcode), with every global, call and
 persistent id left standing as a value. What the values mean for tensors is ``torch_names``; which globals
-they name is ``pickle_globals``.
+they name is ``pickle_trace``.
 """
 
 from __future__ import annotations

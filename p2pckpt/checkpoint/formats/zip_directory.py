@@ -37,6 +37,10 @@ class ZipEntry:
     length: int
     """Bytes in the archive."""
     header_offset: int
+    method: int = 0
+    """How it is compressed: 0 for not at all, 8 for deflate."""
+    encrypted: bool = False
+    """What its flags say; readers differ in whether they care."""
 
 
 def read_directory(source: ByteSource) -> list[ZipEntry]:
@@ -50,14 +54,17 @@ def read_directory(source: ByteSource) -> list[ZipEntry]:
     for _ in range(count):
         entry, at = _entry(raw, at)
         entries.append(entry)
+    if at != len(raw):
+        raise Malformed("zip: the directory has more members than it says")
     return entries
 
 
 def data_offset(source: ByteSource, entry: ZipEntry) -> int:
-    """Where the member's bytes start, by its own local header, which has to bear the same name."""
+    """Where the member's bytes start, by its own local header, which has to say the same."""
     raw = read_at(source, entry.header_offset, _LOCAL.size + len(entry.raw_name))
-    magic, *_rest, name_length, extra_length = _LOCAL.unpack_from(raw)
-    if magic != b"PK\x03\x04" or name_length != len(entry.raw_name) or raw[_LOCAL.size :] != entry.raw_name:
+    magic, _needs, _flags, method, *_rest, name_length, extra_length = _LOCAL.unpack_from(raw)
+    same = name_length == len(entry.raw_name) and raw[_LOCAL.size :] == entry.raw_name and method == entry.method
+    if magic != b"PK\x03\x04" or not same:
         raise Malformed(f"zip: the local header of {short(entry.name)} is not what the directory says")
     start = entry.header_offset + _LOCAL.size + int(name_length) + int(extra_length)
     if start + entry.length > source.size:
@@ -116,7 +123,8 @@ def _entry(raw: bytes, at: int) -> tuple[ZipEntry, int]:
     if stored and packed != unpacked:
         raise Malformed("zip: a stored member has two different sizes")
     name = raw_name.decode("utf-8", "replace")
-    return ZipEntry(name, raw_name, stored, packed, header_offset), end
+    encrypted = bool(flags & _ENCRYPTED)
+    return ZipEntry(name, raw_name, stored, packed, header_offset, method, encrypted), end
 
 
 def _zip64_fields(extra: bytes) -> list[int]:

@@ -85,6 +85,9 @@ class ShareDialog(StepDialog):
         with Horizontal(classes="field"):
             yield Label("Licence")
             yield Check("publish even if the folder names no licence", id="no-licence", compact=True)
+        with Horizontal(classes="field"):
+            yield Label("Pickles")
+            yield Check("publish even if pickles import unknown names", id="unsafe-pickle", compact=True)
         with Horizontal(classes="buttons"):
             yield Button("Review", id="review", variant="primary", compact=True)
             yield Button("Cancel", id="cancel", compact=True)
@@ -112,6 +115,7 @@ class ShareDialog(StepDialog):
             to=Visibility(str(self.query_one("#to", Select).value)),
             tags=tuple(self.query_one("#tags", CleanInput).value.replace(",", " ").split()),
             allow_no_licence=self.query_one("#no-licence", Check).value,
+            allow_unsafe_pickle=self.query_one("#unsafe-pickle", Check).value,
         )
         self._request = request
         self.ask(lambda client: client.publish_plan(request), self._show_plan, "Reading the folder …")

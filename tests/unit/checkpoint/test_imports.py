@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-PURE = ["formats", "chunking", "paths", "terminal_text", "card", "merkle", "formats.pickle_globals"]
+PURE = ["formats", "chunking", "paths", "terminal_text", "card", "merkle", "formats.pickle_search", "pickles"]
 
 
 @pytest.mark.parametrize("module", [*PURE, "codec.frame"])

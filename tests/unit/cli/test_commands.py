@@ -128,7 +128,7 @@ def test_ctrl_c_detaches_and_the_daemon_goes_on(daemon: CannedDaemon, config: Co
 
 
 def test_get_shows_the_preview_and_prints_the_checkout(receiver: CannedDaemon, cli: Cli, tmp_path: Path) -> None:
-    outcome = cli("get", LINK, "--only", "weights", "--to", "out", "--no-seed")
+    outcome = cli("get", LINK, "--only", "weights", "--to", "out", "--no-seed", "--allow-unsafe-pickle")
     assert (outcome.code, outcome.out) == (0, "/models/sd15\n")
     assert "publisher" in outcome.err
     assert "50.0 MB" in outcome.err
@@ -140,6 +140,7 @@ def test_get_shows_the_preview_and_prints_the_checkout(receiver: CannedDaemon, c
         "only": ["weights"],
         "seed": False,
         "password": "",
+        "allow_unsafe_pickle": True,
     }
     assert receiver.asked("POST", "/v1/fetch/plan") == [body]
 

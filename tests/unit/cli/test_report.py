@@ -23,6 +23,7 @@ EXIT_CODES = {
     "NotAllowed": 4,
     "NotFound": 5,
     "VerificationFailed": 6,
+    "UnsafeContent": 6,
     "UntrustedKey": 7,
     "DaemonUnavailable": 8,
     "NoSeeds": 9,

@@ -92,7 +92,7 @@ def test_exit_codes_are_those_of_the_tree() -> None:
     codes = {cls.__name__: cls.exit_code for cls in OF_THE_TREE if "exit_code" in cls.__dict__}
     assert codes == {
         "P2pckptError": 1, "BadUsage": 2, "Partial": 3, "NotAllowed": 4, "NotFound": 5, "VerificationFailed": 6,
-        "UntrustedKey": 7, "DaemonUnavailable": 8, "NoSeeds": 9, "NoSpace": 10, "Cancelled": 130,
+        "UnsafeContent": 6, "UntrustedKey": 7, "DaemonUnavailable": 8, "NoSeeds": 9, "NoSpace": 10, "Cancelled": 130,
     }  # fmt: skip
 
 

@@ -1,0 +1,85 @@
+"""The pickle gate: what is published and what was received is scanned before anybody can load it.
+
+Nothing is ever unpickled, and a file that passes is never called safe: no known-bad was found in it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from p2pckpt.checkpoint.pickles import Finding, Verdict, judge_file
+from p2pckpt.errors import P2pckptError, UnsafeContent
+
+FLAG: Final = "--allow-unsafe-pickle"
+_SHOWN: Final = 20
+_LONGEST: Final = 500
+
+
+class _File:
+    """A file as the checkpoint core reads it."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self.size = os.fstat(descriptor).st_size
+        self._descriptor = descriptor
+        self._path = path
+
+    def read(self, offset: int, length: int) -> bytes:
+        data = os.pread(self._descriptor, length, offset)
+        if len(data) != length:
+            raise P2pckptError(f"{self._path} became shorter while it was read", kept="nothing was changed")
+        return data
+
+
+def scan_files(files: Iterable[tuple[str, Path]], check: Callable[[], None] = lambda: None) -> tuple[Finding, ...]:
+    """What is to be said about files, given as (path in the checkpoint, where it lies); ``check`` is called often."""
+    return tuple(finding for path, place in files if (finding := _scan_file(path, place, check)) is not None)
+
+
+def require_publishable(findings: Sequence[Finding], *, allow: bool) -> None:
+    """Raises ``UnsafeContent`` for what is not published: the dangerous never, the rest unless ``allow`` says so."""
+    if dangerous := [finding for finding in findings if finding.verdict is Verdict.DANGEROUS]:
+        raise UnsafeContent(
+            _listed(dangerous), kept="nothing was published", next_step="take it out, or: p2pckpt convert FILE"
+        )
+    if findings and not allow:
+        raise UnsafeContent(
+            _listed(findings),
+            kept="nothing was published",
+            next_step=f"look at it; if it has to be there: {FLAG}, which receivers are told",
+        )
+
+
+def require_receivable(findings: Sequence[Finding], target: Path, *, allow: bool) -> None:
+    """Raises ``UnsafeContent`` for what is not handed over unless ``allow`` says so; unknown names are."""
+    refused = [finding for finding in findings if finding.verdict is not Verdict.UNKNOWN]
+    if refused and not allow:
+        raise UnsafeContent(
+            _listed(refused),
+            kept=f"everything received is in the store and beside {target}, and was not handed over",
+            next_step=f"tell the publisher; to have it all the same: p2pckpt get with {FLAG} and --to {target}",
+        )
+
+
+def as_warnings(findings: Sequence[str], whose: str = "") -> tuple[str, ...]:
+    """Recorded findings as a person reads them: some of them, none of them endless. They are others' text."""
+    shown = tuple(f"{whose}{text[:_LONGEST]}" for text in findings[:_SHOWN])
+    return shown if len(findings) <= _SHOWN else (*shown, f"{whose}{len(findings) - _SHOWN:,} more findings")
+
+
+def _scan_file(path: str, place: Path, check: Callable[[], None]) -> Finding | None:
+    try:
+        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return judge_file(path, _File(descriptor, place), check)
+        finally:
+            os.close(descriptor)
+    except OSError as exc:
+        raise P2pckptError(f"{place} can't be read: {exc.strerror}", kept="nothing was changed") from exc
+
+
+def _listed(findings: Sequence[Finding]) -> str:
+    more = f"; and {len(findings) - 3:,} more files" if len(findings) > 3 else ""
+    return "; ".join(str(finding) for finding in findings[:3]) + more
