@@ -28,6 +28,8 @@ SETTINGS = {
     "P2PCKPT_LISTEN": "127.0.0.1",
     "P2PCKPT_TRACKER_LISTEN": "127.0.0.1",
     "P2PCKPT_PORT_MAPPING": "0",
+    "P2PCKPT_DHT": "0",
+    "P2PCKPT_LOCAL_DISCOVERY": "0",
     "P2PCKPT_LOG_LEVEL": "warning",
 }
 """Nothing listens outside of this machine. Everything else is as users get it."""

@@ -17,17 +17,16 @@ import msgspec
 API: Final = "/api/v1"
 TOKEN_PREFIX: Final = "p2pt_"  # noqa: S105 - marks a token, is none
 PASS_PREFIX: Final = "p2pp_"  # noqa: S105 - marks a pass, is none
+PUBLIC_PASS: Final = "public"  # noqa: S105 - in a pass's place in BEP 3: anonymous, public shares only
 
 MAX_JSON_BODY: Final = 1 << 20
 """Bytes of a JSON request body."""
 MAX_METADATA: Final = 4 << 20
 """Bytes of one TUF file."""
 MAX_MANIFEST: Final = 64 << 20
-"""Bytes of one sealed manifest."""
 MAX_TORRENT: Final = 64 << 20
-"""Bytes of one .torrent file."""
 MAX_CARD: Final = 1 << 20
-"""Bytes of one card (README.md)."""
+"""Bytes of one sealed manifest, .torrent file and card (README.md)."""
 MAX_REQUEST_MESSAGE: Final = 200
 """Characters of what somebody who asks for access says about themselves."""
 MAX_LICENCE: Final = 200

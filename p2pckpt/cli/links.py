@@ -61,6 +61,8 @@ def new(
         report.json(reply)
         return
     report.line(reply.link)
+    for magnet in reply.magnets:
+        report.narrate(f"for stock BitTorrent clients: {magnet}")
     if reply.web_link:
         report.narrate(f"for a browser: {reply.web_link}")
     if reply.reach:

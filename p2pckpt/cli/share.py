@@ -86,17 +86,20 @@ def share(
         return
     progress = Progress(report, stream=invocation.format == "jsonl")
 
-    async def publish(client: ControlClient) -> tuple[m.Job, Visibility]:
+    async def publish(client: ControlClient) -> tuple[m.Job, Visibility, tuple[str, ...]]:
         job = await client.publish(request)
         progress.latest = job
         if detach:
-            return job, request.to
+            return job, request.to, ()
         job = await follow(client, job.id, progress.update, progress.notice)
         # a share that existed before has kept its own visibility, whatever --to said
-        return job, (await client.share_detail(job.share)).share.visibility
+        visibility = (await client.share_detail(job.share)).share.visibility
+        if visibility is not Visibility.PUBLIC:
+            return job, visibility, ()
+        return job, visibility, (await client.version_detail(f"{job.share}@v{job.version}")).magnets
 
     try:
-        job, visibility = talk(invocation, publish)
+        job, visibility, magnets = talk(invocation, publish)
     except KeyboardInterrupt:
         raise detached(invocation, progress.latest) from None
     if detach:
@@ -107,6 +110,8 @@ def share(
         report.line(job.link or label(job))
     elif invocation.format == "json":
         report.json(job)
+    for magnet in magnets:
+        report.narrate(f"for stock BitTorrent clients: {magnet}")
     report.narrate(_REACH[visibility].format(name=job.share))
     report.narrate("the daemon goes on seeding it; follow it with: p2pckpt watch " + job.id)
 

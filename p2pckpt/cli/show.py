@@ -76,6 +76,7 @@ def version_lines(detail: VersionDetail | None) -> list[str]:
             ("held here", "yes" if row.held else "no"),
             ("info hashes", " ".join(detail.info_hashes)),
             ("encoder", detail.encoder),
+            *[("magnet", magnet) for magnet in detail.magnets],
         ]
     )
     if detail.card.strip():

@@ -220,6 +220,8 @@ class VersionDetail(msgspec.Struct, frozen=True):
     info_hashes: tuple[str, ...]
     """v2 infohashes of the torrents that carry its objects, own first."""
     warnings: tuple[str, ...]
+    magnets: tuple[str, ...] = ()
+    """For stock BitTorrent clients, one a torrent; only of public shares."""
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
@@ -395,6 +397,8 @@ class LinkReply(msgspec.Struct, frozen=True):
     """The https form; empty when the tracker has no certificate that a browser would accept."""
     reach: str
     """Who can reach the tracker in it, one sentence."""
+    magnets: tuple[str, ...] = ()
+    """Of the newest version of a public share, for stock BitTorrent clients."""
 
 
 class KeyInfo(msgspec.Struct, frozen=True):

@@ -38,8 +38,8 @@ from p2pckpt.jobs.swarms import Swarms
 from p2pckpt.store.catalogue import Catalogue
 from p2pckpt.store.layout import StoreLayout
 from p2pckpt.store.objects import ObjectReader
-from p2pckpt.swarm.libtorrent_engine import LibtorrentEngine
-from p2pckpt.tracker_protocol import Endpoint
+from p2pckpt.swarm.libtorrent_engine import Discovery, LibtorrentEngine
+from p2pckpt.tracker_protocol import Endpoint, Visibility
 from p2pckpt.trust import identity_file, passphrases
 
 _log = structlog.get_logger(__name__)
@@ -90,11 +90,12 @@ async def _run(settings: Config, passphrase: str) -> None:
     async with contextlib.AsyncExitStack() as stack:
         operations, beside = await _build(settings, passphrase, stalls, stack)
         operations.jobs.load()
-        if any(share.tracker == BESIDE for share in operations.services.shares.known()):
+        beside_us = [share for share in operations.services.shares.known() if share.tracker == BESIDE]
+        if beside_us:
             # requests may need it; a tracker that does not come up must not keep the daemon from answering
             with contextlib.suppress(P2pckptError, TimeoutError):
                 async with asyncio.timeout(_TRACKER_PATIENCE):
-                    await beside.ensure()
+                    await beside.ensure(public=any(s.visibility == Visibility.PUBLIC for s in beside_us))
         server = ControlServer(operations, settings.socket_path, stop.set)
         await server.start()
         stack.push_async_callback(server.close)
@@ -166,7 +167,11 @@ async def _start_swarms(
     listen = settings.text("listen")
     for port in dict.fromkeys([configured] if configured else [remembered, 0]):
         engine = LibtorrentEngine(
-            listening_addresses(listen), port, map_ports=settings.flag("port_mapping"), scratch=layout.packing
+            listening_addresses(listen),
+            port,
+            map_ports=settings.flag("port_mapping"),
+            discovery=Discovery(settings.flag("dht"), settings.text("dht_bootstrap"), settings.flag("local_discovery")),
+            scratch=layout.packing,
         )
 
         def stated(engine: LibtorrentEngine = engine) -> list[Endpoint]:

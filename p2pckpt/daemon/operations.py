@@ -176,7 +176,11 @@ class Operations:
             max_uses=request.max_uses,
             password=request.password,
         )
-        return m.LinkReply(link.text, link.web_text, self._reach(link.tracker.hosts))
+        found: tuple[str, ...] = ()
+        if share.visibility == tp.Visibility.PUBLIC.value:
+            with contextlib.suppress(NotFound):  # nothing was published yet
+                found = (await self.version_detail(share.share_id.hex())).magnets
+        return m.LinkReply(link.text, link.web_text, self._reach(link.tracker.hosts), found)
 
     async def revoke_link(self, name: str, link_id: str) -> None:
         share = self.services.shares.find(name)
@@ -250,7 +254,7 @@ class Operations:
     async def _run(self, request: Request, progress: Progress) -> m.JobState:
         services = self.services
         if isinstance(request, m.PublishRequest):
-            tracker = await self.tracker()
+            tracker = await self.tracker(public=request.to is tp.Visibility.PUBLIC)
             await publish.publish(services, request, tracker, progress, self._earlier_link)
             await self._drop_twins(progress.job)
             self._announce_share(progress.job.share_id)
@@ -308,12 +312,12 @@ class Operations:
             await self._beside.ensure()
         await seeding.seed(self.services, job.id, share, job.version)
 
-    async def tracker(self) -> str:
-        """The tracker that new shares go to, running."""
+    async def tracker(self, *, public: bool = False) -> str:
+        """The tracker that new shares go to, running; with ``public`` it is open to stock clients."""
         configured = self.services.config.text("tracker")
         if configured:
             return configured
-        await self._beside.ensure()
+        await self._beside.ensure(public=public)
         return BESIDE
 
     async def _need_tracker(self, source: str) -> None:

@@ -11,6 +11,7 @@ from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
 from p2pckpt.control import messages as m
 from p2pckpt.errors import P2pckptError
+from p2pckpt.jobs.magnets import magnets
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.safety import as_warnings
 from p2pckpt.jobs.services import Services
@@ -103,6 +104,7 @@ async def version_detail(services: Services, share: KnownShare, version: int) ->
         stored=manifest.stored,
         info_hashes=tuple(dict.fromkeys(hashes)),
         warnings=as_warnings(body.findings, "the publisher's scan: "),
+        magnets=await magnets(services, share, trusted, target, manifest),
     )
 
 

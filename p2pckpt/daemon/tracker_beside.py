@@ -39,6 +39,8 @@ class _Ready(msgspec.Struct):
     api_port: int
     certificate_sha256: str
     pid: int
+    announce_port: int = 0
+    """Where stock clients announce; 0 when nobody can."""
 
 
 class TrackerBeside:
@@ -50,21 +52,30 @@ class TrackerBeside:
         self._trackers = trackers
         self._lock = asyncio.Lock()
         self._pid = 0
+        self._announces = False
+        """Whether the tracker running now takes announces of stock clients."""
+        self._public = False
+        """Whether it has to."""
 
     @property
     def running(self) -> bool:
         return self._pid != 0
 
-    async def ensure(self) -> None:
-        """Return once the tracker answers. Raises ``P2pckptError`` with the end of its log when it does not start."""
+    async def ensure(self, *, public: bool = False) -> None:
+        """Return once the tracker answers. Raises ``P2pckptError`` with the end of its log when it does not start.
+
+        With ``public`` it takes announces of stock clients from now on: one that does not is started again.
+        """
         async with self._lock:
-            if self._pid:
-                return
-            previous = self._read()
-            if previous is not None and await self._answers(previous):
-                self._adopt(previous)
-                return
-            self._adopt(await self._start())
+            self._public = self._public or public
+            if not self._pid:
+                previous = self._read()
+                if previous is not None and await self._answers(previous):
+                    self._adopt(previous)
+            if self._pid and self._public and not self._announces:
+                await self.stop()
+            if not self._pid:
+                self._adopt(await self._start())
 
     async def watch(self) -> None:
         """Start the tracker again whenever it has died, for ever."""
@@ -74,7 +85,8 @@ class TrackerBeside:
                 _log.warning("the tracker beside the daemon died, starting it again", pid=self._pid)
                 try:
                     async with self._lock:
-                        self._adopt(await self._start())
+                        if self._pid and not _is_alive(self._pid):
+                            self._adopt(await self._start())
                 except P2pckptError as exc:
                     _log.warning("the tracker did not start again", reason=exc.fact)
 
@@ -98,6 +110,10 @@ class TrackerBeside:
         return self._config.tracker_dir / "port"
 
     @property
+    def _announce_port_file(self) -> Path:
+        return self._config.tracker_dir / "announce_port"
+
+    @property
     def _log_file(self) -> Path:
         return self._config.state_dir / "tracker.log"
 
@@ -112,7 +128,7 @@ class TrackerBeside:
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(listen, listen)
         return TrackerAddress((f"{host}:{ready.api_port}",), bytes.fromhex(ready.certificate_sha256))
 
-    def _public(self, ready: _Ready) -> TrackerAddress:
+    def _address(self, ready: _Ready) -> TrackerAddress:
         """Addresses for links: the configured one, then this machine's own; loopback only when there is no other."""
         listen, public = self._config.text("tracker_listen"), self._config.text("public_address")
         addresses = listening_addresses(listen)
@@ -123,8 +139,8 @@ class TrackerBeside:
         )
 
     def _adopt(self, ready: _Ready) -> None:
-        self._pid = ready.pid
-        self._trackers.set_beside(self._local(ready), self._public(ready))
+        self._pid, self._announces = ready.pid, ready.announce_port != 0
+        self._trackers.set_beside(self._local(ready), self._address(ready))
 
     async def _answers(self, ready: _Ready) -> bool:
         if not _is_alive(ready.pid):
@@ -141,20 +157,27 @@ class TrackerBeside:
     async def _start(self) -> _Ready:
         config = self._config
         config.tracker_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        port = config.number("tracker_port") or self._last_port()
         if self._in_use():
             ready = await self._orphan()
         else:
             self._ready_file.unlink(missing_ok=True)
-            try:
-                ready = await self._spawn(port)
-            except P2pckptError:
-                if not port or config.number("tracker_port"):
-                    raise
-                _log.warning("the tracker's port is taken, using another: links that name it stop working", port=port)
-                ready = await self._spawn(0)
+            ready = await self._spawn_somewhere()
         atomic.write(self._port_file, str(ready.api_port).encode())
+        if ready.announce_port:
+            atomic.write(self._announce_port_file, str(ready.announce_port).encode())
         return ready
+
+    async def _spawn_somewhere(self) -> _Ready:
+        """On the ports that links and magnets name; where those are taken and nobody configured them, on others."""
+        api, announces = self._config.number("tracker_port"), self._config.number("announce_port")
+        last = (api or _last(self._port_file), announces or _last(self._announce_port_file))
+        choices = list(dict.fromkeys([last, (last[0], announces), (api, announces)]))
+        for ports in choices[:-1]:
+            try:
+                return await self._spawn(*ports)
+            except P2pckptError:
+                _log.warning("a port of the tracker is taken, using another: what names it stops working", ports=ports)
+        return await self._spawn(*choices[-1])
 
     def _in_use(self) -> bool:
         """Whether a tracker runs on the directory, ready or not: it holds this lock."""
@@ -182,14 +205,7 @@ class TrackerBeside:
             f"a tracker runs on {self._config.tracker_dir} and does not answer", next_step=f"see {self._log_file}"
         )
 
-    def _last_port(self) -> int:
-        """Links name the port: it is kept over restarts."""
-        try:
-            return int(self._port_file.read_text())
-        except (OSError, ValueError):
-            return 0
-
-    async def _spawn(self, port: int) -> _Ready:
+    async def _spawn(self, port: int, announce_port: int) -> _Ready:
         config = self._config
         listen = config.text("tracker_listen")
         host = f"[{listen}]" if ":" in listen else listen
@@ -199,6 +215,7 @@ class TrackerBeside:
                 sys.executable, "-m", "p2pckpt_tracker.main", "serve",
                 "--data", str(config.tracker_dir),
                 "--listen", f"{host}:{port}",
+                "--announce-listen", f"{host}:{announce_port}" if self._public else "",
                 "--new-shares", "listed",
                 "--owner", self._identity.hex,
                 "--ready-file", str(self._ready_file),
@@ -217,6 +234,14 @@ class TrackerBeside:
                 break
             await asyncio.sleep(0.05)
         raise P2pckptError(f"the tracker did not start: {_tail(self._log_file)}", next_step=f"see {self._log_file}")
+
+
+def _last(file: Path) -> int:
+    """The port that was used last; 0 for none."""
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _is_alive(pid: int) -> bool:

@@ -15,13 +15,14 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 
 from p2pckpt import atomic
 from p2pckpt import tracker_protocol as tp
 from p2pckpt.access.client import TrackerClient
-from p2pckpt.access.pool import Trackers
+from p2pckpt.access.pool import BESIDE, Trackers
 from p2pckpt.checkpoint.manifest import Manifest, unpack
 from p2pckpt.errors import BadUsage, Conflict, NotAllowed, NotFound, P2pckptError, VerificationFailed
 from p2pckpt.store.catalogue import Catalogue, KnownShare
@@ -227,6 +228,9 @@ class Shares:
         client = self.client(share)
         data = await client.blob(share.share_id.hex(), tp.BlobKind.TORRENT, info_hash.hex(), tp.MAX_TORRENT)
         torrent = await asyncio.to_thread(torrents.parse, data, info_hash)
+        terms = (await self.trusted(share)).terms
+        if (torrent.name, torrent.private) != (terms.torrent_name, terms.sealed):
+            raise VerificationFailed("the torrent is named or flagged otherwise than the share's signed terms say")
         await asyncio.to_thread(_keep, path, torrent.data)
         return torrent
 
@@ -236,6 +240,22 @@ class Shares:
         if hashlib.sha256(data).hexdigest() != sha256:
             raise VerificationFailed("the tracker's copy of the card is not the one that was signed")
         return data
+
+    async def announce_urls(self, share: KnownShare) -> list[str]:
+        """Where stock clients announce in the swarms of a public share; nothing when its tracker does not say."""
+        if share.visibility != tp.Visibility.PUBLIC.value:
+            return []
+        try:
+            told = (await self.client(share).connect()).announce_url
+        except P2pckptError:
+            return []
+        if not told:
+            return []
+        bases = [told]
+        if share.tracker == BESIDE:  # we reach it by loopback; others do where links say
+            hosts = [host.rpartition(":")[0] for host in self._trackers.public_address(share.tracker).hosts]
+            bases = [f"http://{host}:{urlsplit(told).port}/announce" for host in hosts]
+        return [f"{base}/{tp.PUBLIC_PASS}" for base in bases]
 
     # -- changing signed files
 

@@ -39,6 +39,9 @@ _FIRST_RETRY: Final = 0.5
 _RENEW_BEFORE: Final = 3600
 _MIN_INTERVAL: Final = 5
 _FLUSH_DEADLINE: Final = 5.0
+_SEED_WAITS: Final = 3.0
+"""Seconds in which a receiver should have dialled a seed by itself. A router that drops the seed's dial in silence
+would keep the receiver's own connection out for as long as the dial lasts."""
 
 Listener = Callable[[EngineEvent], None]
 
@@ -260,6 +263,14 @@ class Swarms:
         joined = self._joined.get(info_hash)
         return joined.failure if joined is not None else ""
 
+    def offers(self, info_hash: bytes) -> bool:
+        """Whether this machine takes part in the swarm."""
+        return info_hash in self._joined
+
+    def addresses(self) -> list[tp.Endpoint]:
+        """Where peers may reach this machine, the most public first."""
+        return self._addresses()
+
     @property
     def engine(self) -> Engine:
         return self._engine
@@ -373,8 +384,16 @@ class Swarms:
                     if swarm.failure:
                         self._passes.pop(known.share_id, None)
                         interval = _RETRY
-                    self._engine.connect(known.torrent.info_hash, swarm.peers)
+                    self._connect(known.torrent.info_hash, swarm.peers)
         return interval if joined else 0
+
+    def _connect(self, info_hash: bytes, peers: list[tp.Endpoint]) -> None:
+        """Dial peers that the tracker told of; a seed leaves the first try to them."""
+        joined = self._joined.get(info_hash)
+        if joined is not None and not any(joined.left.values()):
+            asyncio.get_running_loop().call_later(_SEED_WAITS, self._engine.connect, info_hash, peers)
+        else:
+            self._engine.connect(info_hash, peers)
 
     def _request(self, states: list[tp.SwarmState]) -> tp.AnnounceRequest:
         return tp.AnnounceRequest(
@@ -432,7 +451,7 @@ class Swarms:
                         self.tracker_state[tracker] = "connected"
                         self._dirty[tracker].set()
                     if isinstance(event, tp.PeersFound):
-                        self._engine.connect(bytes.fromhex(event.info_hash), event.peers)
+                        self._connect(bytes.fromhex(event.info_hash), event.peers)
                     elif isinstance(event, tp.Revoked):
                         self.drop_share(bytes.fromhex(event.share_id))
                         self._dirty[tracker].set()  # the next announce tells what still may go on

@@ -20,7 +20,7 @@ def damaged_pieces(path: Path, row: ObjectRow, pieces: Iterable[int]) -> set[int
     wanted = set(pieces)
     try:
         file = path.open("rb", buffering=0)
-    except FileNotFoundError:
+    except OSError:  # gone, not a file any more, or not readable: whatever was there is not
         return wanted
     with file:
         return {piece for piece in wanted if not _is_right(file, row, piece)}

@@ -11,6 +11,8 @@
 * Rate limits of the session are those of its global peer class, which local peers are not in by default.
 * Pieces are wanted by piece priority, never by file priority: a file of priority 0 goes to a part file.
 * Files are never deleted and never moved by libtorrent.
+* Whatever a torrent asked the DHT before that had its first nodes is lost for a quarter of an hour: ask again then.
+* A dial that is silently dropped keeps the same peer's own connection out until it gives up: that is 15 s by default.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ _SETTINGS: Final[dict[str, Any]] = {
     "send_not_sent_low_watermark": 512 << 10,
     "allow_multiple_connections_per_ip": True,
     "peer_timeout": 15,
+    "peer_connect_timeout": 3,
     "min_reconnect_time": 2,
     "connection_speed": 50,
     "torrent_connect_boost": 30,
@@ -75,6 +78,7 @@ _ALERTS: Final = (
     | lt.alert.category_t.storage_notification
     | lt.alert.category_t.piece_progress_notification
     | lt.alert.category_t.port_mapping_notification
+    | lt.alert.category_t.dht_notification
 )
 _WAIT_MS: Final = 500
 _STATS_DEADLINE: Final = 5.0
@@ -82,9 +86,21 @@ _LISTEN_DEADLINE: Final = 10.0
 _LISTEN_GRACE: Final = 0.3
 
 
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """How peers of torrents that are not private are found besides those we are told of."""
+
+    dht: bool = False
+    bootstrap: str = ""
+    """``host:port`` of DHT nodes, separated by commas; empty for libtorrent's."""
+    lan: bool = False
+    """Multicast (BEP 14)."""
+
+
 @dataclass(slots=True)
 class _Active:
     handle: Any
+    private: bool
     first_piece: tuple[int, ...]
     """Number of the first piece of each of our files within the torrent."""
     locate: tuple[tuple[int, int], ...]
@@ -109,11 +125,21 @@ class _Active:
 class LibtorrentEngine:
     """See ``engine.Engine``."""
 
-    def __init__(self, addresses: Sequence[str], port: int, *, map_ports: bool = False, scratch: Path) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        port: int,
+        *,
+        map_ports: bool = False,
+        discovery: Discovery | None = None,
+        scratch: Path,
+    ) -> None:
         """Listen on ``port`` (0: a free one) of these addresses. ``scratch`` is a directory that stays empty."""
         self._addresses = tuple(addresses)
         self._port = port
         self._map_ports = map_ports
+        self._discovery = discovery or Discovery()
+        self._discovering = False
         self._scratch = scratch
         self._active: dict[bytes, _Active] = {}
         self._running = False
@@ -135,6 +161,8 @@ class LibtorrentEngine:
             "enable_upnp": self._map_ports,
             "enable_natpmp": self._map_ports,
         }
+        if self._discovery.bootstrap:
+            settings["dht_bootstrap_nodes"] = self._discovery.bootstrap
         self._session = await asyncio.to_thread(_session, settings)
         self._session.set_peer_class_filter(_everybody(1 << self._session.global_peer_class_id))
         self._running = True
@@ -181,7 +209,7 @@ class LibtorrentEngine:
         except RuntimeError as exc:
             raise P2pckptError(f"libtorrent can't read the torrent: {exc}") from exc
         assert params.ti is not None
-        files = params.ti.files()
+        files = params.ti.layout()
         real = [i for i in range(files.num_files()) if not files.file_flags(i) & lt.file_flags_t.flag_pad_file]
         real = [i for i in real if files.file_size(i)]
         first = tuple(files.file_offset(i) // files.piece_length() for i in real)
@@ -207,12 +235,13 @@ class LibtorrentEngine:
         if torrent.info_hash in self._active:
             raise P2pckptError("this torrent is in the engine already")
         # known before libtorrent knows it: the alert thread counts from the first alert on
-        active = self._active[torrent.info_hash] = _Active(None, first, tuple(locate))
+        active = self._active[torrent.info_hash] = _Active(None, torrent.private, first, tuple(locate))
         try:
             active.handle = self._session.add_torrent(params)
         except RuntimeError as exc:
             del self._active[torrent.info_hash]
             raise P2pckptError(f"libtorrent refuses the torrent: {exc}") from exc
+        self._discover()
 
     def want(self, info_hash: bytes, pieces: Mapping[int, Iterable[int]]) -> None:
         active = self._active[info_hash]
@@ -227,9 +256,10 @@ class LibtorrentEngine:
         if active is not None and self._session is not None:
             del self._active[info_hash]
             self._session.remove_torrent(active.handle)
+            self._discover()
 
     def connect(self, info_hash: bytes, peers: Iterable[Endpoint]) -> None:
-        active = self._active.get(info_hash)
+        active = self._added(info_hash)
         for peer in peers if active is not None else ():
             # an address that libtorrent can't parse is the tracker's mistake, not a reason to stop; Boost.Python's
             # ArgumentError is a TypeError
@@ -274,6 +304,14 @@ class LibtorrentEngine:
         active = self._active.get(info_hash)
         return active if active is not None and active.handle is not None else None
 
+    def _discover(self) -> None:
+        """Be in the DHT, and heard on the LAN, while there is a torrent to be found there, and only then."""
+        wanted = any(not active.private for active in self._active.values())
+        if wanted != self._discovering:
+            self._discovering = wanted
+            found = {"enable_dht": wanted and self._discovery.dht, "enable_lsd": wanted and self._discovery.lan}
+            self._session.apply_settings(found)
+
     def _interfaces(self) -> str:
         return ",".join(f"{_bracket(address)}:{self._port}" for address in self._addresses)
 
@@ -303,6 +341,10 @@ class LibtorrentEngine:
                 return self._problems(alert)
             case lt.state_update_alert():
                 return [{_v2(status.info_hashes): _torrent_stats(status) for status in alert.status}]
+            case lt.dht_bootstrap_alert():
+                for active in tuple(self._active.values()):
+                    if active.handle is not None and not active.private:
+                        active.handle.force_dht_announce()
             case lt.portmap_alert():
                 self._external_port = alert.external_port
             case lt.external_ip_alert():

@@ -79,6 +79,8 @@ class AccessRules:
         self.shares: dict[str, ShareGrants] = {}
         self.tokens: dict[bytes, Token] = {}
         self.passes: dict[bytes, Pass] = {}
+        self.public_torrents: dict[bytes, str] = {}
+        """First 20 bytes of the v2 infohash → public share, for every torrent of a public share."""
         self._member_numbers: dict[str, int] = {}
         self._identities: list[str] = []
 
@@ -128,6 +130,17 @@ class AccessRules:
             return None
         return short
 
+    def public_share_of(self, info_hash: bytes) -> str | None:
+        """The public share that an anonymous peer with this torrent may take part in; None for all others.
+
+        Where a licence has to be accepted, nobody is anonymous.
+        """
+        share_id = self.public_torrents.get(info_hash[:20])
+        grants = self.shares.get(share_id) if share_id is not None else None
+        if share_id is None or grants is None or grants.licence:
+            return None
+        return share_id if self.torrent(share_id, info_hash) is not None else None
+
     def member_number(self, identity: str) -> int:
         """A small number for an identity, stable while the process lives: what swarms store."""
         number = self._member_numbers.setdefault(identity, len(self._identities))
@@ -156,10 +169,12 @@ class AccessRules:
 
     def add_torrents(self, share_id: str, info_hashes: Iterable[str]) -> None:
         """Make published torrents announceable; ``info_hashes`` in hex."""
-        torrents = self.shares[share_id].torrents
+        grants = self.shares[share_id]
         for each in info_hashes:
             whole = bytes.fromhex(each)
-            torrents[whole[:20]] = whole
+            grants.torrents[whole[:20]] = whole
+            if grants.visibility is Visibility.PUBLIC:
+                self.public_torrents.setdefault(whole[:20], share_id)
 
     def forget_expired(self) -> None:
         """Drop tokens and passes that are over; they are refused in any case."""

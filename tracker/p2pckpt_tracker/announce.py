@@ -13,12 +13,13 @@ from typing import NamedTuple
 import structlog
 from aiohttp import web
 
-from p2pckpt.tracker_protocol import AnnounceRequest, SwarmEvent, SwarmReply, SwarmState
+from p2pckpt.tracker_protocol import PUBLIC_PASS, AnnounceRequest, SwarmEvent, SwarmReply, SwarmState
 
 from .access_rules import AccessRules
 from .dial_back import DialBack
 from .fetch_log import FetchLog
 from .peer_address import Address, Network, Reach, endpoint, observed, reach
+from .rate_limit import RateLimit
 from .swarm import Asker, DaemonPeer, Swarm, peer_key
 from .swarms import SwarmKey, Swarms, seed_kind
 from .wire import (
@@ -33,6 +34,12 @@ from .wire import (
 
 MIN_INTERVAL = 60
 """Seconds; what stock clients are told at least to wait."""
+ANONYMOUS_MEMBERS = 4096
+"""Peers without an account that a swarm holds at most: each is one of so many members, by a hash of its peer id, and
+two that fall together replace each other."""
+_FIRST_ANONYMOUS = (1 << 32) - ANONYMOUS_MEMBERS
+_ANONYMOUS_BURST, _ANONYMOUS_EVERY = 200, 0.5
+"""Announces without an account that one address (an IPv6 /64) may make at once, and then seconds for each more."""
 
 _log = structlog.get_logger(__name__)
 
@@ -69,6 +76,7 @@ class AnnounceDesk:
         self._interval = interval
         self._proxies = proxies
         self._fetches = fetches
+        self._anonymous = RateLimit(_ANONYMOUS_BURST, _ANONYMOUS_EVERY)
         self.answered = 0
         self.refused = 0
 
@@ -95,18 +103,24 @@ class AnnounceDesk:
 
     def announce(self, announce_pass: str, raw_query: str, seen: Address) -> bytes:
         """A BEP 3 announce, answered. Raises Refused, BadAnnounce."""
+        if announce_pass == PUBLIC_PASS:
+            self._count_anonymous(seen)
         asked = parse_announce(raw_query)
-        identity, member, key, whole = self.admit(announce_pass, asked.info_hash)
+        if announce_pass == PUBLIC_PASS:
+            identity, member, key, whole = self._admit_anonymous(asked.info_hash, asked.peer_id)
+            entry = peer_key(member, b"")
+        else:
+            identity, member, key, whole = self.admit(announce_pass, asked.info_hash)
+            entry = peer_key(member, asked.peer_id)
         swarm = self._swarms.open(key)
         kind = seed_kind(asked.left, asked.partial_seed)
         asker = Asker(member, kind, seen)
-        entry = peer_key(member, asked.peer_id)
         peers = peers6 = b""
         if asked.event is SwarmEvent.STOPPED:
             swarm.remove(entry)
         else:
             completed = asked.event is SwarmEvent.COMPLETED
-            if completed:
+            if completed and identity:
                 self._fetches.add(key.share_id, identity, whole.hex())
             now = self._swarms.now()
             new = swarm.announce_plain(entry, member, kind, seen, asked.port, now, completed=completed)
@@ -149,22 +163,39 @@ class AnnounceDesk:
                 self._dial_back.ask(each, lambda: self._reached(joined))
         return replies
 
-    def scrape(self, announce_pass: str, raw_query: str) -> bytes:
+    def scrape(self, announce_pass: str, raw_query: str, seen: Address) -> bytes:
         """A BEP 48 scrape, answered; torrents that are none of the share's are left out. Raises Refused."""
         known = self._rules.pass_of(announce_pass)
-        if known is None:
+        if announce_pass == PUBLIC_PASS:
+            self._count_anonymous(seen)
+        elif known is None:
             raise Refused("pass unknown, expired or revoked")
         files = {}
         for info_hash in parse_scrape(raw_query):
-            short = self._rules.torrent(known.share_id, info_hash)
-            if short is not None:
-                swarm = self._swarms.get(SwarmKey(known.share_id, short)) or Swarm()
+            share_id = known.share_id if known is not None else self._rules.public_share_of(info_hash)
+            short = self._rules.torrent(share_id, info_hash) if share_id is not None else None
+            if share_id is not None and short is not None:
+                swarm = self._swarms.get(SwarmKey(share_id, short)) or Swarm()
                 files[info_hash] = (swarm.seeds, swarm.completed, swarm.leechers)
         return scrape_reply(files)
 
     def evict(self, share_id: str, identity: str) -> int:
         """Remove the peers of somebody who may no longer download; returns how many there were."""
         return self._swarms.evict(share_id, self._rules.member_number(identity))
+
+    def _count_anonymous(self, seen: Address) -> None:
+        """Raises Refused for an address that announces without an account more often than any client would."""
+        if not self._anonymous.take(seen.packed[:8].hex()):
+            raise Refused("too many announces from this address")
+
+    def _admit_anonymous(self, info_hash: bytes, peer_id: bytes) -> Admission:
+        """A stock client without an account, in a swarm of a public share. Raises Refused for all other torrents."""
+        share_id = self._rules.public_share_of(info_hash)
+        if share_id is None:
+            raise Refused("not a torrent of a public share")
+        member = _FIRST_ANONYMOUS + peer_key(0, peer_id) % ANONYMOUS_MEMBERS
+        short = info_hash[:20]
+        return Admission("", member, SwarmKey(share_id, short), self._rules.shares[share_id].torrents[short])
 
     def _announce_one(self, admission: Admission, peer: DaemonPeer, how: Reach, state: SwarmState) -> SwarmReply:
         swarm = self._swarms.open(admission.key)
@@ -203,7 +234,7 @@ def announce_app(desk: AnnounceDesk) -> web.Application:
         return _answer(desk, request, desk.announce)
 
     async def scrape(request: web.Request) -> web.Response:
-        return _answer(desk, request, lambda secret, query, _: desk.scrape(secret, query))
+        return _answer(desk, request, desk.scrape)
 
     app = web.Application()
     app.router.add_get("/announce/{pass}", announce, allow_head=False)

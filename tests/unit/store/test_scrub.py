@@ -93,3 +93,11 @@ def test_what_was_never_written_is_not_there(tmp_path: Path) -> None:
         file.write(data[PIECE_LENGTH : 2 * PIECE_LENGTH])
     assert damaged_pieces(path, row, range(3)) == {0, 2}
     assert damaged_pieces(path, row, [1]) == set()
+
+
+def test_a_path_that_is_no_file_any_more_has_lost_everything(tmp_path: Path) -> None:
+    row = stored(tmp_path / "object", PIECE_LENGTH + 1)
+    (tmp_path / "object").unlink()
+    assert damaged_pieces(tmp_path / "object", row, row.pieces) == {0, 1}
+    (tmp_path / "object").mkdir()
+    assert damaged_pieces(tmp_path / "object", row, row.pieces) == {0, 1}

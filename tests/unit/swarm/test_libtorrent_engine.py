@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import select
+import socket
 from pathlib import Path
 
 import pytest
 
 from p2pckpt.errors import P2pckptError
-from p2pckpt.swarm.libtorrent_engine import LibtorrentEngine
-from tests.contract.nodes import Node, Sample
+from p2pckpt.swarm.libtorrent_engine import Discovery, LibtorrentEngine
+from tests.contract.nodes import DEADLINE, Node, Sample
 
 
 @pytest.mark.parametrize("data", [b"", b"no torrent", b"d4:infodee"])
@@ -48,3 +51,39 @@ async def test_no_address_is_mapped_unless_a_router_said_so(tmp_path: Path) -> N
     await engine.start(lambda event: None)
     assert engine.mapped is None
     await engine.stop()
+
+
+async def test_nobody_hears_of_an_engine_that_has_only_private_torrents(tmp_path: Path) -> None:
+    private, public = Sample("private"), Sample("public", private=False)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bootstrap:
+        bootstrap.bind(("127.0.0.1", 0))
+        bootstrap.settimeout(DEADLINE)
+        discovery = Discovery(dht=True, bootstrap=f"127.0.0.1:{bootstrap.getsockname()[1]}", lan=True)
+        engine = LibtorrentEngine(["127.0.0.1"], 0, discovery=discovery, scratch=tmp_path / "scratch")
+        node = Node(engine, tmp_path / "node")
+
+        def switched_on() -> list[bool]:
+            settings = engine._session.get_settings()
+            return [settings["enable_dht"], settings["enable_lsd"]]
+
+        await engine.start(node.heard)
+        node.add(private, private.pieces)
+        assert switched_on() == [False, False]
+        assert not select.select([bootstrap], [], [], 0)[0]
+        node.add(public, public.pieces)
+        assert switched_on() == [True, True]
+        query = await asyncio.to_thread(bootstrap.recv, 4096)
+        assert private.info_hash[:20] not in query
+        engine.remove(public.info_hash)
+        assert switched_on() == [False, False]
+        await engine.stop()
+
+
+async def test_an_engine_that_was_told_not_to_be_found_is_not(tmp_path: Path) -> None:
+    sample = Sample("quiet", private=False)
+    node = Node(LibtorrentEngine(["127.0.0.1"], 0, scratch=tmp_path / "scratch"), tmp_path / "node")
+    await node.engine.start(node.heard)
+    node.add(sample, sample.pieces)
+    settings = node.engine._session.get_settings()  # type: ignore[attr-defined]
+    assert not settings["enable_dht"] and not settings["enable_lsd"]
+    await node.engine.stop()
