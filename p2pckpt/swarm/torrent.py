@@ -1,8 +1,10 @@
 """BEP 52 torrents of versions: built from roots and piece layers that packing left, read back under their infohash.
 
-Layout of every torrent: ``manifest``, then ``objects/ROOT`` in order of the roots. Both sort that way in a file
-tree, so file 0 is always the manifest. Trackers, web seeds and paths in a .torrent from elsewhere are ignored:
-only ``info``, which the signed infohash covers, and the piece layers, which its roots cover, are read.
+Layout of every torrent: ``manifest-ROOT``, then ``objects/ROOT`` in order of the roots. Both sort that way in a file
+tree, so file 0 is always the manifest; and since files are named by their content, a stock client may put all
+torrents of a share, which have one name, into one directory. Trackers, web seeds and paths in a .torrent from
+elsewhere are ignored: only ``info``, which the signed infohash covers, and the piece layers, which its roots cover,
+are read.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from p2pckpt.checkpoint.merkle import root_of_layer
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
 from p2pckpt.errors import VerificationFailed
 
-MANIFEST_NAME: Final = b"manifest"
+MANIFEST_PREFIX: Final = b"manifest-"
 OBJECTS_NAME: Final = b"objects"
 _MAX_FILES: Final = 1 << 20
 
@@ -57,7 +59,7 @@ class Torrent:
 def build(name: str, manifest: TorrentFile, objects: Sequence[TorrentFile], *, private: bool) -> Torrent:
     """A torrent of ``manifest`` and ``objects``; ``name`` is the share's, the same for all its torrents."""
     ordered = tuple(sorted(objects, key=lambda file: file.root))
-    tree: dict[bytes, Any] = {MANIFEST_NAME: _leaf(manifest)}
+    tree: dict[bytes, Any] = {MANIFEST_PREFIX + manifest.root.hex().encode(): _leaf(manifest)}
     if ordered:
         tree[OBJECTS_NAME] = {file.root.hex().encode(): _leaf(file) for file in ordered}
     else:
@@ -85,7 +87,8 @@ def parse(data: bytes, info_hash: bytes) -> Torrent:
         if hashlib.sha256(lt.bencode(info)).digest() != info_hash:
             raise VerificationFailed("the torrent is not the one that was signed")
         tree = info[b"file tree"]
-        manifest = _file(tree[MANIFEST_NAME], layers)
+        (manifest_name,) = (name for name in tree if name.startswith(MANIFEST_PREFIX))
+        manifest = _file(tree[manifest_name], layers)
         entries = {name: leaf for name, leaf in tree[OBJECTS_NAME].items() if name != b"none"}
         if len(entries) > _MAX_FILES or info[b"piece length"] != PIECE_LENGTH:
             raise VerificationFailed("the torrent is not laid out as p2pckpt does it")

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from ...support.debian import CannotInstall, install
 from ...support.homes import Home
 
 PUBLIC: Final = "203.0.113.1"
@@ -166,7 +167,10 @@ def prepare() -> None:
         raise CannotBuild("network namespaces need root")
     missing = [package for tool, package in _TOOLS.items() if shutil.which(tool) is None]
     if missing:
-        _install(missing)
+        try:
+            install(missing)
+        except CannotInstall as exc:
+            raise CannotBuild(str(exc)) from exc
     name = f"p2pckpt-{secrets.token_hex(3)}-try"
     try:
         _run("ip", "netns", "add", name)
@@ -175,16 +179,6 @@ def prepare() -> None:
         raise CannotBuild(f"no network namespaces can be made here: {exc}") from exc
     finally:
         subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
-
-
-def _install(packages: Sequence[str]) -> None:
-    if shutil.which("apt-get") is None:
-        raise CannotBuild(f"missing: {', '.join(packages)}")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *packages]):
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100, check=False)
-    if done.returncode != 0:
-        raise CannotBuild(f"{', '.join(packages)} can't be installed: {done.stderr[-300:]}")
 
 
 def _run(*command: str, stdin: str = "") -> str:

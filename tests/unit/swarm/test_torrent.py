@@ -103,12 +103,26 @@ def _climb(info: dict[bytes, Any]) -> None:
     objects[b".."] = objects.pop(sorted(objects)[0])
 
 
+def _manifest(name: bytes) -> Callable[[dict[bytes, Any]], None]:
+    def change(info: dict[bytes, Any]) -> None:
+        tree = info[b"file tree"]
+        tree[name] = tree.pop(next(each for each in tree if each.startswith(b"manifest")))
+
+    return change
+
+
+def _two_manifests(info: dict[bytes, Any]) -> None:
+    info[b"file tree"][b"manifest-2"] = {b"": {b"length": 5, b"pieces root": bytes(32)}}
+
+
 def _one_more(info: dict[bytes, Any]) -> None:
     info[b"file tree"][b"README"] = {b"": {b"length": 5, b"pieces root": bytes(32)}}
 
 
 LAYOUTS: dict[str, Callable[[dict[bytes, Any]], None]] = {
-    "no manifest": _rename(b"manifest", b"other"),
+    "no manifest": _manifest(b"other"),
+    "a manifest with another name": _manifest(b"manifest-" + b"0" * 64),
+    "two manifests": _two_manifests,
     "no objects": _rename(b"objects", b"other"),
     "a file beside them": _one_more,
     "an object with another name": _climb,

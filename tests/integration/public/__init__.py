@@ -1,0 +1,1 @@
+"""Public shares as ordinary torrents: stock clients, and finding peers without a tracker."""
