@@ -97,15 +97,17 @@ def get(
     seed: bool = True,
     password: str = "",
     allow_unsafe_pickle: bool = False,
+    accept_licence: str = "",
     on_progress: OnProgress | None = None,
     config: Config | None = None,
 ) -> Received:
     """Fetch a link, or ``NAME[@VERSION]`` of a share joined before, into a directory, verified chunk by chunk.
 
     ``to`` defaults to a directory named after share and version in the working directory; ``only`` takes globs or
-    ``weights``. Goes on where an earlier call, killed or not, ended. Waits while nobody seeds. What holds dangerous
-    pickles is handed over only with ``allow_unsafe_pickle``. Raises ``NotAllowed``, ``VerificationFailed``,
-    ``UnsafeContent``, ``UntrustedKey``, ``NoSpace`` and others of ``p2pckpt.errors``.
+    ``weights``; ``accept_licence`` is the licence you accept where an owner asks for that. Goes on where an earlier
+    call, killed or not, ended. Waits while nobody seeds. What holds dangerous pickles is handed over only with
+    ``allow_unsafe_pickle``. Raises ``NotAllowed``, ``VerificationFailed``, ``UnsafeContent``, ``UntrustedKey``,
+    ``NoSpace`` and others of ``p2pckpt.errors``.
     """
     return asyncio.run(
         get_async(
@@ -115,6 +117,7 @@ def get(
             seed=seed,
             password=password,
             allow_unsafe_pickle=allow_unsafe_pickle,
+            accept_licence=accept_licence,
             on_progress=on_progress,
             config=config,
         )
@@ -163,6 +166,7 @@ async def get_async(
     seed: bool = True,
     password: str = "",
     allow_unsafe_pickle: bool = False,
+    accept_licence: str = "",
     on_progress: OnProgress | None = None,
     config: Config | None = None,
 ) -> Received:
@@ -177,6 +181,7 @@ async def get_async(
             seed=seed,
             password=password,
             allow_unsafe_pickle=allow_unsafe_pickle,
+            accept_licence=accept_licence,
         )
         job = await _ended(client, await client.fetch(request), on_progress)
     finally:

@@ -47,6 +47,12 @@ class NotAllowed(P2pckptError):
     code = "not_allowed"
 
 
+class LicenceNotAccepted(NotAllowed):
+    """The owner of the share asks for a licence to be accepted before anything is fetched."""
+
+    code = "licence"
+
+
 class NotFound(P2pckptError):
     """No such share, version, job, link or file."""
 

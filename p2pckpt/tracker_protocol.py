@@ -1,14 +1,12 @@
 """What the tracker and its clients say to each other: routes, messages, roles and limits.
 
-The only file of the client that the tracker imports. JSON bodies are msgspec structs; ``bytes`` fields travel
-as base64. Everything that is signed (TUF metadata, manifests, torrents) travels as the exact bytes that were
-signed. docs/tracker-protocol.md tells the story; this file is the authority.
+With ``audit_log`` the only file of the client that the tracker imports. JSON bodies are msgspec structs; ``bytes``
+fields travel as base64. Everything that is signed (TUF metadata, manifests, torrents) travels as the exact bytes
+that were signed. docs/tracker-protocol.md tells the story; this file is the authority.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from enum import StrEnum
 from typing import Final
 
@@ -31,8 +29,6 @@ MAX_REQUEST_MESSAGE: Final = 200
 """Characters of what somebody who asks for access says about themselves."""
 MAX_LICENCE: Final = 200
 """Characters of a licence that downloaders have to accept."""
-MAX_LOG_PAGE: Final = 500
-"""Rows of one page of an audit log."""
 MAX_SWARMS_PER_ANNOUNCE: Final = 256
 MAX_ADDRESSES: Final = 16
 
@@ -546,75 +542,6 @@ class AuthorityChanged(msgspec.Struct, frozen=True, tag="authority"):
 TrackerEvent = (
     Hello | Ping | TargetsChanged | MembersChanged | PeersFound | Revoked | AccessRequested | AuthorityChanged
 )
-
-
-# --- audit log ---------------------------------------------------------------------------------------------------
-
-
-class AuditAction(StrEnum):
-    """What an audit log records; ``subject`` of each in docs/tracker-protocol.md."""
-
-    CREATE = "create"
-    PUBLISH = "publish"
-    RETIRE = "retire"
-    TAG = "tag"
-    TARGETS = "targets"
-    KEYRING = "keyring"
-    ROOT = "root"
-    LICENCE = "licence"
-    ROLE = "role"
-    REMOVE = "remove"
-    REQUEST = "request"
-    APPROVE = "approve"
-    DENY = "deny"
-    LINK = "link"
-    LINK_REVOKED = "link-revoked"
-    LINK_BURNT = "link-burnt"
-    JOIN = "join"
-    LICENCE_ACCEPTED = "licence-accepted"
-    FETCHED = "fetched"
-    CA_ROTATED = "ca-rotated"
-    RECHAINED = "rechained"
-
-
-class AuditRow(msgspec.Struct, frozen=True):
-    """One row of a share's log."""
-
-    seq: int
-    """1, 2, 3, … without gaps."""
-    at: int
-    actor: str
-    """Identity; empty for the tracker itself and for strangers."""
-    action: str
-    """An ``AuditAction``; readers show those they do not know as they are."""
-    subject: str
-    chain: str
-    """``audit_chain`` of this row."""
-
-
-class AuditPage(msgspec.Struct, frozen=True):
-    """``GET /api/v1/shares/{id}/log?after=…&limit=…`` (needs owner): rows with a higher ``seq``, oldest first."""
-
-    rows: list[AuditRow]
-    next: int | None
-    """Pass as ``after`` for the next page; null at the end."""
-
-
-class AuditHead(msgspec.Struct, frozen=True):
-    """The newest row of a log, by its number and chain: ``log`` in the signed timestamp's field ``p2pckpt``."""
-
-    seq: int
-    chain: str
-
-
-AUDIT_START: Final = AuditHead(0, "0" * 64)
-"""The head of a log without rows."""
-
-
-def audit_chain(previous: str, share_id: str, seq: int, at: int, actor: str, action: str, subject: str) -> str:
-    """A row's link: SHA-256, in hex, of this JSON array in ASCII without spaces."""
-    fields = [previous, share_id, seq, at, actor, action, subject]
-    return hashlib.sha256(json.dumps(fields, separators=(",", ":")).encode()).hexdigest()
 
 
 # --- errors ------------------------------------------------------------------------------------------------------

@@ -17,9 +17,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from p2pckpt import __version__
 from p2pckpt import tracker_protocol as tp
+from p2pckpt.audit_log import AuditPage
 from p2pckpt.errors import (
     BadUsage,
     Conflict,
+    LicenceNotAccepted,
     NotAllowed,
     NotFound,
     P2pckptError,
@@ -154,6 +156,28 @@ class TrackerClient:
     async def redeem(self, link_id: str, request: tp.RedeemLink) -> tp.RedeemReply:
         return await self._json("POST", f"/links/{link_id}/redeem", tp.RedeemReply, request)
 
+    # -- requests for access, licences, the audit log
+
+    async def request_access(self, share_id: str, message: str) -> None:
+        """Tells nothing: the answer is the same for every id."""
+        await self._json("POST", f"/shares/{share_id}/requests", None, tp.RequestAccess(message))
+
+    async def requests(self, share_id: str) -> list[tp.AccessRequest]:
+        return await self._json("GET", f"/shares/{share_id}/requests", list[tp.AccessRequest])
+
+    async def deny_request(self, share_id: str, identity: str) -> None:
+        await self._json("DELETE", f"/shares/{share_id}/requests/{identity}", None)
+
+    async def accept_licence(self, share_id: str, licence: str) -> None:
+        """Sign that we accept. Raises ``Conflict`` when it is not the present licence."""
+        signature = self._identity.sign(tp.ACCEPT_CONTEXT + bytes.fromhex(share_id) + licence.encode())
+        body = tp.AcceptLicence(licence, signature.hex())
+        await self._json("POST", f"/shares/{share_id}/acceptance", None, body)
+
+    async def log(self, share_id: str, after: int, limit: int) -> AuditPage:
+        """A page of the audit log, not judged yet."""
+        return await self._json("GET", f"/shares/{share_id}/log?after={after}&limit={limit}", AuditPage)
+
     # -- swarms
 
     async def announce_pass(self, share_id: str) -> tp.PassReply:
@@ -274,6 +298,8 @@ def _problem(status: int, content: bytes) -> P2pckptError:
     try:
         problem = msgspec.json.decode(content, type=tp.Problem)
         text = (problem.detail or problem.title)[:300]
+        if status == 403 and problem.type == tp.PROBLEM_LICENCE:
+            return licence_due(text)
     except (msgspec.MsgspecError, ValueError):
         text = f"the tracker answered HTTP {status}"
     match status:
@@ -291,6 +317,15 @@ def _problem(status: int, content: bytes) -> P2pckptError:
             return NotAllowed(text, next_step="ask for a new link")
         case _:
             return TrackerUnreachable(f"{text} (HTTP {status})")
+
+
+def licence_due(licence: str) -> LicenceNotAccepted:
+    """The error for whoever has to accept a licence first."""
+    return LicenceNotAccepted(
+        f"the owner asks you to accept this licence first: {licence}",
+        kept="you are a member, and nothing was fetched",
+        next_step="p2pckpt get NAME --accept-licence",
+    )
 
 
 def _reason(exc: BaseException) -> str:

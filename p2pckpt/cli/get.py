@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from pathlib import Path
 
 import click
+import msgspec
 
 from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_share
@@ -15,6 +17,7 @@ from p2pckpt.cli.share import detached, print_started
 from p2pckpt.cli.table import facts
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient
+from p2pckpt.errors import LicenceNotAccepted, NotAllowed, NotFound
 
 _CONFLICTS_SHOWN = 10
 
@@ -33,6 +36,10 @@ _CONFLICTS_SHOWN = 10
     type=text.Duration(),
     help="Stop waiting (exit code 9) when nobody seeds for so long; the daemon goes on.",
 )
+@click.option("--accept-licence", is_flag=True, help="Accept the licence that the owner asks you to accept.")
+@click.option("--request", "ask", is_flag=True, help="If you are no member, ask the owner to let you in.")
+@click.option("--message", default="", metavar="TEXT", help="With --request: who you are; at most 200 characters.")
+@click.option("--wait", is_flag=True, help="With --request: wait until you are let in, then go on.")
 @click.option("--detach", is_flag=True, help="Return at once and print the job's id.")
 @click.pass_obj
 def get(
@@ -46,6 +53,10 @@ def get(
     allow_unsafe_pickle: bool,
     dry_run: bool,
     patience: int,
+    accept_licence: bool,
+    ask: bool,
+    message: str,
+    wait: bool,
     detach: bool,
 ) -> None:
     """Receive a version, verify it and check it out; prints the checkout's path.
@@ -64,14 +75,25 @@ def get(
         password=read_secret(invocation, secret_file, secret_stdin),
         allow_unsafe_pickle=allow_unsafe_pickle,
     )
+    if (wait or message) and not ask:
+        raise click.UsageError("--message and --wait go with --request")
     progress = Progress(report, stream=invocation.format == "jsonl")
 
     async def receive(client: ControlClient) -> m.Job | None:
-        preview = await client.fetch_plan(request)
+        try:
+            preview = await client.fetch_plan(request)
+        except (NotAllowed, NotFound):
+            if not ask:
+                raise
+            if not await ask_to_be_let_in(invocation, client, m.AskRequest(request.source, message), wait=wait):
+                return None
+            preview = await client.fetch_plan(request)
         _show_preview(invocation, preview, as_data=dry_run)
         if dry_run:
             return None
-        job = await client.fetch(request)
+        if preview.licence_due:
+            _agree(invocation, preview, accept_licence)
+        job = await client.fetch(msgspec.structs.replace(request, accept_licence=preview.licence_due))
         progress.latest = job
         return job if detach else await follow(client, job.id, progress.update, progress.notice, patience=patience)
 
@@ -93,6 +115,45 @@ def get(
         report.narrate("the daemon offers it to others now; stop that with: p2pckpt pause " + job.id)
 
 
+def _agree(invocation: Invocation, preview: m.FetchPreview, accepted: bool) -> None:
+    """Returns if the user accepts the licence; raises ``LicenceNotAccepted`` for no, and where nobody can be asked."""
+    report, name = invocation.report, f"{preview.share}@v{preview.version}"
+    report.narrate(f"the owner of {preview.share} asks you to accept this licence: {preview.licence_due}")
+    if accepted:
+        return
+    refusal = LicenceNotAccepted(
+        f"the licence {preview.licence_due} was not accepted",
+        kept="nothing was fetched",
+        next_step=f"p2pckpt get {name} --accept-licence",
+    )
+    if not report.can_ask:
+        raise refusal
+    if not report.ask("accept it? Your signature goes to the owner", otherwise="--accept-licence"):
+        raise refusal
+
+
+async def ask_to_be_let_in(invocation: Invocation, client: ControlClient, request: m.AskRequest, *, wait: bool) -> bool:
+    """Ask the owners; whether they let us in, which only ``wait`` waits to see."""
+    report = invocation.report
+    # listening begins before asking: an owner may be faster than we are
+    async with aclosing(client.events()) as events:  # type: ignore[type-var]
+        await anext(events)
+        reply = await client.ask(request)
+        report.narrate("asked to be let in, if there is such a share: the tracker tells nobody")
+        report.narrate(f"tell the owner these words, so that they know it is you: {reply.words}")
+        if not wait:
+            report.narrate('once they have approved: p2pckpt get "LINK" again')
+            if not report.as_text:
+                report.json(reply)
+            return False
+        report.narrate("waiting for the owner; Ctrl-C ends the waiting, the request stays")
+        async for event in events:
+            if isinstance(event, m.AccessGranted) and event.share_id == reply.share_id:
+                report.narrate("you were let in")
+                return True
+    raise AssertionError("the event stream ends with an exception")
+
+
 def preview_lines(preview: m.FetchPreview) -> list[str]:
     """What a person wants to know before the first byte is fetched."""
     name = f" ({preview.version_name})" if preview.version_name else ""
@@ -102,6 +163,7 @@ def preview_lines(preview: m.FetchPreview) -> list[str]:
             ("tags", ", ".join(preview.tags)),
             ("publisher", preview.publisher),
             ("licence", preview.licence or "none stated"),
+            ("to accept", preview.licence_due),
             ("size", f"{text.size(preview.size)} in {text.count(len(preview.files), 'file')}"),
             ("reused", f"{text.size(preview.reused)} that is here already" if preview.reused else ""),
             ("to fetch", text.size(preview.wire_size)),

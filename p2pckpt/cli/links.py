@@ -109,7 +109,9 @@ def link_lines(links: Sequence[LinkRow], width: int | None, now: float | None = 
     ]
     rows = []
     for row in links:
-        if row.revoked:
+        if row.burnt:
+            state = "burnt"  # five wrong secrets or passwords
+        elif row.revoked:
             state = "revoked"
         elif row.expires_at and row.expires_at <= moment:
             state = "expired"

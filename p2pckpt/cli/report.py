@@ -101,16 +101,21 @@ class Report:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody is there to answer."""
+        return not self._invocation.no_input and sys.stdin.isatty()
+
     def ask(self, question: str, *, otherwise: str) -> bool:
         """Whether the person agrees, default no. ``BadUsage`` naming ``otherwise`` where nobody can be asked."""
-        if self._invocation.no_input or not sys.stdin.isatty():
+        if not self.can_ask:
             raise BadUsage("this needs an answer, and nobody can be asked", next_step=f"add {otherwise}")
         self._write(sys.stderr, _clean(question) + " [y/N] ")
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def secret(self, prompt: str, *, otherwise: str) -> str:
         """A passphrase typed without echo."""
-        if self._invocation.no_input or not sys.stdin.isatty():
+        if not self.can_ask:
             raise BadUsage("this needs a passphrase, and nobody can be asked", next_step=f"add {otherwise}")
         from getpass import getpass
 

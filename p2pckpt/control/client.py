@@ -145,6 +145,21 @@ class ControlClient:
     async def set_member(self, request: m.SetMemberRequest) -> list[m.MemberRow]:
         return await self._call("POST", "/v1/members", list[m.MemberRow], request)
 
+    async def ask(self, request: m.AskRequest) -> m.AskReply:
+        return await self._call("POST", "/v1/asks", m.AskReply, request)
+
+    async def requests(self, share: str) -> list[m.RequestRow]:
+        return await self._call("GET", f"/v1/requests?share={quote(share, safe='')}", list[m.RequestRow])
+
+    async def decide(self, request: m.DecideRequest) -> None:
+        await self._call("POST", "/v1/requests", None, request)
+
+    async def invite(self, request: m.InviteRequest) -> m.InviteReply:
+        return await self._call("POST", "/v1/invites", m.InviteReply, request)
+
+    async def log(self, request: m.LogRequest) -> m.LogReply:
+        return await self._call("POST", "/v1/log", m.LogReply, request)
+
     async def links(self, share: str) -> list[m.LinkRow]:
         return await self._call("GET", f"/v1/links?share={quote(share, safe='')}", list[m.LinkRow])
 

@@ -279,6 +279,8 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
     password: str = ""
     allow_unsafe_pickle: bool = False
     """Hand the checkout over whatever the scan of its pickles says."""
+    accept_licence: str = ""
+    """The licence that the user was shown and accepts (``FetchPreview.licence_due``)."""
 
 
 class FetchPreview(msgspec.Struct, frozen=True):
@@ -304,6 +306,8 @@ class FetchPreview(msgspec.Struct, frozen=True):
     conflicts: tuple[str, ...]
     """Existing files at the target that differ; they will be moved aside, not overwritten."""
     warnings: tuple[str, ...]
+    licence_due: str = ""
+    """What the owner asks everybody to accept before anything is fetched; empty for nothing."""
 
 
 class VerifyRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -358,6 +362,8 @@ class MemberRow(msgspec.Struct, frozen=True):
     added_at: int
     link_id: str
     me: bool
+    accepted_at: int = 0
+    """When they accepted the present licence; 0 for not yet, and where none has to be accepted."""
 
 
 class SetMemberRequest(msgspec.Struct, frozen=True):
@@ -370,6 +376,95 @@ class SetMemberRequest(msgspec.Struct, frozen=True):
     """Null removes the member."""
 
 
+class AskRequest(msgspec.Struct, frozen=True):
+    """``POST /v1/asks`` → AskReply: ask the owners of a share to be let in."""
+
+    source: str
+    """A link, with or without its secret, or the name of a share known here."""
+    message: str = ""
+
+
+class AskReply(msgspec.Struct, frozen=True):
+    share_id: str
+    words: str
+    """Our own key as words: what the owner compares."""
+    identity: str
+
+
+class RequestRow(msgspec.Struct, frozen=True):
+    """``GET /v1/requests?share=…`` (a list): somebody who asks to be let in."""
+
+    identity: str
+    words: str
+    """The key as words to compare, over another way, with the person who asks."""
+    name: str
+    message: str
+    requested_at: int
+    removed_at: int
+    """When an owner removed this identity before; 0 for never."""
+
+
+class DecideRequest(msgspec.Struct, frozen=True):
+    """``POST /v1/requests``: let somebody in who asked, or deny it."""
+
+    share: str
+    identity: str
+    role: Role | None
+    """Null denies."""
+
+
+class InviteRequest(msgspec.Struct, frozen=True):
+    """``POST /v1/invites`` → InviteReply: add somebody by key."""
+
+    share: str
+    identity: str
+    """``p2pckpt-id:…``."""
+    role: Role
+
+
+class InviteReply(msgspec.Struct, frozen=True):
+    link: str
+    """Says where the share is; lets in nobody but the one who was added."""
+    identity: str
+    words: str
+
+
+class LogRequest(msgspec.Struct, frozen=True):
+    """``POST /v1/log`` → LogReply: read and verify a share's audit log."""
+
+    share: str
+    since: int = 0
+    """Unix seconds; rows before are verified and left out."""
+    limit: int = 1000
+    """The newest so many rows."""
+    anew: bool = False
+    """Forget the end of the log that this machine saw before."""
+
+
+class LogRow(msgspec.Struct, frozen=True):
+    seq: int
+    at: int
+    actor: str
+    """Identity; empty for the tracker and strangers."""
+    actor_name: str
+    """What they call themselves; unsanitised."""
+    action: str
+    subject: str
+    subject_name: str
+    """Name of the identity in ``subject``, or the version of the torrent; empty where there is none."""
+
+
+class LogReply(msgspec.Struct, frozen=True):
+    share: str
+    rows: tuple[LogRow, ...]
+    """Oldest first."""
+    verified: int
+    """Rows whose chain holds: all there are."""
+    signed: int
+    """The last row that the tracker has signed; later ones are signed within a minute."""
+    signed_at: int
+
+
 class LinkRow(msgspec.Struct, frozen=True):
     link_id: str
     share: str
@@ -379,6 +474,8 @@ class LinkRow(msgspec.Struct, frozen=True):
     uses: int
     created_at: int
     revoked: bool
+    burnt: bool = False
+    """Wrong secrets or passwords have ended it."""
 
 
 class CreateLinkRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -480,4 +577,10 @@ class Notice(msgspec.Struct, frozen=True, tag="notice"):
     job: str = ""
 
 
-Event = Snapshot | JobChanged | JobRemoved | ShareChanged | ShareRemoved | StatusChanged | Notice
+class AccessGranted(msgspec.Struct, frozen=True, tag="access"):
+    """An owner let us into a share that we had asked for."""
+
+    share_id: str
+
+
+Event = Snapshot | JobChanged | JobRemoved | ShareChanged | ShareRemoved | StatusChanged | Notice | AccessGranted

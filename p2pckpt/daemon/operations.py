@@ -8,6 +8,7 @@ import resource
 import shutil
 import sys
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from p2pckpt import __version__
 from p2pckpt import tracker_protocol as tp
 from p2pckpt.access.pool import BESIDE
 from p2pckpt.control import messages as m
+from p2pckpt.daemon.access import Access
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.job_table import JobTable, Request
 from p2pckpt.daemon.reports import job_detail, share_row, version_detail, version_rows
@@ -44,6 +46,7 @@ class Operations:
     def __init__(self, services: Services, beside: TrackerBeside, feed: Feed, stalls: StallMeter) -> None:
         self.services = services
         self.feed = feed
+        self.access = Access(services, feed)
         self._beside = beside
         self._stalls = stalls
         self._started_at = int(time.time())
@@ -162,7 +165,7 @@ class Operations:
         records = await self.services.shares.client(share).links(share.share_id.hex())
         return [
             m.LinkRow(
-                r.link_id, share.name, r.role, r.expires_at, r.max_uses, r.uses, r.created_at, r.revoked
+                r.link_id, share.name, r.role, r.expires_at, r.max_uses, r.uses, r.created_at, r.revoked, r.burnt
             )
             for r in records
         ]  # fmt: skip
@@ -245,9 +248,14 @@ class Operations:
         if isinstance(event, tp.TargetsChanged | tp.MembersChanged | tp.Revoked):
             share = self.services.catalogue.share(bytes.fromhex(event.share_id))
             if share is not None:
-                task = asyncio.get_running_loop().create_task(self._share_changed(share, event))
-                self._background.add(task)
-                task.add_done_callback(self._background.discard)
+                self._in_background(self._share_changed(share, event))
+        if isinstance(event, tp.AccessRequested | tp.MembersChanged | tp.Hello):
+            self._in_background(self.access.on_tracker_event(tracker, event))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     # -- inside
 
@@ -369,6 +377,7 @@ class Operations:
                 added_at=member.added_at,
                 link_id=member.link_id,
                 me=member.identity == self.services.identity.hex,
+                accepted_at=member.accepted_at,
             )
             for member in members
         ]

@@ -13,6 +13,7 @@ from typing import Final
 
 from blake3 import blake3
 
+from p2pckpt.access.client import licence_due
 from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.checkpoint.pieces import count
 from p2pckpt.checkpoint.plan import missing_chunks, pieces_wanted, wire_bytes
@@ -40,6 +41,8 @@ class Source:
     manifest: Manifest
     files: tuple[int, ...]
     """Indices of the files wanted."""
+    licence_due: str = ""
+    """What has to be accepted before anything is fetched."""
 
     @property
     def mark(self) -> str:
@@ -69,8 +72,15 @@ class OnDisk:
 async def resolve(services: Services, request: FetchRequest) -> Source:
     """Join if ``source`` is a link, judge the signed files, open the manifest. Fetches no content.
 
-    With the tracker away, a version that was seen before is resolved from this disk.
+    With the tracker away, a version that was seen before is resolved from this disk. Raises ``LicenceNotAccepted``.
     """
+    source = await _resolve(services, request)
+    if source.licence_due:
+        raise licence_due(source.licence_due)
+    return source
+
+
+async def _resolve(services: Services, request: FetchRequest) -> Source:
     shares = services.shares
     if links.is_link(request.source):
         link = links.Link.parse(request.source)
@@ -86,7 +96,8 @@ async def resolve(services: Services, request: FetchRequest) -> Source:
             trusted = await shares.trusted(share)
     version = trusted.resolve(selector)
     manifest, _ = await shares.manifest(share, trusted, version)
-    return Source(share, trusted, trusted.target(version), manifest, chosen_files(manifest, request.only))
+    due = await shares.licence_due(share, trusted, request.accept_licence)
+    return Source(share, trusted, trusted.target(version), manifest, chosen_files(manifest, request.only), due)
 
 
 def checkout_path(source: Source, request: FetchRequest) -> Path:
@@ -143,7 +154,7 @@ def to_fetch(
 
 async def preview(services: Services, request: FetchRequest) -> FetchPreview:
     """What ``get`` shows before anything is fetched."""
-    source = await resolve(services, request)
+    source = await _resolve(services, request)
     path = checkout_path(source, request)
     found = await look(services, source, path)
     _, wanted = await asyncio.to_thread(to_fetch, services, source, found)
@@ -177,12 +188,15 @@ async def preview(services: Services, request: FetchRequest) -> FetchPreview:
         wire_size=wire,
         disk_needed=wire + source.size - in_place,
         disk_free=free_bytes(path.parent),
-        seeds=await services.swarms.ask_seeds(
+        seeds=0
+        if source.licence_due
+        else await services.swarms.ask_seeds(
             source.share.share_id, source.share.tracker, bytes.fromhex(source.target.infohash)
         ),
         to=str(path),
         conflicts=tuple(found.conflicts),
         warnings=tuple(warnings),
+        licence_due=source.licence_due,
     )
 
 

@@ -24,7 +24,15 @@ from p2pckpt import tracker_protocol as tp
 from p2pckpt.access.client import TrackerClient
 from p2pckpt.access.pool import BESIDE, Trackers
 from p2pckpt.checkpoint.manifest import Manifest, unpack
-from p2pckpt.errors import BadUsage, Conflict, NotAllowed, NotFound, P2pckptError, VerificationFailed
+from p2pckpt.errors import (
+    BadUsage,
+    Conflict,
+    NotAllowed,
+    NotFound,
+    P2pckptError,
+    TrackerUnreachable,
+    VerificationFailed,
+)
 from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.layout import StoreLayout
 from p2pckpt.swarm import torrent as torrents
@@ -107,6 +115,14 @@ class Shares:
     def client(self, share: KnownShare) -> TrackerClient:
         return self._trackers.client(share.tracker)
 
+    def client_at(self, tracker: str) -> TrackerClient:
+        """A tracker by the text that the catalogue writes."""
+        return self._trackers.client(tracker)
+
+    def plain_link(self, share: KnownShare) -> links.Link:
+        """A link that says where the share is, and lets nobody in."""
+        return links.Link(share.share_id, self._trackers.public_address(share.tracker))
+
     # -- making and joining
 
     async def create(self, name: str, visibility: tp.Visibility, tracker: str) -> KnownShare:
@@ -140,12 +156,55 @@ class Shares:
         keys: dict[int, EpochKeys] = dict(known.keys) if known is not None else {}
         if link.secret is not None:
             keys |= await self._redeem(client, link, link.secret, password)
-        record = await client.share(link.share_id.hex())
+        try:
+            record = await client.share(link.share_id.hex())
+        except NotFound as exc:
+            raise NotFound(
+                "the tracker has no such share, or none for you",
+                next_step='ask its owner to let you in: p2pckpt get "LINK" --request',
+            ) from exc
         share = KnownShare(link.share_id, record.name, tracker, record.visibility.value, record.role.value, keys)
         trusted = await self.refresh(share)
         share = replace(share, name=trusted.terms.name)
         self._catalogue.record_share(share)
         return share
+
+    async def ask_for_access(self, source: str, message: str) -> tuple[bytes, str]:
+        """Ask the owners of the share behind a link, or of one known here, to be let in: its id and its tracker."""
+        if links.is_link(source):
+            link = links.Link.parse(source)
+            share_id, tracker = link.share_id, link.tracker.text
+        else:
+            share = self.find(split_name(source)[0])
+            share_id, tracker = share.share_id, share.tracker
+        await self._trackers.client(tracker).request_access(share_id.hex(), message)
+        return share_id, tracker
+
+    async def licence_due(self, share: KnownShare, trusted: TrustedShare, accepted: str = "") -> str:
+        """What we have to accept before anything is fetched, as the owner signed it; empty for nothing.
+
+        ``accepted`` is what the user has agreed to: the tracker is told if that is the very text. Raises ``Conflict``
+        when it is another one.
+        """
+        licence = await asyncio.to_thread(versions.licence_to_accept, trusted.keyring_bytes)
+        if not licence:
+            return ""
+        client, share_id = self.client(share), share.share_id.hex()
+        try:
+            if not (await client.share(share_id)).licence_due:
+                return ""
+        except TrackerUnreachable:
+            return ""  # what is on this machine can still be used, and nothing else will arrive
+        if not accepted:
+            return licence
+        if accepted != licence:
+            raise Conflict(f"the licence has changed: it is {licence} now", next_step="look at it and try again")
+        await client.accept_licence(share_id, licence)
+        return ""
+
+    async def requests(self, share: KnownShare) -> list[tp.AccessRequest]:
+        """Who asks to be let in, as the tracker says: their keys prove nothing until somebody compared them."""
+        return await self.client(share).requests(share.share_id.hex())
 
     async def _redeem(
         self, client: TrackerClient, link: links.Link, secret: links.LinkSecret, password: str
@@ -343,7 +402,7 @@ class Shares:
         """
         address = self._trackers.public_address(share.tracker)
         if share.visibility == tp.Visibility.MEMBERS.value:
-            return links.Link(share.share_id, address)
+            return self.plain_link(share)
         secret = links.Link.parse(earlier).secret if earlier else None
         if secret is not None:
             records = await self.client(share).links(share.share_id.hex())

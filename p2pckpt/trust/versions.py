@@ -23,7 +23,7 @@ from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
 from p2pckpt.errors import VerificationFailed
-from p2pckpt.tracker_protocol import KEYRING_ROLE, MANIFEST_TARGET_PREFIX, SIGNED_EXTENSION
+from p2pckpt.tracker_protocol import KEYRING_ROLE, MANIFEST_TARGET_PREFIX, SIGNED_EXTENSION, KeyringContent
 from p2pckpt.trust import sealing
 from p2pckpt.trust.identity import Identity, PublicIdentity
 
@@ -245,6 +245,12 @@ def parse_keyring(keyring: bytes) -> list[SealedEpoch]:
 
     fields = _load_targets(keyring).signed.unrecognized_fields.get(SIGNED_EXTENSION)
     return _convert(fields, Extension).epochs
+
+
+def licence_to_accept(keyring: bytes) -> str:
+    """The licence that verified keyring bytes ask downloaders to accept; empty for none. Raises
+    ``VerificationFailed``."""
+    return _extension(_load_targets(keyring).signed.unrecognized_fields, KeyringContent).licence
 
 
 def open_epochs(epochs: Sequence[SealedEpoch], identity: Identity, share: bytes) -> dict[int, sealing.EpochKeys]:

@@ -63,7 +63,7 @@ class State:
                 changes.shares.add(share_id)
             case m.StatusChanged(status):
                 self._status(status)
-            case m.Notice():
+            case m.Notice() | m.AccessGranted():
                 pass
 
     def lose(self, reason: P2pckptError, changes: Changes) -> None:

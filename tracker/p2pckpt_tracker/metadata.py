@@ -21,14 +21,13 @@ from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, T, TargetFile, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
+from p2pckpt.audit_log import AUDIT_START, AuditHead
 from p2pckpt.tracker_protocol import (
-    AUDIT_START,
     KEYRING_ROLE,
     MANIFEST_TARGET_PREFIX,
     MAX_LICENCE,
     MAX_METADATA,
     SIGNED_EXTENSION,
-    AuditHead,
     KeyringContent,
 )
 
@@ -209,7 +208,7 @@ class OnlineSigner:
     ) -> bytes:
         """A timestamp that vouches for this snapshot, and for the share's audit log up to ``log``."""
         meta = _meta_file(_load(snapshot, Snapshot).signed.version, snapshot)
-        extension = {SIGNED_EXTENSION: {"log": msgspec.to_builtins(log)}}
+        extension = {SIGNED_EXTENSION: {"log": msgspec.to_builtins(log), "at": int(now.timestamp())}}
         expires = now + TIMESTAMP_LIFETIME
         signed = Metadata(
             Timestamp(version=version, expires=expires, snapshot_meta=meta, unrecognized_fields=extension)

@@ -19,18 +19,8 @@ from weakref import WeakValueDictionary
 import structlog
 from sqlalchemy import Connection
 
-from p2pckpt.tracker_protocol import (
-    AUDIT_START,
-    KEYRING_ROLE,
-    AuditAction,
-    AuditHead,
-    BlobKind,
-    CreateShare,
-    PublishReply,
-    Role,
-    TargetsChanged,
-    Visibility,
-)
+from p2pckpt.audit_log import AUDIT_START, AuditAction, AuditHead
+from p2pckpt.tracker_protocol import KEYRING_ROLE, BlobKind, CreateShare, PublishReply, Role, TargetsChanged, Visibility
 
 from .access_rules import AccessRules, ShareGrants
 from .events import EventHub

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from msgspec.structs import replace
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -27,6 +28,8 @@ class ReceiveDialog(StepDialog):
     def __init__(self) -> None:
         super().__init__()
         self._request: FetchRequest | None = None
+        self._licence = ""
+        """What has to be accepted before [Start] starts anything."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide") as box:
@@ -37,6 +40,7 @@ class ReceiveDialog(StepDialog):
                 with Vertical(id="preview", classes="step"):
                     with VerticalScroll(classes="facts"):
                         yield Static("", id="preview-facts", markup=False)
+                    yield Check("I accept the licence that the owner asks for", id="accept", compact=True)
                     with Horizontal(classes="buttons"):
                         yield Button("Start", id="start", variant="primary", compact=True)
                         yield Button("Back", id="back", compact=True)
@@ -90,6 +94,9 @@ class ReceiveDialog(StepDialog):
         )
 
     def _show(self, preview: FetchPreview) -> None:
+        self._licence = preview.licence_due
+        accept = self.query_one("#accept", Check)
+        accept.display, accept.value = bool(preview.licence_due), False
         self.query_one("#preview-facts", Static).update(table(preview_lines(preview)))
         self.step("preview")
         self.query_one("#start", Button).focus()
@@ -103,6 +110,12 @@ class ReceiveDialog(StepDialog):
     def _start(self) -> None:
         request = self._request
         assert request is not None
+        if self._licence:
+            if not self.query_one("#accept", Check).value:
+                self.say_error("✗ The owner asks you to accept the licence first.")
+                self.query_one("#accept", Check).focus()
+                return
+            request = replace(request, accept_licence=self._licence)
         self.ask(lambda client: client.fetch(request), self._started, "Starting …")
 
     def _started(self, job: Job) -> None:
@@ -128,6 +141,8 @@ def preview_lines(preview: FetchPreview) -> list[Line]:
         ("To", f.safe(preview.to)),
         ("Disk", f"needs {f.size(preview.disk_needed)} of {f.size(preview.disk_free)} free"),
     ]
+    if preview.licence_due:
+        lines.append(("!", f"The owner asks you to accept this licence: {f.safe(preview.licence_due)}"))
     if preview.disk_needed > preview.disk_free:
         lines.append(("!", "The disk is too full for it."))
     if not preview.seeds and preview.wire_size:

@@ -141,6 +141,7 @@ def test_get_shows_the_preview_and_prints_the_checkout(receiver: CannedDaemon, c
         "seed": False,
         "password": "",
         "allow_unsafe_pickle": True,
+        "accept_licence": "",
     }
     assert receiver.asked("POST", "/v1/fetch/plan") == [body]
 

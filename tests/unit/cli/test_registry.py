@@ -26,7 +26,9 @@ EXPECTED = {
     "diff",
     "tag",
     "member",
+    "invite",
     "link",
+    "log",
     "key",
     "daemon",
     "tracker",
@@ -66,7 +68,7 @@ def test_every_command_loads_under_its_own_name_and_has_help(name: str, command:
 def test_groups_hold_the_planned_subcommands() -> None:
     groups = {name: set(g.commands) for name, g in _all_commands() if isinstance(g, Group)}
     assert groups == {
-        "member": {"ls", "add", "set", "rm"},
+        "member": {"ls", "add", "set", "rm", "requests", "approve", "deny"},
         "link": {"new", "ls", "revoke"},
         "key": {"show", "backup", "restore", "store", "passphrase"},
         "key passphrase": {"set", "change", "remove"},

@@ -21,6 +21,7 @@ EXIT_CODES = {
     "BadUsage": 2,
     "Partial": 3,
     "NotAllowed": 4,
+    "LicenceNotAccepted": 4,
     "NotFound": 5,
     "VerificationFailed": 6,
     "UnsafeContent": 6,

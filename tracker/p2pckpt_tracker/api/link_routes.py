@@ -8,10 +8,10 @@ import time
 from aiohttp import web
 from sqlalchemy import Connection
 
+from p2pckpt.audit_log import AuditAction
 from p2pckpt.tracker_protocol import (
     PROBLEM_CONFLICT,
     PROBLEM_LINK_SPENT,
-    AuditAction,
     CreateLink,
     LinkRecord,
     MembersChanged,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 from sqlalchemy import Connection
 
+from p2pckpt.audit_log import AuditAction
 from p2pckpt.tracker_protocol import (
     PROBLEM_CONFLICT,
-    AuditAction,
     AuthorityChanged,
     Member,
     MembersChanged,

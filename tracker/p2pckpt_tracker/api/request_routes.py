@@ -9,6 +9,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection
 
+from p2pckpt.audit_log import AuditAction
 from p2pckpt.tracker_protocol import (
     ACCEPT_CONTEXT,
     MAX_REQUEST_MESSAGE,
@@ -16,7 +17,6 @@ from p2pckpt.tracker_protocol import (
     PROBLEM_CONFLICT,
     AcceptLicence,
     AccessRequested,
-    AuditAction,
     RequestAccess,
     Role,
 )

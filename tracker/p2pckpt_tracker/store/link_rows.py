@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from p2pckpt.tracker_protocol import AuditAction, CreateLink, LinkInfo, LinkRecord, RedeemLink, RedeemReply, Role
+from p2pckpt.audit_log import AuditAction
+from p2pckpt.tracker_protocol import CreateLink, LinkInfo, LinkRecord, RedeemLink, RedeemReply, Role
 
 from . import audit, member_rows
 from .tables import links, redemptions
