@@ -6,6 +6,7 @@ import time
 
 import click
 
+from p2pckpt.audit_log import AuditAction
 from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_share
 from p2pckpt.cli.options import Command, Invocation
@@ -73,6 +74,8 @@ def person(identity: str, name: str) -> str:
 
 def _subject(row: LogRow) -> str:
     first, _, rest = row.subject.partition(" ")
+    if row.action == AuditAction.FETCHED and row.subject_name:
+        return row.subject_name
     if len(first) != 64:
         return row.subject
     return f"{person(first, row.subject_name)} {rest}".rstrip()

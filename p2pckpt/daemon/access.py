@@ -83,14 +83,14 @@ class Access:
             if share is not None:
                 text = f"{event.name or 'somebody'} ({event.identity[:8]}) asks to be let into {share.name}"
                 self._feed.send(m.Notice("info", f"{text}: p2pckpt member requests {share.name}"))
-        elif isinstance(event, tp.MembersChanged):
-            if event.share_id in self._asked and event.identity == self._services.identity.hex and event.role:
-                self._let_in(event.share_id)
-        elif isinstance(event, tp.Hello):  # the answer may have come while the stream was away
-            for share_id in [each for each, where in self._asked.items() if where == tracker]:
+            return
+        # a stream that begins may have missed the answer
+        share_ids = list(self._asked) if isinstance(event, tp.Hello) else [getattr(event, "share_id", "")]
+        for share_id in share_ids:
+            if self._asked.get(share_id) == tracker:
                 with contextlib.suppress(P2pckptError):
-                    await self._services.shares.client_at(tracker).share(share_id)
-                    self._let_in(share_id)
+                    if await self._services.shares.is_let_in(bytes.fromhex(share_id), tracker):
+                        self._let_in(share_id)
 
     def _let_in(self, share_id: str) -> None:
         if self._asked.pop(share_id, None) is not None:

@@ -249,7 +249,7 @@ class Operations:
             share = self.services.catalogue.share(bytes.fromhex(event.share_id))
             if share is not None:
                 self._in_background(self._share_changed(share, event))
-        if isinstance(event, tp.AccessRequested | tp.MembersChanged | tp.Hello):
+        if not isinstance(event, tp.Ping | tp.PeersFound):
             self._in_background(self.access.on_tracker_event(tracker, event))
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:

@@ -115,10 +115,6 @@ class Shares:
     def client(self, share: KnownShare) -> TrackerClient:
         return self._trackers.client(share.tracker)
 
-    def client_at(self, tracker: str) -> TrackerClient:
-        """A tracker by the text that the catalogue writes."""
-        return self._trackers.client(tracker)
-
     def plain_link(self, share: KnownShare) -> links.Link:
         """A link that says where the share is, and lets nobody in."""
         return links.Link(share.share_id, self._trackers.public_address(share.tracker))
@@ -179,6 +175,13 @@ class Shares:
             share_id, tracker = share.share_id, share.tracker
         await self._trackers.client(tracker).request_access(share_id.hex(), message)
         return share_id, tracker
+
+    async def is_let_in(self, share_id: bytes, tracker: str) -> bool:
+        """Whether we are a member by now and have the keys: owners add somebody first, and seal keys to them then."""
+        record = await self._trackers.client(tracker).share(share_id.hex())
+        share = KnownShare(share_id, record.name, tracker, record.visibility.value, record.role.value, {})
+        trusted = await self.refresh(share)
+        return bool(trusted.keys) or not trusted.terms.sealed
 
     async def licence_due(self, share: KnownShare, trusted: TrustedShare, accepted: str = "") -> str:
         """What we have to accept before anything is fetched, as the owner signed it; empty for nothing.

@@ -28,7 +28,8 @@ def ask(connection: Connection, share_id: str, identity: str, message: str) -> b
     mine = (requests.c.share_id == share_id) & (requests.c.identity == identity)
     known = connection.execute(select(requests.c.denied_at).where(mine)).first()
     if known is not None and not known.denied_at:
-        connection.execute(update(requests).where(mine).values(message=message))
+        if message:
+            connection.execute(update(requests).where(mine).values(message=message))
         return False
     if known is not None and known.denied_at > now - QUIET:
         return False
