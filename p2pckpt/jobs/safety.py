@@ -5,11 +5,13 @@ Nothing is ever unpickled, and a file that passes is never called safe: no known
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from p2pckpt.checkpoint.formats import ByteSource
 from p2pckpt.checkpoint.pickles import Finding, Verdict, judge_file
 from p2pckpt.errors import P2pckptError, UnsafeContent
 
@@ -19,8 +21,6 @@ _LONGEST: Final = 500
 
 
 class _File:
-    """A file as the checkpoint core reads it."""
-
     def __init__(self, descriptor: int, path: Path) -> None:
         self.size = os.fstat(descriptor).st_size
         self._descriptor = descriptor
@@ -69,15 +69,22 @@ def as_warnings(findings: Sequence[str], whose: str = "") -> tuple[str, ...]:
     return shown if len(findings) <= _SHOWN else (*shown, f"{whose}{len(findings) - _SHOWN:,} more findings")
 
 
-def _scan_file(path: str, place: Path, check: Callable[[], None]) -> Finding | None:
+@contextlib.contextmanager
+def open_source(path: Path) -> Iterator[ByteSource]:
+    """A file as the checkpoint core reads it. Raises ``P2pckptError`` where the disk does not give it."""
     try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return judge_file(path, _File(descriptor, place), check)
+            yield _File(descriptor, path)
         finally:
             os.close(descriptor)
     except OSError as exc:
-        raise P2pckptError(f"{place} can't be read: {exc.strerror}", kept="nothing was changed") from exc
+        raise P2pckptError(f"{path} can't be read: {exc.strerror}", kept="nothing was changed") from exc
+
+
+def _scan_file(path: str, place: Path, check: Callable[[], None]) -> Finding | None:
+    with open_source(place) as source:
+        return judge_file(path, source, check)
 
 
 def _listed(findings: Sequence[Finding]) -> str:

@@ -24,6 +24,7 @@ EXPECTED = {
     "rm",
     "verify",
     "diff",
+    "convert",
     "tag",
     "member",
     "invite",
