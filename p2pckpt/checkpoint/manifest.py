@@ -106,8 +106,19 @@ class ObjectTable(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     """u32: the epoch of the content key; 0 for plain objects."""
 
 
-class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The manifest's fields as they are encoded (a map in declaration order)."""
+class ModelSignature(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The publisher's signature over the files for OpenSSF model signing; ``trust.oms`` makes and checks it."""
+
+    key: bytes
+    """P-256 public key, a compressed point of 33 bytes."""
+    key_signature: bytes
+    """Ed25519 over it by the publisher, 64 bytes."""
+    signature: bytes
+    """ECDSA with SHA-256, DER, 8 to 72 bytes."""
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The manifest's fields as they are encoded (a map in declaration order; a field with a default only if set)."""
 
     format: int
     share_id: bytes
@@ -136,6 +147,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     base_model: tuple[str, ...]
     findings: tuple[str, ...]
     """What the safety scan said at publishing."""
+    model_signature: ModelSignature | None = None
+    """None in manifests older than the field, and where the files include a ``model.sig`` of their own."""
 
 
 class Manifest:
@@ -218,6 +231,11 @@ class Manifest:
                 raise BadManifest("a torrent has a malformed infohash")
         if not all(map(math.isfinite, body.metrics.values())):
             raise BadManifest("a metric is no finite number")
+        made = body.model_signature
+        if made is not None and not (
+            len(made.key) == 33 and len(made.key_signature) == 64 and 8 <= len(made.signature) <= 72
+        ):
+            raise BadManifest("the model signature is malformed")
         self._check_files()
 
     def _check_chunks(self, objects: int) -> None:
@@ -264,7 +282,7 @@ class Manifest:
         plain = {
             field: getattr(body, field)
             for field in body.__struct_fields__
-            if field not in ("files", "sequence", "tensors", "chunks", "objects", "torrents")
+            if field not in ("files", "sequence", "tensors", "chunks", "objects", "torrents", "model_signature")
         }
         for field in ("share_id", "publisher", "card"):
             plain[field] = plain[field].hex()
@@ -292,6 +310,9 @@ class Manifest:
             }
             for i in range(self.object_count)
         ]  # fmt: skip
+        if body.model_signature is not None:
+            signature = msgspec.structs.asdict(body.model_signature)
+            plain["model_signature"] = {name: value.hex() for name, value in signature.items()}
         plain["torrents"] = [{"info_hash": t.info_hash.hex(), "version": t.version} for t in body.torrents]
         return plain
 

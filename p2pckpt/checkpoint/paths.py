@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from typing import Final
 
 from p2pckpt.checkpoint.terminal_text import clean, is_bidi_control, is_zero_width
 from p2pckpt.errors import VerificationFailed
@@ -23,6 +24,9 @@ MAX_PART = 255
 """Bytes of UTF-8 in one part (``NAME_MAX`` of common file systems)."""
 MAX_PARTS = 128
 """Parts of a path: what walks, makes and removes directories may recurse into them."""
+
+REPLACED: Final = ".p2pckpt-replaced"
+"""Directory in a checkout where files that had to make way are kept; it never travels."""
 
 _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$"]

@@ -30,7 +30,7 @@ from p2pckpt.cli.table import Column, table
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient, connect, error_of
 from p2pckpt.errors import P2pckptError
-from p2pckpt.trust import identity_file, links
+from p2pckpt.trust import identity_file, links, oms
 
 _DEADLINE: Final = 120.0
 """Seconds any one step may take."""
@@ -259,10 +259,11 @@ def _until(condition: Callable[[], bool], what: str) -> None:
 
 
 def _hashes(directory: Path) -> dict[str, str]:
+    """Of what was published: a checkout has a model signature beside it."""
     return {
         str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in directory.rglob("*")
-        if path.is_file()
+        if path.is_file() and not oms.is_ours(path)
     }
 
 

@@ -13,6 +13,7 @@ from p2pckpt.cli.session import talk
 from p2pckpt.cli.table import Column, facts, table, terminal_width
 from p2pckpt.control.client import ControlClient
 from p2pckpt.control.messages import FileRow, ShareDetail, TensorRow, VersionDetail, VersionRow
+from p2pckpt.errors import NotFound
 
 
 @click.command(cls=Command)
@@ -20,14 +21,21 @@ from p2pckpt.control.messages import FileRow, ShareDetail, TensorRow, VersionDet
 @click.option("--manifest", is_flag=True, help="The whole manifest, as JSON.")
 @click.option("--tensors", is_flag=True, help="Its tensors: dtype, shape, parameters, file.")
 @click.option("--files", is_flag=True, help="Its files and their sizes.")
+@click.option("--signing-key", is_flag=True, help="The publisher's key that verifies model.sig, as PEM.")
 @click.pass_obj
-def show(invocation: Invocation, name: str, manifest: bool, tensors: bool, files: bool) -> None:
+def show(invocation: Invocation, name: str, manifest: bool, tensors: bool, files: bool, signing_key: bool) -> None:
     """Show a version, the newest unless NAME says which, with its card and the share's other versions."""
     report = invocation.report
-    if manifest + tensors + files > 1:
-        raise click.UsageError("choose one of --manifest, --tensors and --files")
+    if manifest + tensors + files + signing_key > 1:
+        raise click.UsageError("choose one of --manifest, --tensors, --files and --signing-key")
     if manifest:
         report.event(talk(invocation, lambda client: client.manifest(name)))
+        return
+    if signing_key:
+        pem = talk(invocation, lambda client: client.version_detail(name)).signing_key
+        if not pem:
+            raise NotFound(f"{name} has no model signature", next_step="p2pckpt verify checks it by its manifest")
+        report.text(pem)
         return
     if tensors or files:
         detail = talk(invocation, lambda client: client.version_detail(name))
@@ -67,6 +75,7 @@ def version_lines(detail: VersionDetail | None) -> list[str]:
             ("tags", ", ".join(row.tags)),
             ("published", text.ago(row.published_at)),
             ("publisher", detail.publisher),
+            ("words", detail.publisher_words),
             ("licence", detail.licence or "none stated"),
             ("base model", ", ".join(detail.base_model)),
             ("size", f"{text.size(row.size)} in {text.count(len(detail.files), 'file')}"),

@@ -222,6 +222,9 @@ class VersionDetail(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
     magnets: tuple[str, ...] = ()
     """For stock BitTorrent clients, one a torrent; only of public shares."""
+    publisher_words: str = ""
+    signing_key: str = ""
+    """PEM of the key that verifies ``model.sig`` in a checkout; empty for versions without one."""
 
 
 # --- requests --------------------------------------------------------------------------------------------------------

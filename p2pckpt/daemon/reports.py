@@ -17,7 +17,9 @@ from p2pckpt.jobs.safety import as_warnings
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.checkout import partial_directory
+from p2pckpt.trust import oms
 from p2pckpt.trust.admission import TrustedShare
+from p2pckpt.trust.identity import words
 
 _CELLS: Final = 1024
 _CARD_BYTES: Final = 256 << 10
@@ -77,6 +79,7 @@ async def version_detail(services: Services, share: KnownShare, version: int) ->
     manifest, _ = await services.shares.manifest(share, trusted, version)
     target, body = trusted.target(version), manifest.body
     row = next(row for row in version_rows(services, share, trusted) if row.version == version)
+    await asyncio.to_thread(oms.check, body)
     hashes = [target.infohash, *(entry.info_hash.hex() for entry in body.torrents if entry.info_hash)]
     card = b""
     if target.card:
@@ -105,6 +108,8 @@ async def version_detail(services: Services, share: KnownShare, version: int) ->
         info_hashes=tuple(dict.fromkeys(hashes)),
         warnings=as_warnings(body.findings, "the publisher's scan: "),
         magnets=await magnets(services, share, trusted, target, manifest),
+        publisher_words=words(body.publisher),
+        signing_key=oms.public_key(body),
     )
 
 

@@ -22,6 +22,7 @@ from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.plan import PIECE_LENGTH, pieces_of_chunk, wire_bytes
 from p2pckpt.control.messages import FetchRequest, Phase
 from p2pckpt.errors import ChangedWhileReading, NoSpace, NotAllowed, P2pckptError
+from p2pckpt.jobs import model_signature
 from p2pckpt.jobs.fetch_plan import OnDisk, Source, checkout_path, look, resolve, to_fetch
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.safety import as_warnings, require_receivable, scan_files
@@ -201,6 +202,8 @@ class _Fetch:
         await self._download(missing, wanted)
         progress.enter(Phase.FINISHING)
         await asyncio.to_thread(self._gate)
+        if len(source.files) == len(self._manifest.body.files):
+            await asyncio.to_thread(model_signature.add, self._partial, self._manifest.body)
         moved = await asyncio.to_thread(self._partial.finish, self._found.in_place)
         if moved:
             progress.warn(f"{len(moved)} files that differed were kept in {Path(moved[0]).parts[0]}")

@@ -24,7 +24,7 @@ from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.checkout import free_bytes
-from p2pckpt.trust import links
+from p2pckpt.trust import links, oms
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.versions import VersionTarget
 
@@ -96,6 +96,7 @@ async def _resolve(services: Services, request: FetchRequest) -> Source:
             trusted = await shares.trusted(share)
     version = trusted.resolve(selector)
     manifest, _ = await shares.manifest(share, trusted, version)
+    await asyncio.to_thread(oms.check, manifest.body)
     due = await shares.licence_due(share, trusted, request.accept_licence)
     return Source(share, trusted, trusted.target(version), manifest, chosen_files(manifest, request.only), due)
 

@@ -26,6 +26,7 @@ from p2pckpt.checkpoint.merkle import FileTree
 from p2pckpt.checkpoint.plan import MAX_TORRENTS, PIECE_LENGTH
 from p2pckpt.control.messages import Phase, PublishPlan, PublishRequest
 from p2pckpt.errors import BadUsage, Conflict, NotAllowed, P2pckptError, UnsafeContent
+from p2pckpt.jobs import model_signature
 from p2pckpt.jobs.packing import FileSource, Packed, Packer
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.safety import as_warnings, require_publishable, scan_files
@@ -36,7 +37,7 @@ from p2pckpt.jobs.shares import check_name
 from p2pckpt.store.catalogue import KnownShare, VersionRow
 from p2pckpt.store.checkout import free_bytes
 from p2pckpt.swarm import torrent as torrents
-from p2pckpt.trust import sealing, versions
+from p2pckpt.trust import oms, sealing, versions
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.sealing import EpochKeys
 
@@ -227,6 +228,9 @@ async def _sign_and_register(
             continue
         await services.shares.refresh(share)
         await asyncio.to_thread(_record, services, draft, signed.torrent, target)
+        await asyncio.to_thread(model_signature.renew, Path(draft.request.path), signed.manifest.body)
+        if oms.is_taken(signed.manifest.body):
+            progress.warn(f"{oms.FILE} travels as it is: this version gets no model signature of yours")
         return signed
     raise Conflict(
         f"others keep publishing to {share.name}", kept="everything packed", next_step="share again in a while"
@@ -238,7 +242,7 @@ def _describe(
 ) -> tuple[_Signed, bytes, versions.VersionTarget]:
     """Manifest, torrent and target of this version; the manifest and torrent are written to the store."""
     carried = _carriers(services, draft)
-    body = _body(services, draft, trusted, version, carried)
+    body = oms.signed(_body(services, draft, trusted, version, carried), services.identity)
     sealed = sealing.seal_manifest(mf.pack(body), keys, draft.share.share_id, version)
     tree = FileTree(PIECE_LENGTH)
     tree.update(sealed)
@@ -389,6 +393,7 @@ async def _remember(services: Services, draft: _Draft, trusted: TrustedShare, ta
     rows = [services.catalogue.object(manifest.root(index)) for index in range(manifest.object_count)]
     held = all(row is not None and row.complete for row in rows)
     await asyncio.to_thread(_record, services, draft, torrent, target, held=held)
+    await asyncio.to_thread(model_signature.renew, Path(draft.request.path), manifest.body)
 
 
 def _record(

@@ -13,6 +13,7 @@ from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.checkpoint.plan import pieces_of_chunk
 from p2pckpt.control.messages import FetchRequest, Phase, VerifyRequest
 from p2pckpt.errors import NotFound, VerificationFailed
+from p2pckpt.jobs import model_signature
 from p2pckpt.jobs.fetch import fetch
 from p2pckpt.jobs.fetch_plan import chosen_files
 from p2pckpt.jobs.progress import Progress
@@ -21,6 +22,7 @@ from p2pckpt.jobs.shares import split_name
 from p2pckpt.jobs.unpacking import Unpacker
 from p2pckpt.store.catalogue import KnownShare, VersionRow
 from p2pckpt.store.scrub import damaged_pieces
+from p2pckpt.trust import oms
 
 _SHOWN: int = 10
 _READ: int = 4 << 20
@@ -87,6 +89,12 @@ async def verify(services: Services, request: VerifyRequest, progress: Progress)
     damage = Damage()
     for number in files:
         await services.compute(_check_file, manifest, number, Path(held.path), damage, progress, request.full)
+    await asyncio.to_thread(oms.check, manifest.body)
+    own = manifest.body.publisher == services.identity.public_bytes
+    if not held.only and await asyncio.to_thread(
+        model_signature.is_damaged, Path(held.path), manifest.body, published_here=own
+    ):
+        damage.files.append(f"{oms.FILE} (is not what the publisher signed)")
     await services.compute(_check_frames, services, share, manifest, unpacker, damage, progress, held.held)
     if damage and not request.repair:
         raise VerificationFailed(

@@ -19,12 +19,10 @@ from typing import Final
 
 from p2pckpt import atomic
 from p2pckpt.checkpoint.manifest import FileEntry, Manifest
-from p2pckpt.checkpoint.paths import check_path
+from p2pckpt.checkpoint.paths import REPLACED, check_path
 from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.errors import NoSpace, NotAllowed, P2pckptError
 
-REPLACED: Final = ".p2pckpt-replaced"
-"""Directory in a checkout where files that had to make way are kept."""
 _OPEN_FILES: Final = 64
 
 
@@ -58,6 +56,8 @@ class PartialCheckout:
         self._lock = threading.Lock()
         self._open: dict[int, int] = {}
         self._dirty: set[int] = set()
+        self._added: dict[str, bool] = {}
+        """Files that are no part of the version, and whether each may replace one at the target."""
         self.placed = PieceSet()
         """Places that are durable."""
 
@@ -121,6 +121,14 @@ class PartialCheckout:
             atomic.write(self._directory / "placed", bytes(self.placed))
         except OSError as exc:
             raise disk_error(exc, self._directory) from exc
+
+    def add(self, name: str, data: bytes, *, replace: bool) -> None:
+        """A file beside the version's own. What is at its place in the target is moved aside unless ``replace``."""
+        try:
+            atomic.write(self.root / name, data, mode=0o644)
+        except OSError as exc:
+            raise disk_error(exc, self._directory) from exc
+        self._added[name] = replace
 
     def conflicts(self, in_place: set[int]) -> list[str]:
         """Paths at the target that finishing would have to move aside."""
@@ -208,15 +216,15 @@ class PartialCheckout:
         for directory in self._manifest.body.directories:
             (self.target / directory).mkdir(parents=True, exist_ok=True)
         touched = {self.target}
-        for entry in entries:
-            destination = self.target / entry.path
+        for path in (*(entry.path for entry in entries), *self._added):
+            destination = self.target / path
             destination.parent.mkdir(parents=True, exist_ok=True)
-            if os.path.lexists(destination):
-                kept = aside / entry.path
+            if os.path.lexists(destination) and not self._added.get(path, False):
+                kept = aside / path
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 destination.rename(kept)
                 moved.append(str(kept.relative_to(self.target)))
-            (self.root / entry.path).rename(destination)
+            (self.root / path).rename(destination)
             touched.add(destination.parent)
         for parent in touched:
             atomic.sync_directory(parent)

@@ -28,6 +28,7 @@ from p2pckpt import config
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient, error_of
 from p2pckpt.errors import DaemonUnavailable, P2pckptError
+from p2pckpt.trust import oms
 
 T = TypeVar("T")
 
@@ -330,11 +331,14 @@ def _command_line(pid: int) -> bytes:
 
 
 def tree(directory: Path, *, leave_out: Sequence[str] = ()) -> dict[str, str]:
-    """All that a checkout must restore: path → kind, executable bit and SHA-256. Links count as what they lead to."""
+    """All that a checkout must restore: path → kind, executable bit and SHA-256. Links count as what they lead to.
+
+    The ``model.sig`` that a checkout gets is no part of what was published.
+    """
     found: dict[str, str] = {}
     for path in _walk(directory):
         name = str(path.relative_to(directory))
-        if name.split("/")[0] in leave_out:
+        if name.split("/")[0] in leave_out or (name == oms.FILE and oms.is_ours(path)):
             continue
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

@@ -1,4 +1,4 @@
-"""Writes manifest.json and sealing.json beside this file: `python -m tests.vectors.write_format_vectors`.
+"""Writes vectors beside this file: `python -m tests.vectors.write_format_vectors`.
 
 Run it only when a format gains something. Existing vectors are a promise: a change to one of them is a change of the
 format. Binary data is hex. What is sealed here is made from docs/format.md with plain cryptographic parts, not with the
@@ -10,6 +10,8 @@ manifest.json    `accepted`: `packed` is a manifest before sealing, `msgpack` wh
 sealing.json     `frames` and `manifests`: `sealed` opens to `opened` under the keys given. `refused`: what must not
                  open. `members`: epoch keys sealed to an X25519 key with HPKE. `links`: what follows from the text
                  after `#`, with a password where there is a salt. `identities`: what others see of a key pair.
+model_signature.json   `msgpack` is a manifest with a model signature, `statement` what is signed, `model.sig` the file
+                 in a checkout, `public_key` what verifies it.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from p2pckpt.checkpoint.manifest import Body, Manifest
+from p2pckpt.checkpoint.manifest import Body, FileEntry, Manifest, ModelSignature
 from tests.unit.checkpoint import test_manifest
 
 HERE = Path(__file__).parent
@@ -271,8 +273,78 @@ def sealing() -> dict[str, Any]:
     }
 
 
+# -- model signatures
+
+
+def model_signatures() -> dict[str, Any]:
+    signing = Ed25519PrivateKey.from_private_bytes(fixed("signing key of ann", 32))
+    scalar = int.from_bytes(fixed("model key of ann", 32), "big")
+    key = ec.derive_private_key(scalar, ec.SECP256R1())
+    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    paths = [
+        "a/z",
+        "a",
+        "a-b",
+        '\u00e9 "quoted".bin',
+        "b/.git/kept",
+        ".gitattributes",
+        ".git/config",
+        "model.safetensors",
+    ]
+    digests = {path: fixed(f"file {path}", 32) for path in paths if path != "a"}
+    body = test_manifest.empty_body(
+        version=7,
+        share_id=SHARE,
+        publisher=signing.public_key().public_bytes_raw(),
+        files=tuple(FileEntry(path, 0, False, digest, "opaque", 0, 0) for path, digest in sorted(digests.items())),
+    )
+    signed = sorted(
+        (p for p in digests if p.split("/")[0] not in (".git", ".gitattributes")), key=lambda p: p.split("/")
+    )
+    ignored = [".git", ".gitattributes", ".github", ".gitignore", ".p2pckpt-replaced", "model.sig"]
+    how = {"method": "files", "hash_type": "sha256", "allow_symlinks": False, "ignore_paths": ignored}
+    resources = [{"name": path, "algorithm": "sha256", "digest": digests[path].hex()} for path in signed]
+    whole = hashlib.sha256(b"".join(digests[path] for path in signed)).hexdigest()
+    statement = compact(
+        {
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"name": f"p2pckpt:{SHARE.hex()}@v7", "digest": {"sha256": whole}}],
+            "predicateType": "https://model_signing/signature/v1.0",
+            "predicate": {"serialization": how, "resources": resources},
+        }
+    )
+    kind = "application/vnd.in-toto+json"
+    pae = f"DSSEv1 {len(kind)} {kind} {len(statement.encode())} {statement}".encode()
+    signature = key.sign(pae, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+    material = {"publicKey": {"hint": hashlib.sha256(pem).hexdigest()}, "tlogEntries": []}
+    envelope = {
+        "payload": base64.b64encode(statement.encode()).decode(),
+        "payloadType": kind,
+        "signatures": [{"sig": base64.b64encode(signature).decode(), "keyid": ""}],
+    }
+    made = ModelSignature(point, signing.sign(b"p2pckpt model key v1\0" + point), signature)
+    return {
+        "msgpack": msgspec.msgpack.encode(msgspec.structs.replace(body, model_signature=made)).hex(),
+        "public_key": pem.decode(),
+        "statement": statement,
+        "model.sig": compact(
+            {
+                "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+                "verificationMaterial": material,
+                "dsseEnvelope": envelope,
+            }
+        ),
+    }
+
+
+def compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
 def main() -> None:
-    for name, content in (("manifest", packed_manifests()), ("sealing", sealing())):
+    contents = {"manifest": packed_manifests(), "sealing": sealing(), "model_signature": model_signatures()}
+    for name, content in contents.items():
         (HERE / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=True) + "\n")
 
 

@@ -21,6 +21,7 @@ from p2pckpt.checkpoint.manifest import (
     ChunkTable,
     FileEntry,
     Manifest,
+    ModelSignature,
     ObjectTable,
     TensorEntry,
     TorrentEntry,
@@ -180,7 +181,7 @@ def test_numbers_are_packed_in_little_endian() -> None:
 
 def test_the_json_form_names_everything() -> None:
     shown = json.loads(json.dumps(unpack(SAMPLE).as_json()))
-    assert shown.keys() == set(Body.__struct_fields__) - {"sequence"}
+    assert shown.keys() == set(Body.__struct_fields__) - {"sequence", "model_signature"}
     assert shown["share_id"] == "73" * 32
     assert [file["chunks"] for file in shown["files"]] == [[0, 1], [1, 2, 3], []]
     assert [chunk["base"] for chunk in shown["chunks"]] == [None, None, None, 2]
@@ -190,6 +191,14 @@ def test_the_json_form_names_everything() -> None:
     }  # fmt: skip
 
 
+def test_a_model_signature_is_there_or_takes_no_room() -> None:
+    signed = sample_body(model_signature=ModelSignature(b"k" * 33, b"s" * 64, b"d" * 70))
+    assert unpack(pack(signed)).body == signed
+    assert unpack(pack(signed)).as_json()["model_signature"]["key"] == (b"k" * 33).hex()
+    assert b"model_signature" in msgspec.msgpack.encode(signed)
+    assert b"model_signature" not in msgspec.msgpack.encode(sample_body())
+
+
 def test_parameters_are_the_product_of_the_shape() -> None:
     assert [tensor.parameters for tensor in sample_body().tensors] == [9, 1, 0]
 
@@ -197,6 +206,18 @@ def test_parameters_are_the_product_of_the_shape() -> None:
 # -- contradictions
 
 VIOLATIONS: dict[str, tuple[Callable[[], Body], str]] = {
+    "a model key cut off": (
+        lambda: sample_body(model_signature=ModelSignature(b"k", b"s" * 64, b"d" * 70)),
+        "malformed",
+    ),
+    "no signature of the model key": (
+        lambda: sample_body(model_signature=ModelSignature(b"k" * 33, b"", b"d" * 70)),
+        "malformed",
+    ),
+    "a model signature without end": (
+        lambda: sample_body(model_signature=ModelSignature(b"k" * 33, b"s" * 64, b"d" * 73)),
+        "malformed",
+    ),
     "a newer format": (lambda: sample_body(format=2), "newer"),
     "no share": (lambda: sample_body(share_id=b""), "no share"),
     "half a share": (lambda: sample_body(share_id=b"s" * 16), "no share"),
@@ -320,7 +341,7 @@ REST: dict[str, bytes] = {
     "an array": compressed(msgspec.msgpack.encode([1, 2, 3])),
     "an unknown field": compressed(msgspec.msgpack.encode(msgspec.to_builtins(sample_body()) | {"more": 1})),
     "a missing field": compressed(
-        msgspec.msgpack.encode({k: v for k, v in msgspec.structs.asdict(sample_body()).items() if k != "licence"})
+        msgspec.msgpack.encode({k: v for k, v in msgspec.msgpack.decode(PACKED).items() if k != "licence"})
     ),
     "a string that is no UTF-8": compressed(PACKED.replace(b"step-3000", b"step-\xff000")),
     "a path that is no UTF-8": compressed(PACKED.replace(b"run/wanted", b"run/w\xc3\x28ted")),

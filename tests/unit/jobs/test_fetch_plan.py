@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,7 +14,7 @@ from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
 from p2pckpt.control.messages import FetchRequest
-from p2pckpt.errors import BadUsage, Cancelled, NotFound
+from p2pckpt.errors import BadUsage, Cancelled, NotFound, UntrustedKey
 from p2pckpt.jobs.fetch_plan import (
     OnDisk,
     Source,
@@ -21,17 +22,20 @@ from p2pckpt.jobs.fetch_plan import (
     chosen_files,
     default_directory,
     look,
+    resolve,
     to_fetch,
 )
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare, ObjectRow
+from p2pckpt.trust import oms
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.versions import ShareTerms, SignedTargets
 from tests.contract.nodes import noise
 from tests.support.homes import write_files
+from tests.unit.checkpoint.test_manifest import empty_body
 from tests.unit.jobs.workshop import SHARE, Workshop, manifest_of_packed
 from tests.unit.store.versions import manifest_of
-from tests.unit.trust.people import OWNER, target
+from tests.unit.trust.people import OWNER, STRANGER, target
 
 KINDS = {"model.safetensors": "safetensors", "legacy/model.pt": "torch_zip", "sub/q4.gguf": "gguf"}
 FILES = [*KINDS, "model.safetensors.index.json", "README.md", "sub/config.json"]
@@ -312,3 +316,29 @@ async def test_a_chunk_known_only_as_a_delta_is_not_taken_from_the_store(worksho
     workshop.catalogue.record_chunks(SHARE, row.root, [(manifest.chunk_id(0), 0, 5, 1000, True)])
     found = await asyncio.wait_for(look(services, source, tmp_path / "target"), 10)
     assert found.stored == set()
+
+
+class OneShare:
+    """Says of any name that it is this manifest's share."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+
+    def find(self, name: str) -> object:
+        return None
+
+    async def trusted(self, share: object, *, fresh: bool = False) -> Any:
+        return SimpleNamespace(resolve=lambda selector: 1, target=lambda version: None)
+
+    async def manifest(self, share: object, trusted: object, version: int) -> tuple[Manifest, bytes]:
+        return self._manifest, b""
+
+
+async def test_a_model_signature_that_is_not_the_publishers_is_refused_before_anything_is_fetched() -> None:
+    body = empty_body(publisher=OWNER.public_bytes)
+    forged = oms.signed(body, STRANGER)
+    services: Any = SimpleNamespace(shares=OneShare(Manifest(forged)))
+    with pytest.raises(UntrustedKey):
+        await resolve(services, FetchRequest(source="cars"))
+    services.shares = OneShare(Manifest(oms.signed(body, OWNER)))
+    assert (await resolve(services, FetchRequest(source="cars"))).manifest.body.model_signature
