@@ -333,6 +333,9 @@ class OneShare:
     async def manifest(self, share: object, trusted: object, version: int) -> tuple[Manifest, bytes]:
         return self._manifest, b""
 
+    async def licence_due(self, share: object, trusted: object, accepted: str) -> str:
+        return ""
+
 
 async def test_a_model_signature_that_is_not_the_publishers_is_refused_before_anything_is_fetched() -> None:
     body = empty_body(publisher=OWNER.public_bytes)
