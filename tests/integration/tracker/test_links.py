@@ -9,8 +9,11 @@ import time
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from p2pckpt.tracker_protocol import PROBLEM_LINK_SPENT
+from p2pckpt_tracker.app import Tracker
+from p2pckpt_tracker.store.tables import links
 
 from .conftest import Login
 from .people import Answer, Person, ShareFiles, b64
@@ -52,20 +55,43 @@ async def test_whoever_has_the_secret_joins_with_the_links_role(share: ShareFile
     await joiner.get_pass(share.share_id)
 
 
-async def test_a_link_for_one_is_won_by_exactly_one_of_two_hundred(share: ShareFiles, person: Login) -> None:
-    people = await asyncio.gather(*(person() for _ in range(200)))
+async def test_a_link_for_one_is_won_by_exactly_one_of_a_thousand(share: ShareFiles, person: Login) -> None:
+    """As many at once as the session has connections: 250."""
+    people = await asyncio.gather(*(person(f"198.51.{n // 250}.{n % 250}") for n in range(1000)))
     link = Link(share)
     await link.register(max_uses=1)
     answers = await asyncio.gather(*(link.redeem(each) for each in people))
     statuses = [each.status for each in answers]
     assert statuses.count(200) == 1
-    assert statuses.count(410) == 199
+    assert statuses.count(410) == 999
     winner = people[statuses.index(200)]
     assert (await link.redeem(winner)).status == 200, "again is no second use"
     (record,) = await share.owner.good("GET", f"/shares/{share.share_id}/links")
     assert record["uses"] == 1
     members = await share.owner.good("GET", f"/shares/{share.share_id}/members")
     assert {each["identity"] for each in members} == {share.owner.identity, winner.identity}
+
+
+async def test_a_redeem_that_is_sent_again_gains_nothing(share: ShareFiles, person: Login) -> None:
+    """The same bytes by the same account, by another one, after removal and after revocation."""
+    joiner, thief, link, once = await person(), await person(), Link(share), Link(share)
+    members = f"/shares/{share.share_id}/members"
+    await link.register(max_uses=2)
+    await once.register(max_uses=1)
+    for _ in range(3):
+        assert (await once.redeem(joiner)).status == (await link.redeem(joiner)).status == 200
+    assert (await once.redeem(thief)).status == 410, "another account, a link for one"
+    uses = {each["link_id"]: each["uses"] for each in await share.owner.good("GET", f"/shares/{share.share_id}/links")}
+    assert uses == {once.link_id: 1, link.link_id: 0}, "a member who joins again uses nothing up"
+    assert (await share.owner.call("DELETE", f"{members}/{joiner.identity}")).status == 204
+    assert (await once.redeem(joiner)).status == 410, "after removal"
+    await share.owner.good("PUT", f"{members}/{joiner.identity}", {"role": "viewer"})
+    assert (await once.redeem(joiner)).json()["role"] == "viewer", "let in again by hand: no higher than that"
+    await share.owner.call("DELETE", f"/shares/{share.share_id}/links/{link.link_id}")
+    for each in (joiner, thief):
+        assert (await link.redeem(each)).status == 410, "after revocation"
+    stored = {each["identity"]: each["role"] for each in await share.owner.good("GET", members)}
+    assert stored == {share.owner.identity: "owner", joiner.identity: "viewer"}
 
 
 async def test_five_wrong_secrets_burn_a_link(share: ShareFiles, person: Login) -> None:
@@ -77,7 +103,7 @@ async def test_five_wrong_secrets_burn_a_link(share: ShareFiles, person: Login) 
     assert (answer.status, answer.json()["type"]) == (410, PROBLEM_LINK_SPENT)
     assert (await guesser.call("GET", f"/links/{link.link_id}")).status == 410
     (record,) = await share.owner.good("GET", f"/shares/{share.share_id}/links")
-    assert record["revoked"] is True
+    assert (record["revoked"], record["burnt"]) == (True, True)
 
 
 async def test_a_revoked_or_expired_link_lets_nobody_in(share: ShareFiles, person: Login) -> None:
@@ -89,6 +115,29 @@ async def test_a_revoked_or_expired_link_lets_nobody_in(share: ShareFiles, perso
     assert (await link.redeem(joiner)).status == 410
     assert (await late.register(expires_at=int(time.time()) - 1)).status == 400
     assert (await late.redeem(joiner)).status == 404
+    (record,) = await share.owner.good("GET", f"/shares/{share.share_id}/links")
+    assert (record["revoked"], record["burnt"]) == (True, False)
+
+
+async def test_strangers_are_not_told_which_end_a_link_came_to(
+    tracker: Tracker, share: ShareFiles, person: Login
+) -> None:
+    guesser, first, stranger = await person(), await person(), await person()
+    revoked, burnt, expired, used = [Link(share) for _ in range(4)]
+    for each in (revoked, burnt):
+        await each.register()
+    await expired.register(expires_at=int(time.time()) + 1000)
+    await used.register(max_uses=1)
+    await share.owner.call("DELETE", f"/shares/{share.share_id}/links/{revoked.link_id}")
+    for _ in range(5):
+        await burnt.redeem(guesser, "00" * 32)
+    past = update(links).where(links.c.link_id == expired.link_id).values(expires_at=1)
+    await tracker._database.write(lambda connection: connection.execute(past))
+    assert (await used.redeem(first)).status == 200
+    answers = [await each.redeem(stranger) for each in (revoked, burnt, expired, used)]
+    assert {(each.status, each.body) for each in answers} == {(410, answers[0].body)}
+    wrong = [await each.redeem(stranger, "11" * 32) for each in (expired, used)]
+    assert {each.status for each in wrong} == {403}, "who has not the secret learns no more than that"
 
 
 async def test_a_link_never_lowers_a_role(share: ShareFiles, person: Login) -> None:
