@@ -240,6 +240,13 @@ def _moved_tar() -> bytes:
     return file.getvalue()
 
 
+def _zip64(data: bytes) -> bytes:
+    """End records of zip64 that name one member fewer than the ordinary one."""
+    count, length, offset = struct.unpack("<HII", data[-12:-2])
+    record = struct.pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count - 1, count - 1, length, offset)
+    return record + struct.pack("<4sIQI", b"PK\x06\x07", 0, len(data) - 22, 1)
+
+
 UNREADABLE: dict[str, bytes] = {
     "pickle cut off": pickle.dumps([{"a": n} for n in range(50)], 4)[:-20],
     "pickle cut off, protocol 2": pickle.dumps([{"a": n} for n in range(50)], 2)[:-3],
@@ -251,6 +258,9 @@ UNREADABLE: dict[str, bytes] = {
     "more members than said": _TORCH[:-12] + struct.pack("<HH", 3, 3)[:2] + _TORCH[-10:],
     "two ends of the directory": _TORCH[:-2] + (26).to_bytes(2, "little") + b"PK\x05\x06" + b"\xff" * 22,
     "something behind the directory": _TORCH + b"x",
+    "text before an archive that counts from itself": b"# a card\n" * 20 + _TORCH,
+    "an archive before another": _TORCH[: _TORCH.find(b"PK\x01\x02")] + _TORCH,
+    "zip64 that says something else": _TORCH[:-22] + _zip64(_TORCH) + _TORCH[-22:],
     "method that is not read": zipped({"a": b"x" * 100}, zipfile.ZIP_LZMA),
     "pickle by name that is none": zipped({"archive/data.pkl": b"\xff\xff\xff"}),
     "damaged member": _damaged(zipped({"a": bytes(3000)}, 8), zlib.compress(bytes(3000))[2:-4], b"\xff" * 14),
@@ -317,6 +327,7 @@ BENIGN: dict[str, bytes] = {
     "text that begins like an import": b"cat\ndog\nbird\n" * 20,
     "text about os.system": b"# Card\n\nDo not load pickles: cos\nsystem\n(S'id'\ntR.\n",
     "csv": b"c,loss\n1,2\n3,4\n",
+    "csv that is a whole pickle of protocol 0": b"const_p1,const_p2\nconst_f1,2\n.5\n",
     "zip of text": zipped({"a.txt": b"hello", "b/": b"", "c.json": b"{}"}, zipfile.ZIP_DEFLATED),
     "zip in a zip of text": zipped({"a.zip": zipped({"b": b"text"})}),
     "tar of text": tarred(b"hello", "a.txt"),

@@ -248,7 +248,8 @@ def _is_pickle(traced: Trace, *, first: bool) -> bool:
 
 
 def _is_plausible(name: str) -> bool:
-    return name.isprintable() and name != "" and not any(map(str.isspace, name))
+    """Whether it is a name that can be imported; a line of a table is none."""
+    return all(part.replace("-", "_").isidentifier() for part in name.split("."))
 
 
 def _ends_as_zip(source: Slice) -> bool:
@@ -257,6 +258,8 @@ def _ends_as_zip(source: Slice) -> bool:
     at = tail.rfind(_END)
     if at < 0 or at + 22 > len(tail):
         return False
+    if tail[max(0, at - 20) : at].startswith(b"PK\x06\x07"):
+        return True  # zip64 has the numbers
     length = int.from_bytes(tail[at + 12 : at + 16], "little")
     place = source.size - len(tail) + at - length
     return length > 0 and place >= 0 and source.peek(place, 4) == b"PK\x01\x02"

@@ -24,6 +24,8 @@ _LOCAL = Struct("<4s5H3I2H")
 _MAX_COMMENT = 0xFFFF
 _ENCRYPTED = 0x1
 _IN_ZIP64 = 0xFFFFFFFF
+_FULL = (0xFFFF, _IN_ZIP64, _IN_ZIP64)
+"""What stands for entries, bytes and offset where zip64 has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,16 @@ def _directory_place(source: ByteSource) -> tuple[int, int, int]:
         raw = read_at(source, end_offset - _END64_LOCATOR.size, _END64_LOCATOR.size)
         magic, _disk, end64, _disks = _END64_LOCATOR.unpack(raw)
         if magic == b"PK\x06\x07":
-            return _place64(read_at(source, end64, _END64.size))
+            if end64 != end_offset - _END64_LOCATOR.size - _END64.size:
+                raise Malformed("zip: the zip64 directory record is not where it should be")
+            narrow = (count, length, offset)
+            count, length, offset = _place64(read_at(source, end64, _END64.size))
+            if any(a not in (b, full) for a, b, full in zip(narrow, (count, length, offset), _FULL, strict=True)):
+                raise Malformed("zip: there are two directories")
+            end_offset = end64
+    # readers differ in whether they count from the file's start or back from here
+    if offset + length != end_offset:
+        raise Malformed("zip: the directory does not lie before its end record")
     return count, length, offset
 
 
