@@ -172,6 +172,22 @@ async def test_receive_warns_before_it_starts() -> None:
             await st.shows(text)
 
 
+async def test_receive_starts_only_what_was_accepted_where_the_owner_asks_for_that() -> None:
+    async with stage() as st:
+        st.client.replies["fetch_plan"] = replay.fetch_preview(licence_due="openrail-m")
+        await st.press("o")
+        put(st, "#source", "cars/sd15")
+        await st.press("enter")
+        await st.shows("The owner asks you to accept this licence: openrail-m")
+        await st.press("enter")
+        await st.shows("✗ The owner asks you to accept the licence first.")
+        assert not st.client.called("fetch")
+        await st.until(lambda: st.app.focused is st.app.screen.query_one("#accept"))
+        await st.press("space", "tab", "enter")
+        await st.until(lambda: bool(st.client.called("fetch")))
+        assert st.client.called("fetch")[0][0].accept_licence == "openrail-m"
+
+
 async def test_receive_without_a_link_asks_nobody() -> None:
     async with stage() as st:
         await st.press("o", "enter")

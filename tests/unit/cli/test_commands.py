@@ -479,3 +479,73 @@ def test_the_tracker_is_run_in_place_with_its_own_arguments(cli: Cli, monkeypatc
 def test_sigint_is_left_as_it_was_found(cli: Cli) -> None:
     cli("daemon", "status")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+ASKING = m.RequestRow("ab" * 32, "lusab-babad", "bob", "from the lab", 1_000_000, 0)
+LOG = m.LogReply(
+    "cars/sd15",
+    (
+        m.LogRow(1, 1_000_000, "ef" * 32, "bob\x1b[2J", "join", "0123456789abcdef", ""),
+        m.LogRow(2, 1_000_001, "", "", "link-burnt", "0123456789abcdef", ""),
+        m.LogRow(3, 1_000_002, "cd" * 32, "", "role", "ef" * 32 + " viewer", "bob"),
+        m.LogRow(4, 1_000_003, "ef" * 32, "bob", "fetched", "aa" * 32, "v3"),
+    ),
+    4,
+    3,
+    1_000_100,
+)
+
+
+def test_a_log_names_people_and_versions_and_says_what_was_verified(daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.replies["POST", "/v1/log"] = LOG
+    outcome = cli("log", "cars/sd15", "--since", "1h", "-n", "5")
+    assert outcome.code == 0
+    rows = [line.split(None, 3)[3] for line in outcome.out.splitlines()[1:]]
+    assert [" ".join(row.split()) for row in rows] == [
+        "bob\ufffd[2J (efefefef) join 0123456789abcdef",
+        "- link-burnt 0123456789abcdef",
+        "cdcdcdcdcdcdcdcd role bob (efefefef) viewer",
+        "bob (efefefef) fetched v3",
+    ]
+    assert "\x1b" not in outcome.out
+    assert outcome.err == (
+        "verified up to row 3, signed 1970-01-12 13:48:20 UTC; 1 newer row will be signed within a minute\n"
+    )
+    assert json.loads(cli("log", "cars/sd15", "--json").out)["verified"] == 4
+    [first, _] = daemon.asked("POST", "/v1/log")
+    assert (first["share"], first["limit"], first["anew"]) == ("cars/sd15", 5, False)
+
+
+@pytest.mark.parametrize(("answer", "code"), [("\n", 130), ("y\n", 0)])
+def test_whoever_is_approved_by_name_has_their_words_compared_first(
+    answer: str, code: int, daemon: CannedDaemon, terminal: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from p2pckpt.cli.main import run
+
+    daemon.replies["GET", "/v1/requests?share=cars/sd15"] = [ASKING]
+    daemon.replies["POST", "/v1/requests"] = None
+    daemon.replies["GET", "/v1/members?share=cars/sd15"] = [MEMBER]
+    terminal(answer)
+    assert run(["member", "approve", "cars/sd15", "bob", "--role", "viewer"]) == code
+    assert "lusab-babad" in capsys.readouterr().err
+    decided = daemon.asked("POST", "/v1/requests")
+    assert decided == ([{"share": "cars/sd15", "identity": "ab" * 32, "role": "viewer"}] if code == 0 else [])
+
+
+def test_two_who_ask_under_one_name_are_told_apart_by_words(daemon: CannedDaemon, cli: Cli) -> None:
+    other = m.RequestRow("cd" * 32, "kovop-zazig", "bob", "", 1_000_000, 900_000)
+    daemon.replies["GET", "/v1/requests?share=cars/sd15"] = [ASKING, other]
+    daemon.replies["POST", "/v1/requests"] = None
+    assert cli("member", "deny", "cars/sd15", "bob").code == 2
+    assert cli("member", "deny", "cars/sd15", "KOVOP-zazig").code == 0
+    assert daemon.asked("POST", "/v1/requests")[0]["identity"] == "cd" * 32
+    listed = cli("member", "requests", "cars/sd15")
+    assert "removed" in listed.out.splitlines()[2]
+    assert "compare the words" in listed.err
+
+
+def test_waiting_and_messages_go_with_a_request(receiver: CannedDaemon, cli: Cli) -> None:
+    assert cli("get", LINK, "--wait").code == 2
+    assert cli("get", LINK, "--message", "hello").code == 2
+    receiver.replies["POST", "/v1/fetch/plan"] = m.Failure("untrusted_key", "another certificate")
+    assert cli("get", LINK, "--request").code == 7, "a tracker that is not the link's is asked for nothing"
