@@ -38,9 +38,16 @@ def listening_addresses(listen: str) -> list[str]:
     return [listen]
 
 
-def endpoints(listen: str, port: int, public_address: str, mapped: Endpoint | None) -> list[Endpoint]:
-    """What the daemon tells trackers: the configured and the mapped address, then its own interfaces'."""
+def endpoints(
+    listen: str, port: int, public_address: str, mapped: Endpoint | None, *, public_port: int = 0
+) -> list[Endpoint]:
+    """What the daemon tells trackers: the configured and the mapped address, then its own interfaces'.
+
+    ``public_port`` replaces the port in ``public_address``, which is that of plain connections.
+    """
     stated = _stated(public_address, port) if public_address else []
+    if public_port:
+        stated = [Endpoint(each.host, public_port) for each in stated]
     if mapped is not None:
         stated.append(mapped)
     stated += [Endpoint(address, port) for address in listening_addresses(listen)]

@@ -157,11 +157,11 @@ async def tracker(config: Config, status: DaemonStatus | None) -> Check:
 
 
 def port(config: Config, status: DaemonStatus | None) -> Check:
-    """The port that peers connect to."""
-    wanted = config.number("port")
+    """The ports that peers connect to, plain and with TLS."""
+    wanted = [config.number(key) for key in ("port", "tls_port") if config.number(key)]
     if status is not None:
-        if wanted and wanted not in status.listen_ports:
-            return Check("port", Level.FAIL, f"{wanted} is not listened on", "p2pckpt daemon logs")
+        if missing := [port for port in wanted if port not in status.listen_ports]:
+            return Check("port", Level.FAIL, f"{missing[0]} is not listened on", "p2pckpt daemon logs")
         ports = ", ".join(map(str, status.listen_ports))
         if not ports:
             return Check("port", Level.FAIL, "the daemon listens on no port", "p2pckpt daemon logs")
@@ -170,13 +170,14 @@ def port(config: Config, status: DaemonStatus | None) -> Check:
         return Check("port", Level.OK, "any free one will be used")
     address = config.text("listen")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((address, wanted))
-    except OSError as exc:
-        return Check("port", Level.FAIL, f"{wanted}: {exc.strerror}", "p2pckpt config set port 0")
-    return Check("port", Level.OK, f"{wanted} is free")
+    for key in ("port", "tls_port"):
+        try:
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((address, config.number(key)))
+        except OSError as exc:
+            return Check("port", Level.FAIL, f"{config.number(key)}: {exc.strerror}", f"p2pckpt config set {key} 0")
+    return Check("port", Level.OK, f"{', '.join(map(str, wanted))} {'is' if len(wanted) == 1 else 'are'} free")
 
 
 def congestion(source: Path) -> Iterator[Check]:

@@ -116,7 +116,7 @@ class PeerRow(msgspec.Struct, frozen=True):
     rate_down: int
     rate_up: int
     flags: str
-    """S seed, I interested in us, C choking us, E encrypted, → outgoing connection."""
+    """S seed, I interested in us, C choking us, E obfuscated, T TLS, → outgoing connection."""
 
 
 class FileRow(msgspec.Struct, frozen=True):

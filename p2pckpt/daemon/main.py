@@ -55,6 +55,7 @@ class _Remembered(msgspec.Struct):
     """What a daemon remembers for the next one."""
 
     port: int = 0
+    tls_port: int = 0
 
 
 def main() -> int:
@@ -160,32 +161,40 @@ async def _build(
 async def _start_swarms(
     settings: Config, layout: StoreLayout, catalogue: Catalogue, trackers: Trackers
 ) -> tuple[Swarms, LibtorrentEngine]:
-    """The engine on its port: the configured one, else the one of last time, else any."""
+    """The engine on its ports: the configured ones, else those of last time, else any."""
     memory = settings.state_dir / "daemon.json"
-    configured = settings.number("port")
-    remembered = _recall(memory).port
+    configured = settings.number("port"), settings.number("tls_port")
+    last = _recall(memory)
+    choices = [
+        dict.fromkeys([port or before, port])
+        for port, before in zip(configured, (last.port, last.tls_port), strict=True)
+    ]
     listen = settings.text("listen")
-    for port in dict.fromkeys([configured] if configured else [remembered, 0]):
+    for ports in itertools.product(*choices):
         engine = LibtorrentEngine(
             listening_addresses(listen),
-            port,
+            *ports,
             map_ports=settings.flag("port_mapping"),
             discovery=Discovery(settings.flag("dht"), settings.text("dht_bootstrap"), settings.flag("local_discovery")),
             scratch=layout.packing,
         )
 
-        def stated(engine: LibtorrentEngine = engine) -> list[Endpoint]:
-            return endpoints(listen, engine.port, settings.text("public_address"), engine.mapped)
+        def stated(tls: bool, engine: LibtorrentEngine = engine) -> list[Endpoint]:
+            public, mapped = settings.text("public_address"), engine.mapped(tls=tls)
+            if not tls:
+                return endpoints(listen, engine.port, public, mapped)
+            outside = settings.number("public_tls_port") or engine.tls_port
+            return endpoints(listen, engine.tls_port, public, mapped, public_port=outside)
 
         swarms = Swarms(engine, trackers, catalogue, layout, stated)
         try:
             await swarms.start()
         except P2pckptError:
             await engine.stop()
-            if configured or not port:
+            if ports == configured:
                 raise
             continue
-        atomic.write(memory, msgspec.json.encode(_Remembered(engine.port)))
+        atomic.write(memory, msgspec.json.encode(_Remembered(engine.port, engine.tls_port)))
         return swarms, engine
     raise P2pckptError("no port to listen on")
 

@@ -38,6 +38,7 @@ from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.checkout import free_bytes, partial_directory
 from p2pckpt.trust import identity as identities
 from p2pckpt.trust import identity_file
+from p2pckpt.trust.admission import TrustedShare
 
 
 class Operations:
@@ -212,7 +213,7 @@ class Operations:
             home=str(config.home or config.data_dir),
             identity=self.services.identity.hex,
             name=self.services.identity.name,
-            listen_ports=(self.services.swarms.port,),
+            listen_ports=self.services.swarms.ports,
             tracker=tracker,
             tracker_state=self.services.swarms.tracker_state.get(tracker, "none"),
             embedded_tracker=self._beside.running,
@@ -249,6 +250,8 @@ class Operations:
             share = self.services.catalogue.share(bytes.fromhex(event.share_id))
             if share is not None:
                 self._in_background(self._share_changed(share, event))
+        elif isinstance(event, tp.Hello):
+            self._in_background(self._catch_up(tracker))
         if not isinstance(event, tp.Ping | tp.PeersFound):
             self._in_background(self.access.on_tracker_event(tracker, event))
 
@@ -349,11 +352,21 @@ class Operations:
     async def _share_row(self, share: KnownShare) -> m.ShareRow:
         return await share_row(self.services, share, self._members.get(share.share_id, 0))
 
+    async def _catch_up(self, tracker: str) -> None:
+        """The stream of events begins: what the keyrings say of swarms may have changed before."""
+        for share in self.services.shares.known():
+            if share.tracker == tracker and self.services.swarms.is_in(share.share_id):
+                with contextlib.suppress(P2pckptError):
+                    await self._learn_tls(share, await self.services.shares.refresh(share))
+
+    async def _learn_tls(self, share: KnownShare, trusted: TrustedShare) -> None:
+        await self.services.swarms.set_tls(share.share_id, share.tracker, tls=trusted.swarm_tls)
+
     async def _share_changed(self, share: KnownShare, event: tp.TrackerEvent) -> None:
         if isinstance(event, tp.Revoked):
             self.feed.send(m.Notice("warning", f"your access to {share.name} was taken away"))
         with contextlib.suppress(P2pckptError):
-            await self.services.shares.refresh(share)
+            await self._learn_tls(share, await self.services.shares.refresh(share))
             if isinstance(event, tp.MembersChanged):
                 if event.identity == self.services.identity.hex:
                     share = await self.services.shares.learn_role(share)

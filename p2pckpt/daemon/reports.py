@@ -143,7 +143,7 @@ async def job_detail(services: Services, progress: Progress) -> m.JobDetail:
 
 
 def _flags(peer: object) -> str:
-    marks = (("seed", "S"), ("interested", "I"), ("choked", "C"), ("encrypted", "E"), ("outgoing", "→"))
+    marks = (("seed", "S"), ("interested", "I"), ("choked", "C"), ("encrypted", "E"), ("tls", "T"), ("outgoing", "→"))
     return "".join(mark for name, mark in marks if getattr(peer, name))
 
 

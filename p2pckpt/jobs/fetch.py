@@ -367,8 +367,9 @@ class _Fetch:
             left = sum(map(len, pieces_by_file.values())) * PIECE_LENGTH
             if pieces_by_file or self._seed:
                 await self._services.swarms.join(
-                    self._job, share.share_id, share.tracker, torrent, pieces_by_file, left
-                )
+                    self._job, share.share_id, share.tracker, torrent, pieces_by_file, left,
+                    tls=self._source.trusted.swarm_tls,
+                )  # fmt: skip
 
     def _on_event(self, event: EngineEvent, arrivals: _Arrivals) -> None:
         if isinstance(event, EngineProblem):

@@ -411,10 +411,11 @@ def _record(
 async def _seed(services: Services, draft: _Draft, signed: _Signed, progress: Progress) -> None:
     share = draft.share
     job = progress.job.id
-    await services.swarms.join(job, share.share_id, share.tracker, signed.torrent, {}, 0)
+    tls = (await services.shares.trusted(share)).swarm_tls
+    await services.swarms.join(job, share.share_id, share.tracker, signed.torrent, {}, 0, tls=tls)
     for info_hash in signed.others:
         torrent = await services.shares.torrent(share, info_hash)
-        await services.swarms.join(job, share.share_id, share.tracker, torrent, {}, 0)
+        await services.swarms.join(job, share.share_id, share.tracker, torrent, {}, 0, tls=tls)
 
 
 def _readme(directory: Path, found: Scan) -> bytes:

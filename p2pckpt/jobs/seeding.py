@@ -37,7 +37,7 @@ async def seed(services: Services, job: str, share: KnownShare, version: int) ->
     manifest, _ = await services.shares.manifest(share, trusted, version)
     target = trusted.target(version)
     for torrent in (await torrents_of(services, share, target, manifest)).values():
-        await services.swarms.join(job, share.share_id, share.tracker, torrent, {}, 0)
+        await services.swarms.join(job, share.share_id, share.tracker, torrent, {}, 0, tls=trusted.swarm_tls)
 
 
 def own_torrent(torrents: Mapping[int, Torrent], manifest: Manifest) -> Torrent:

@@ -1,18 +1,14 @@
-"""The swarms this machine is in: who needs which torrent, announcing them, feeding peers to the engine.
+"""The swarms this machine is in: who needs which torrent, and with which credentials it is in the engine.
 
 Several jobs may need one torrent; it stays in the engine while anyone does, and wants the union of what they want.
-The daemon announces for libtorrent (docs/adr/0004): passes never enter libtorrent, several swarms go in one
-request, and the tracker learns every address this machine answers on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
-import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -22,48 +18,30 @@ from p2pckpt import tracker_protocol as tp
 from p2pckpt.access.pool import Trackers
 from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.pieces import count as piece_count
-from p2pckpt.errors import NotAllowed, NotFound, P2pckptError
+from p2pckpt.errors import NotAllowed, P2pckptError
+from p2pckpt.jobs.announcing import Addresses, Announcer
+from p2pckpt.jobs.joined import Joined
+from p2pckpt.jobs.membership import Membership
 from p2pckpt.store.catalogue import Catalogue
 from p2pckpt.store.layout import StoreLayout
-from p2pckpt.swarm.engine import Engine, EngineEvent, EngineProblem, Flushed, PieceArrived, Placement, TorrentStats
+from p2pckpt.swarm.engine import (
+    Engine,
+    EngineEvent,
+    EngineProblem,
+    Flushed,
+    PieceArrived,
+    Placement,
+    TlsCredentials,
+    TorrentStats,
+)
 from p2pckpt.swarm.torrent import Torrent
 
 _log = structlog.get_logger(__name__)
 
-_SETTLE: Final = 0.05
-"""Seconds in which several joins become one announce."""
-_RETRY: Final = 5.0
-"""Seconds until an announce or event stream that failed is tried again…"""
-_FIRST_RETRY: Final = 0.5
-"""…and at first, since most trackers that go are restarted; doubled each time."""
-_RENEW_BEFORE: Final = 3600
-_MIN_INTERVAL: Final = 5
 _FLUSH_DEADLINE: Final = 5.0
-_SEED_WAITS: Final = 3.0
-"""Seconds in which a receiver should have dialled a seed by itself. A router that drops the seed's dial in silence
-would keep the receiver's own connection out for as long as the dial lasts."""
+_NO_LONGER: Final = "your access to this share was taken away"
 
 Listener = Callable[[EngineEvent], None]
-
-
-@dataclass(slots=True)
-class _Joined:
-    torrent: Torrent
-    share_id: bytes
-    tracker: str
-    wanted: dict[str, Mapping[int, set[int]]] = field(default_factory=dict)
-    """By job."""
-    left: dict[str, int] = field(default_factory=dict)
-    have: tuple[PieceSet, ...] = ()
-    """By file, what the engine was told is here."""
-    arrived: dict[int, PieceSet] = field(default_factory=dict)
-    """By file, what came since."""
-    complete: bool = False
-    announced: bool = False
-    was_leech: bool = False
-    seeds: int = 0
-    leechers: int = 0
-    failure: str = ""
 
 
 class Swarms:
@@ -75,26 +53,22 @@ class Swarms:
         trackers: Trackers,
         catalogue: Catalogue,
         layout: StoreLayout,
-        addresses: Callable[[], list[tp.Endpoint]],
+        addresses: Addresses,
     ) -> None:
         self._engine = engine
-        self._trackers = trackers
         self._catalogue = catalogue
         self._layout = layout
-        self._addresses = addresses
-        self._peer_id = secrets.token_hex(20)
-        self._joined: dict[bytes, _Joined] = {}
+        self._joined: dict[bytes, Joined] = {}
         self._changing = asyncio.Lock()
         """Held while torrents enter or leave the engine: several jobs may want one at the same moment."""
         self._listeners: dict[str, Listener] = {}
-        self._passes: dict[bytes, tp.PassReply] = {}
-        self._dirty: dict[str, asyncio.Event] = {}
+        self._membership = Membership(trackers, self._settle, self._leave_share)
+        self._announcer = Announcer(
+            engine, trackers, addresses, self._joined, self._heard, self._membership.authority_is
+        )
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._flushes: dict[bytes, list[asyncio.Future[None]]] = {}
-        self._stats: Mapping[bytes, TorrentStats] = {}
         self._on_tracker_event: Callable[[str, tp.TrackerEvent], None] = lambda tracker, event: None
-        self.tracker_state: dict[str, str] = {}
-        """``connected``, ``connecting`` or why not, by tracker."""
 
     async def start(self) -> None:
         """Start the engine. Raises ``P2pckptError`` when its port is taken."""
@@ -111,7 +85,9 @@ class Swarms:
                 task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2):
-                await asyncio.gather(*(self._goodbye(tracker) for tracker in self._tasks), return_exceptions=True)
+                await asyncio.gather(
+                    *(self._announcer.goodbye(tracker) for tracker in self._tasks), return_exceptions=True
+                )
         for tasks in self._tasks.values():
             await asyncio.gather(*tasks, return_exceptions=True)
         await self._engine.stop()
@@ -120,15 +96,25 @@ class Swarms:
     def port(self) -> int:
         return self._engine.port
 
+    @property
+    def ports(self) -> tuple[int, int]:
+        """Where peers connect to: plain, and with TLS."""
+        return self._engine.port, self._engine.tls_port
+
+    @property
+    def tracker_state(self) -> Mapping[str, str]:
+        """``connected``, ``connecting`` or why not, by tracker."""
+        return self._announcer.tracker_state
+
     def follow(self, tracker: str) -> None:
         """Listen to a tracker's events and announce there, from now on."""
         if tracker in self._tasks:
             return
-        self._dirty[tracker] = asyncio.Event()
-        self.tracker_state[tracker] = "connecting"
+        self._announcer.open(tracker)
         self._tasks[tracker] = [
-            asyncio.create_task(self._announce_loop(tracker)),
-            asyncio.create_task(self._event_loop(tracker)),
+            asyncio.create_task(self._announcer.announce_for_ever(tracker)),
+            asyncio.create_task(self._announcer.listen_for_ever(tracker)),
+            asyncio.create_task(self._membership.keep(tracker)),
         ]
 
     # -- joining
@@ -146,43 +132,64 @@ class Swarms:
         return Placement(torrent, tuple(paths), tuple(have))
 
     async def join(
-        self, job: str, share_id: bytes, tracker: str, torrent: Torrent, wanted: Mapping[int, set[int]], left: int
+        self,
+        job: str,
+        share_id: bytes,
+        tracker: str,
+        torrent: Torrent,
+        wanted: Mapping[int, set[int]],
+        left: int,
+        *,
+        tls: bool,
     ) -> None:
-        """Take part in a swarm for ``job``: offer what is here, fetch ``wanted`` (file → pieces, ``left`` bytes)."""
+        """Take part in a swarm for ``job``: offer what is here, fetch ``wanted`` (file → pieces, ``left`` bytes).
+
+        ``tls`` is what the signed keyring says of this share's swarms. Without a certificate the torrent waits for one
+        outside of the swarm.
+        """
+        if self._membership.learn(share_id, tracker, tls=tls):
+            await self._settle(share_id)
         async with self._changing:
             joined = self._joined.get(torrent.info_hash)
             if joined is None:
-                joined = _Joined(torrent, share_id, tracker)
-                await self._add(joined)
+                joined = Joined(torrent, share_id, tracker)
+                await self._enter(joined)
                 self._joined[torrent.info_hash] = joined
+            elif not joined.in_engine:
+                await self._enter(joined)
             elif any(piece in joined.have[file] for file, pieces in wanted.items() for piece in pieces):
                 await self._renew(joined)  # the store lost what the engine still offers
             joined.wanted[job], joined.left[job] = wanted, left
             joined.was_leech = joined.was_leech or left > 0
             self._want(joined)
         self.follow(tracker)
-        self._dirty[tracker].set()
+        self._announcer.soon(tracker)
+        self._membership.wake(tracker)
         self._tell_arrived(job, joined)
 
     async def forget(self, roots: Collection[bytes]) -> None:
         """Objects were taken out of the store: torrents that carry them offer what is left."""
         async with self._changing:
             for joined in self._joined.values():
-                if any(file.root in roots for file in joined.torrent.objects):
+                if not any(file.root in roots for file in joined.torrent.objects):
+                    continue
+                if not joined.in_engine:
+                    joined.arrived = {}
+                else:
                     await self._renew(joined)
                     self._want(joined)
-                    self._dirty[joined.tracker].set()
+                    self._announcer.soon(joined.tracker)
 
     def finish(self, job: str, info_hash: bytes) -> None:
         """What ``job`` wanted of this torrent is here; go on seeding it."""
         if (joined := self._joined.get(info_hash)) is not None and job in joined.left:
             joined.left[job] = 0
-            self._dirty[joined.tracker].set()
+            self._announcer.soon(joined.tracker)
 
     async def leave(self, job: str) -> None:
         """``job`` needs no swarm any more; torrents that nobody else needs leave the engine."""
         self._listeners.pop(job, None)
-        left: list[_Joined] = []
+        left: list[Joined] = []
         async with self._changing:
             for info_hash, joined in list(self._joined.items()):
                 if joined.wanted.pop(job, None) is None:
@@ -198,7 +205,7 @@ class Swarms:
                 left.append(joined)
         for joined in left:
             if joined.announced:
-                await self._stopped(joined)
+                await self._announcer.stopped(joined)
 
     def listen(self, job: str, listener: Listener) -> None:
         """Hand the engine's events to ``job`` until it leaves."""
@@ -209,6 +216,8 @@ class Swarms:
         loop = asyncio.get_running_loop()
         waiting: list[asyncio.Future[None]] = []
         for info_hash in info_hashes & self._joined.keys():
+            if not self._joined[info_hash].in_engine:
+                continue  # it was flushed when it left
             future: asyncio.Future[None] = loop.create_future()
             self._flushes.setdefault(info_hash, []).append(future)
             waiting.append(future)
@@ -222,21 +231,27 @@ class Swarms:
             if job in joined.wanted:
                 self._engine.clear_problem(info_hash)
 
-    def drop_share(self, share_id: bytes) -> None:
-        """Access to a share was taken away: its pass is void."""
-        self._passes.pop(share_id, None)
+    def is_in(self, share_id: bytes) -> bool:
+        """Whether any job needs torrents of this share."""
+        return any(joined.share_id == share_id for joined in self._joined.values())
+
+    async def set_tls(self, share_id: bytes, tracker: str, *, tls: bool) -> None:
+        """What the signed keyring says now of a share's swarms: torrents change over, and wanted pieces stay wanted."""
+        if self._membership.learn(share_id, tracker, tls=tls):
+            await self._settle(share_id)
+            self._membership.wake(tracker)
 
     # -- what jobs and front ends ask
 
     async def refresh_stats(self) -> Mapping[bytes, TorrentStats]:
-        self._stats = await self._engine.stats()
-        return self._stats
+        self._announcer.stats = await self._engine.stats()
+        return self._announcer.stats
 
     def torrents_of(self, job: str) -> list[bytes]:
         return [info_hash for info_hash, joined in self._joined.items() if job in joined.wanted]
 
     def stats(self, info_hash: bytes) -> TorrentStats | None:
-        return self._stats.get(info_hash)
+        return self._announcer.stats.get(info_hash)
 
     def known_seeds(self, info_hash: bytes) -> int:
         """Seeds as of the last announce, this machine not counted."""
@@ -250,13 +265,7 @@ class Swarms:
         """Seeds of a swarm this machine need not be in; 0 when the tracker does not say."""
         if info_hash in self._joined:
             return self.known_seeds(info_hash)
-        with contextlib.suppress(P2pckptError):
-            announce_pass = await self._pass(share_id, tracker)
-            # leaving a swarm that we are not in changes nothing, and is answered with its counts
-            state = tp.SwarmState(info_hash.hex(), announce_pass, 0, tp.SwarmEvent.STOPPED)
-            reply = await self._trackers.client(tracker).announce(self._request([state]))
-            return sum(swarm.seeds for swarm in reply.swarms)
-        return 0
+        return await self._announcer.seeds(share_id, tracker, info_hash)
 
     def failure(self, info_hash: bytes) -> str:
         """Why the tracker refused the last announce of this torrent; empty when it did not."""
@@ -269,7 +278,7 @@ class Swarms:
 
     def addresses(self) -> list[tp.Endpoint]:
         """Where peers may reach this machine, the most public first."""
-        return self._addresses()
+        return self._announcer.addresses(False)
 
     @property
     def engine(self) -> Engine:
@@ -283,8 +292,72 @@ class Swarms:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         return placement
 
-    async def _add(self, joined: _Joined) -> None:
+    def _credentials(self, share_id: bytes) -> TlsCredentials | None:
+        """What torrents of this share should be in the engine with. Raises ``NotAllowed`` while nothing will do."""
+        if not self._membership.wants(share_id):
+            return None
+        held = self._membership.certificate(share_id)
+        if held is None:
+            raise NotAllowed("there is no certificate yet")
+        return TlsCredentials(held.authority, held.certificate, held.key)
+
+    async def _enter(self, joined: Joined) -> None:
+        """Put a torrent into the engine if it may be there now."""
+        try:
+            joined.tls = self._credentials(joined.share_id)
+        except NotAllowed:
+            return
+        await self._add(joined)
+        joined.failure = ""
+
+    async def _settle(self, share_id: bytes) -> None:
+        """Bring the torrents of a share in line with its certificate and with what its keyring says."""
+        async with self._changing:
+            torrents = [joined for joined in self._joined.values() if joined.share_id == share_id]
+            try:
+                wanted = self._credentials(share_id)
+                may_enter = True
+            except NotAllowed:
+                wanted, may_enter = None, False
+            # all of them leave before the first comes back: what has to end should end at once
+            for joined in torrents:
+                if joined.in_engine and not (may_enter and _same_authority(joined.tls, wanted)):
+                    await self._take_out(joined)
+            for joined in torrents if may_enter else ():
+                if not joined.in_engine:
+                    try:
+                        await self._enter(joined)
+                    except P2pckptError as exc:
+                        _log.warning("torrent stays out", info_hash=joined.torrent.info_hash.hex(), reason=exc.fact)
+                        continue
+                    self._want(joined)
+                    self._announcer.soon(joined.tracker)
+                elif wanted is not None and wanted != joined.tls:
+                    joined.tls = wanted
+                    self._engine.renew(joined.torrent.info_hash, wanted)
+
+    async def _leave_share(self, share_id: bytes, reason: str) -> None:
+        """Access was taken away: be in none of the share's swarms."""
+        self._announcer.forget_pass(share_id)
+        self._membership.revoked(share_id)
+        async with self._changing:
+            for joined in self._joined.values():
+                if joined.share_id == share_id:
+                    joined.failure, joined.announced = reason, False
+                    if joined.in_engine:
+                        await self._take_out(joined)
+
+    async def _take_out(self, joined: Joined) -> None:
+        """Leave the swarm for now; what arrived is in the files and is known to be."""
+        if not await self._write_out(joined):
+            joined.arrived = {}
+        self._remove(joined.torrent.info_hash)
+        joined.in_engine = False
+
+    async def _add(self, joined: Joined) -> None:
         placement = await asyncio.to_thread(self._prepare, joined.torrent)
+        joined.have = placement.have
+        placement = replace(placement, have=_together(placement, joined.arrived), tls=joined.tls)
         adding = asyncio.create_task(asyncio.to_thread(self._engine.add, placement))
         try:
             await asyncio.shield(adding)
@@ -293,24 +366,27 @@ class Swarms:
             await asyncio.gather(adding, return_exceptions=True)
             self._engine.remove(joined.torrent.info_hash)
             raise
-        joined.have, joined.arrived = placement.have, {}
+        joined.in_engine = True
         joined.complete = all(
             len(have) == piece_count(file.length)
             for have, file in zip(placement.have, joined.torrent.files, strict=True)
         )
 
-    async def _renew(self, joined: _Joined) -> None:
+    async def _renew(self, joined: Joined) -> None:
         """Take a torrent out of the engine and add it with what is here now."""
-        await self._write_out(joined)  # another job may wait for what has arrived
-        self._remove(joined.torrent.info_hash)
+        await self._take_out(joined)  # written: another job may wait for what has arrived
+        joined.arrived = {}
         await self._add(joined)
 
-    async def _write_out(self, joined: _Joined) -> None:
-        """Have everything that arrived written, unless that takes for ever."""
+    async def _write_out(self, joined: Joined) -> bool:
+        """Have everything that arrived written, unless that takes for ever; whether it is."""
         if joined.arrived:
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(_FLUSH_DEADLINE):
                     await self.flush({joined.torrent.info_hash})
+            except TimeoutError:
+                return False
+        return True
 
     def _remove(self, info_hash: bytes) -> None:
         self._engine.remove(info_hash)
@@ -318,7 +394,7 @@ class Swarms:
             if not future.done():
                 future.set_result(None)  # no answer comes any more
 
-    def _tell_arrived(self, job: str, joined: _Joined) -> None:
+    def _tell_arrived(self, job: str, joined: Joined) -> None:
         """Pieces that another job fetched, or this one before it was paused, are not reported again by the engine."""
         listener = self._listeners.get(job)
         for file, pieces in joined.wanted[job].items():
@@ -327,12 +403,24 @@ class Swarms:
                 if listener is not None and piece in here:
                     listener(PieceArrived(joined.torrent.info_hash, file, piece))
 
-    def _want(self, joined: _Joined) -> None:
+    def _want(self, joined: Joined) -> None:
+        if not joined.in_engine:
+            return
         union: dict[int, set[int]] = {}
         for wanted in joined.wanted.values():
             for file, pieces in wanted.items():
                 union.setdefault(file, set()).update(pieces)
         self._engine.want(joined.torrent.info_hash, union)
+
+    async def _heard(self, tracker: str, event: tp.TrackerEvent) -> None:
+        match event:
+            case tp.Revoked():
+                await self._leave_share(bytes.fromhex(event.share_id), _NO_LONGER)
+            case tp.AuthorityChanged():
+                self._membership.authority_is(bytes.fromhex(event.share_id), event.generation)
+            case tp.MembersChanged():
+                self._membership.wake(tracker)  # perhaps we may download again
+        self._on_tracker_event(tracker, event)
 
     def _on_engine_event(self, event: EngineEvent) -> None:
         if isinstance(event, Flushed):
@@ -349,125 +437,18 @@ class Swarms:
         if isinstance(event, EngineProblem):
             _log.warning("torrent stopped", info_hash=event.info_hash.hex(), reason=event.text)
 
-    async def _announce_loop(self, tracker: str) -> None:
-        interval: float = 0
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval or None):
-                    await self._dirty[tracker].wait()
-                    await asyncio.sleep(_SETTLE)
-            self._dirty[tracker].clear()
-            try:
-                interval = await self._announce(tracker)
-            except P2pckptError as exc:
-                _log.warning("announce failed", tracker_reason=exc.fact)
-                interval = _RETRY
-            except Exception:
-                _log.exception("announce failed")
-                interval = _RETRY
 
-    async def _announce(self, tracker: str) -> float:
-        joined = [j for j in self._joined.values() if j.tracker == tracker]
-        interval: float = 1800
-        for start in range(0, len(joined), tp.MAX_SWARMS_PER_ANNOUNCE):
-            batch = joined[start : start + tp.MAX_SWARMS_PER_ANNOUNCE]
-            states = [state for j in batch if (state := await self._state(j)) is not None]
-            if not states:
-                interval = _RETRY
-                continue
-            reply = await self._trackers.client(tracker).announce(self._request(states))
-            interval = max(_MIN_INTERVAL, min(interval, reply.interval))
-            for swarm in reply.swarms:
-                if (known := self._joined.get(bytes.fromhex(swarm.info_hash))) is not None:
-                    known.seeds, known.leechers, known.failure = swarm.seeds, swarm.leechers, swarm.failure
-                    known.announced = not swarm.failure
-                    if swarm.failure:
-                        self._passes.pop(known.share_id, None)
-                        interval = _RETRY
-                    self._connect(known.torrent.info_hash, swarm.peers)
-        return interval if joined else 0
+def _same_authority(one: TlsCredentials | None, other: TlsCredentials | None) -> bool:
+    """Whether connections made with the one may go on with the other."""
+    if one is None or other is None:
+        return one is other
+    return one.authority == other.authority
 
-    def _connect(self, info_hash: bytes, peers: list[tp.Endpoint]) -> None:
-        """Dial peers that the tracker told of; a seed leaves the first try to them."""
-        joined = self._joined.get(info_hash)
-        if joined is not None and not any(joined.left.values()):
-            asyncio.get_running_loop().call_later(_SEED_WAITS, self._engine.connect, info_hash, peers)
-        else:
-            self._engine.connect(info_hash, peers)
 
-    def _request(self, states: list[tp.SwarmState]) -> tp.AnnounceRequest:
-        return tp.AnnounceRequest(
-            peer_id=self._peer_id, port=self._engine.port, addresses=self._addresses(), swarms=states
-        )
-
-    async def _state(self, joined: _Joined, event: tp.SwarmEvent | None = None) -> tp.SwarmState | None:
-        left = max(joined.left.values(), default=0)
-        if event is None:
-            event = tp.SwarmEvent.NONE if joined.announced else tp.SwarmEvent.STARTED
-            if joined.announced and left == 0 and joined.was_leech:
-                event, joined.was_leech = tp.SwarmEvent.COMPLETED, False
-        try:
-            announce_pass = await self._pass(joined.share_id, joined.tracker)
-        except (NotAllowed, NotFound) as exc:
-            joined.failure = exc.fact
-            return None
-        stats = self._stats.get(joined.torrent.info_hash)
-        return tp.SwarmState(
-            info_hash=joined.torrent.info_hash.hex(),
-            announce_pass=announce_pass,
-            left=left,
-            event=event,
-            uploaded=stats.uploaded if stats else 0,
-            downloaded=stats.downloaded if stats else 0,
-            partial_seed=left == 0 and not joined.complete,
-        )
-
-    async def _pass(self, share_id: bytes, tracker: str) -> str:
-        held = self._passes.get(share_id)
-        if held is None or held.expires_at - time.time() < _RENEW_BEFORE:
-            held = self._passes[share_id] = await self._trackers.client(tracker).announce_pass(share_id.hex())
-        return held.announce_pass
-
-    async def _stopped(self, joined: _Joined) -> None:
-        with contextlib.suppress(P2pckptError):
-            state = await self._state(joined, tp.SwarmEvent.STOPPED)
-            if state is not None:
-                await self._trackers.client(joined.tracker).announce(self._request([state]))
-
-    async def _goodbye(self, tracker: str) -> None:
-        joined = [j for j in self._joined.values() if j.tracker == tracker and j.announced]
-        states = [s for j in joined if (s := await self._state(j, tp.SwarmEvent.STOPPED)) is not None]
-        for start in range(0, len(states), tp.MAX_SWARMS_PER_ANNOUNCE):
-            batch = states[start : start + tp.MAX_SWARMS_PER_ANNOUNCE]
-            await self._trackers.client(tracker).announce(self._request(batch))
-
-    async def _event_loop(self, tracker: str) -> None:
-        pause = _FIRST_RETRY
-        while True:
-            try:
-                async for event in self._trackers.client(tracker).events():
-                    pause = _FIRST_RETRY
-                    if self.tracker_state[tracker] != "connected":
-                        self.tracker_state[tracker] = "connected"
-                        self._dirty[tracker].set()
-                    if isinstance(event, tp.PeersFound):
-                        self._connect(bytes.fromhex(event.info_hash), event.peers)
-                    elif isinstance(event, tp.Revoked):
-                        self.drop_share(bytes.fromhex(event.share_id))
-                        self._dirty[tracker].set()  # the next announce tells what still may go on
-                    self._on_tracker_event(tracker, event)
-            except P2pckptError as exc:
-                if self.tracker_state[tracker] != exc.fact:
-                    _log.warning("tracker events stopped", reason=exc.fact)
-                self.tracker_state[tracker] = exc.fact
-                self._forget_announced(tracker)
-            except Exception:
-                _log.exception("tracker events stopped")
-            await asyncio.sleep(pause)
-            pause = min(_RETRY, 2 * pause)
-
-    def _forget_announced(self, tracker: str) -> None:
-        """A tracker that was away may have forgotten us: the next announce says ``started`` again."""
-        for joined in self._joined.values():
-            if joined.tracker == tracker:
-                joined.announced = False
+def _together(placement: Placement, arrived: Mapping[int, PieceSet]) -> tuple[PieceSet, ...]:
+    """What is durable, and what came since and was written out."""
+    have = [PieceSet(bytes(pieces)) for pieces in placement.have]
+    for file, pieces in arrived.items():
+        if placement.paths[file].exists():
+            have[file].add(pieces)
+    return tuple(have)

@@ -8,13 +8,22 @@ says. tests/contract runs one suite over every engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.swarm.torrent import Torrent
 from p2pckpt.tracker_protocol import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class TlsCredentials:
+    """What a member needs in an SSL torrent; all PEM. Peers show certificates of the same authority, or get nothing."""
+
+    authority: str
+    certificate: str
+    key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,9 @@ class Placement:
     paths: tuple[Path, ...]
     """One for each of ``torrent.files``."""
     have: tuple[PieceSet, ...]
+    tls: TlsCredentials | None = None
+    """None for plain connections. The authority is no part of the infohash: replacing it takes ``remove`` and ``add``,
+    which cut every connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +97,37 @@ class PeerStats:
     choked: bool
     encrypted: bool
     outgoing: bool
+    tls: bool
 
 
 class Engine(Protocol):
     """Methods are quick unless they say that they block. Events come on the loop that ``start`` was called on."""
 
     async def start(self, on_event: Callable[[EngineEvent], None]) -> None:
-        """Listen. Raises ``P2pckptError`` when the port is taken."""
+        """Listen. Raises ``P2pckptError`` when a port is taken."""
 
     async def stop(self) -> None:
         """Close all connections; no event follows."""
 
     @property
     def port(self) -> int:
-        """Where peers connect to."""
+        """Where peers connect to, for plain torrents."""
+
+    @property
+    def tls_port(self) -> int:
+        """Where they connect to for torrents with ``TlsCredentials``."""
 
     def listen_on(self, addresses: Sequence[str]) -> None:
-        """This machine's addresses changed; the port stays."""
+        """This machine's addresses changed; the ports stay."""
 
     def add(self, placement: Placement) -> None:
         """Blocks for up to a second for large torrents. Wants nothing until ``want`` says so. Raises when present."""
 
     def want(self, info_hash: bytes, pieces: Mapping[int, Iterable[int]]) -> None:
         """File → pieces to fetch, replacing what was wanted before; pieces that are here are ignored."""
+
+    def renew(self, info_hash: bytes, tls: TlsCredentials) -> None:
+        """Another certificate of the same authority; open connections stay. Unknown torrents are ignored."""
 
     def remove(self, info_hash: bytes) -> None:
         """Leave the swarm; files stay. Unknown torrents are ignored."""

@@ -2,9 +2,8 @@
 
 * An alert read after the next ``pop_alerts`` crashes the process: one thread pops, copies fields, and only then
   hands frozen events to the loop.
-* Listening on 0.0.0.0, libtorrent binds each interface by device and, with port 0, to a port of its own: neighbours
-  on this machine could not reach the LAN address, and peers could not be told one port. So addresses are listed and
-  the port is chosen here.
+* An SSL torrent connects and announces without a certificate, and is refused, unless it is added paused and resumed
+  once it has one. An authority that is given when it is added is no part of the infohash (docs/adr/0010).
 * ``cache_flushed_alert`` does not say whose flush it answers, and a torrent that finishes flushes by itself: alerts
   are counted, one for each call and one for each ``torrent_finished_alert``, in order.
 * A torrent that is added with pieces reports each of them as arrived: those are left out.
@@ -20,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,8 +35,10 @@ from p2pckpt.swarm.engine import (
     PeerStats,
     PieceArrived,
     Placement,
+    TlsCredentials,
     TorrentStats,
 )
+from p2pckpt.swarm.listening import Listening, bracket
 from p2pckpt.tracker_protocol import Endpoint
 
 _SETTINGS: Final[dict[str, Any]] = {
@@ -83,7 +83,20 @@ _ALERTS: Final = (
 _WAIT_MS: Final = 500
 _STATS_DEADLINE: Final = 5.0
 _LISTEN_DEADLINE: Final = 10.0
-_LISTEN_GRACE: Final = 0.3
+_LISTENERS: Final = {lt.socket_type_t.tcp: False, lt.socket_type_t.tcp_ssl: True}
+"""Sockets that peers need, and whether with TLS."""
+_SSL_SOCKET: Final = 1 << 18
+"""peer_info's flag, which the bindings lack."""
+_FFDHE2048: Final = """-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+"""
+"""RFC 7919. libtorrent asks for some; with TLS 1.3 and keys on P-256 they are not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +142,14 @@ class LibtorrentEngine:
         self,
         addresses: Sequence[str],
         port: int,
+        tls_port: int = 0,
         *,
         map_ports: bool = False,
         discovery: Discovery | None = None,
         scratch: Path,
     ) -> None:
-        """Listen on ``port`` (0: a free one) of these addresses. ``scratch`` is a directory that stays empty."""
-        self._addresses = tuple(addresses)
-        self._port = port
+        """Listen on two ports (0: a free one) of these addresses. ``scratch`` is a directory that stays empty."""
+        self._listening = Listening(addresses, port, tls_port)
         self._map_ports = map_ports
         self._discovery = discovery or Discovery()
         self._discovering = False
@@ -147,17 +160,14 @@ class LibtorrentEngine:
         self._thread: threading.Thread | None = None
         self._stats_waiters: list[asyncio.Future[Mapping[bytes, TorrentStats]]] = []
         self._stats: dict[bytes, TorrentStats] = {}
-        self._external_port = 0
-        self._external_address = ""
 
     async def start(self, on_event: Callable[[EngineEvent], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_event = on_event
-        self._listening: asyncio.Future[None] = self._loop.create_future()
-        self._port = self._port or _free_port(self._addresses)
+        self._listening.choose()
         settings = _SETTINGS | {
             "alert_mask": _ALERTS,
-            "listen_interfaces": self._interfaces(),
+            "listen_interfaces": self._listening.interfaces,
             "enable_upnp": self._map_ports,
             "enable_natpmp": self._map_ports,
         }
@@ -169,7 +179,7 @@ class LibtorrentEngine:
         self._thread = threading.Thread(target=self._pump, name="libtorrent-alerts", daemon=True)
         self._thread.start()
         async with asyncio.timeout(_LISTEN_DEADLINE):
-            await self._listening
+            await self._listening.wait()
 
     async def stop(self) -> None:
         if self._session is None:
@@ -186,20 +196,21 @@ class LibtorrentEngine:
 
     @property
     def port(self) -> int:
-        return self._port
+        return self._listening.port
+
+    @property
+    def tls_port(self) -> int:
+        return self._listening.tls_port
 
     def listen_on(self, addresses: Sequence[str]) -> None:
         """The machine's addresses changed."""
-        if tuple(addresses) != self._addresses:
-            self._addresses = tuple(addresses)
-            self._session.apply_settings({"listen_interfaces": self._interfaces()})
+        if tuple(addresses) != self._listening.addresses:
+            self._listening.addresses = tuple(addresses)
+            self._session.apply_settings({"listen_interfaces": self._listening.interfaces})
 
-    @property
-    def mapped(self) -> Endpoint | None:
+    def mapped(self, *, tls: bool) -> Endpoint | None:
         """The router's address and port that lead here, once it has mapped one."""
-        if self._external_port and self._external_address:
-            return Endpoint(self._external_address, self._external_port)
-        return None
+        return self._listening.mapped(tls=tls)
 
     def add(self, placement: Placement) -> None:
         torrent = placement.torrent
@@ -230,6 +241,9 @@ class LibtorrentEngine:
         params.piece_priorities = [0] * len(have)
         params.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
         params.flags |= lt.torrent_flags.duplicate_is_error
+        if placement.tls is not None:
+            params.root_certificate = placement.tls.authority
+            params.flags |= lt.torrent_flags.paused
         if all(have):
             params.flags |= lt.torrent_flags.seed_mode
         if torrent.info_hash in self._active:
@@ -237,7 +251,11 @@ class LibtorrentEngine:
         # known before libtorrent knows it: the alert thread counts from the first alert on
         active = self._active[torrent.info_hash] = _Active(None, torrent.private, first, tuple(locate))
         try:
-            active.handle = self._session.add_torrent(params)
+            handle = self._session.add_torrent(params)
+            if placement.tls is not None:
+                handle.set_ssl_certificate_buffer(placement.tls.certificate, placement.tls.key, _FFDHE2048)
+                handle.resume()
+            active.handle = handle
         except RuntimeError as exc:
             del self._active[torrent.info_hash]
             raise P2pckptError(f"libtorrent refuses the torrent: {exc}") from exc
@@ -250,6 +268,10 @@ class LibtorrentEngine:
             for piece in wanted:
                 priorities[active.first_piece[file] + piece] = 4
         active.handle.prioritize_pieces(priorities)
+
+    def renew(self, info_hash: bytes, tls: TlsCredentials) -> None:
+        if (active := self._added(info_hash)) is not None:
+            active.handle.set_ssl_certificate_buffer(tls.certificate, tls.key, _FFDHE2048)
 
     def remove(self, info_hash: bytes) -> None:
         active = self._added(info_hash)
@@ -264,7 +286,9 @@ class LibtorrentEngine:
             # an address that libtorrent can't parse is the tracker's mistake, not a reason to stop; Boost.Python's
             # ArgumentError is a TypeError
             with contextlib.suppress(RuntimeError, TypeError, OverflowError):
-                active.handle.connect_peer((peer.host, peer.port))  # type: ignore[union-attr]
+                # as from a tracker: only then a peer that refused us, because it knew of a new authority later than
+                # we did, is tried again
+                active.handle.connect_peer((peer.host, peer.port), lt.peer_info.tracker)  # type: ignore[union-attr]
 
     def flush(self, info_hash: bytes) -> None:
         if (active := self._added(info_hash)) is not None:
@@ -312,9 +336,6 @@ class LibtorrentEngine:
             found = {"enable_dht": wanted and self._discovery.dht, "enable_lsd": wanted and self._discovery.lan}
             self._session.apply_settings(found)
 
-    def _interfaces(self) -> str:
-        return ",".join(f"{_bracket(address)}:{self._port}" for address in self._addresses)
-
     # -- the alert thread
 
     def _pump(self) -> None:
@@ -346,13 +367,13 @@ class LibtorrentEngine:
                     if active.handle is not None and not active.private:
                         active.handle.force_dht_announce()
             case lt.portmap_alert():
-                self._external_port = alert.external_port
+                if alert.map_protocol == lt.portmap_protocol.tcp:
+                    self._listening.mapped_port(alert.external_port)
             case lt.external_ip_alert():
-                self._external_address = str(alert.external_address)
-            case lt.listen_succeeded_alert():
-                return [_Listening("")]
-            case lt.listen_failed_alert():
-                return [_Listening(alert.message())]
+                self._listening.seen_as(str(alert.external_address))
+            case lt.listen_succeeded_alert() | lt.listen_failed_alert() if alert.socket_type in _LISTENERS:
+                error = alert.message() if isinstance(alert, lt.listen_failed_alert) else ""
+                return [_Listened(_LISTENERS[alert.socket_type], error)]
         return []
 
     def _flush_events(self, alert: Any) -> list[object]:
@@ -384,27 +405,10 @@ class LibtorrentEngine:
                 for waiter in waiters:
                     if not waiter.done():
                         waiter.set_result(dict(self._stats))
-            elif isinstance(event, _Listening):
-                self._listened(event)
+            elif isinstance(event, _Listened):
+                self._listening.report(tls=event.tls, error=event.error)
             else:
                 self._on_event(event)  # type: ignore[arg-type]
-
-    def _listened(self, event: _Listening) -> None:
-        if self._listening.done():
-            return
-        if not event.error:
-            self._listening.set_result(None)
-        else:
-            # another of the addresses may still succeed
-            self._loop.call_later(_LISTEN_GRACE, self._refuse_to_listen, event.error)
-
-    def _refuse_to_listen(self, error: str) -> None:
-        if not self._listening.done():
-            self._listening.set_exception(
-                P2pckptError(
-                    f"peers can't connect: {error}", next_step="choose another port: p2pckpt config set port PORT"
-                )
-            )
 
 
 def _session(settings: Any) -> Any:
@@ -417,7 +421,8 @@ def _end(ending: list[Any]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Listening:
+class _Listened:
+    tls: bool
     error: str
 
 
@@ -443,7 +448,7 @@ def _torrent_stats(status: Any) -> TorrentStats:
 def _peer_stats(handle: Any) -> list[PeerStats]:
     return [
         PeerStats(
-            address=f"{_bracket(peer.ip[0])}:{peer.ip[1]}",
+            address=f"{bracket(peer.ip[0])}:{peer.ip[1]}",
             client=peer.client.decode("utf-8", "replace") if isinstance(peer.client, bytes) else str(peer.client),
             progress=peer.progress,
             rate_down=peer.payload_down_speed,
@@ -453,6 +458,7 @@ def _peer_stats(handle: Any) -> list[PeerStats]:
             choked=bool(peer.flags & lt.peer_info.remote_choked),
             encrypted=bool(peer.flags & (lt.peer_info.rc4_encrypted | lt.peer_info.plaintext_encrypted)),
             outgoing=bool(peer.flags & lt.peer_info.outgoing_connection),
+            tls=bool(peer.flags & _SSL_SOCKET),
         )
         for peer in handle.get_peer_info()
         if not peer.flags & (lt.peer_info.connecting | lt.peer_info.handshake)
@@ -465,15 +471,3 @@ def _everybody(classes: int) -> Any:
     every.add_rule("0.0.0.0", "255.255.255.255", classes)
     every.add_rule("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", classes)
     return every
-
-
-def _free_port(addresses: Sequence[str]) -> int:
-    """A port that is free on the first of the addresses."""
-    family = socket.AF_INET6 if ":" in addresses[0] else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((addresses[0], 0))
-        return int(probe.getsockname()[1])
-
-
-def _bracket(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -57,6 +57,11 @@ class TrustedShare:
     targets_bytes: bytes
     keyring_bytes: bytes
 
+    @property
+    def swarm_tls(self) -> bool:
+        """Whether the share's swarms are for members with certificates."""
+        return self.terms.sealed
+
     def target(self, version: int) -> versions.VersionTarget:
         """Raises ``NotFound`` for a version that is not in the signed targets."""
         if version not in self.targets.versions:

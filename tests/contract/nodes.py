@@ -11,7 +11,15 @@ from p2pckpt.checkpoint.merkle import FileTree
 from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.pieces import count as piece_count
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
-from p2pckpt.swarm.engine import Engine, EngineEvent, EngineProblem, Flushed, PieceArrived, Placement
+from p2pckpt.swarm.engine import (
+    Engine,
+    EngineEvent,
+    EngineProblem,
+    Flushed,
+    PieceArrived,
+    Placement,
+    TlsCredentials,
+)
 from p2pckpt.swarm.torrent import Torrent, TorrentFile, build
 from p2pckpt.tracker_protocol import Endpoint
 
@@ -19,6 +27,8 @@ DEADLINE = 30.0
 """Seconds in which anything waited for must have happened: far beyond what any of it takes."""
 OBJECTS = (2 * PIECE_LENGTH + 700_001, PIECE_LENGTH, 100_003)
 """Lengths of the usual objects: three pieces of which the last is short, one whole piece, less than one."""
+
+TORRENT_NAME = "p2pckpt-sample"
 
 Pieces = set[tuple[int, int]]
 """(file, piece within it)."""
@@ -32,7 +42,7 @@ class Sample:
         objects = [noise(f"{seed} {number}", length) for number, length in enumerate(lengths)]
         by_root = {(file := torrent_file(data)).root: (file, data) for data in objects}
         files = [file for file, _ in by_root.values()]
-        self.torrent: Torrent = build("p2pckpt-sample", torrent_file(manifest), files, private=private)
+        self.torrent: Torrent = build(TORRENT_NAME, torrent_file(manifest), files, private=private)
         self.contents = [manifest, *(by_root[file.root][1] for file in self.torrent.objects)]
 
     @property
@@ -53,17 +63,18 @@ class Sample:
 
 
 class Node:
-    """A started engine, its directory, and every event it sent."""
+    """A started engine, its directory, and every event it sent. With ``tls``, all its torrents are for members."""
 
-    def __init__(self, engine: Engine, directory: Path) -> None:
+    def __init__(self, engine: Engine, directory: Path, tls: TlsCredentials | None = None) -> None:
         self.engine = engine
+        self.tls = tls
         self.directory = directory
         self.events: list[EngineEvent] = []
         self._changed = asyncio.Event()
 
     @property
     def endpoint(self) -> Endpoint:
-        return Endpoint("127.0.0.1", self.engine.port)
+        return Endpoint("127.0.0.1", self.engine.port if self.tls is None else self.engine.tls_port)
 
     def heard(self, event: EngineEvent) -> None:
         self.events.append(event)
@@ -75,7 +86,7 @@ class Node:
     def add(self, sample: Sample, have: Pieces | None = None) -> None:
         """Take the torrent in with these pieces (default: none), whose bytes are put into the files."""
         have = have or set()
-        (self.directory / sample.info_hash.hex()[:8]).mkdir(parents=True)
+        (self.directory / sample.info_hash.hex()[:8]).mkdir(parents=True, exist_ok=True)
         for file, piece in sorted(have):
             self.path(sample, file).touch()
             with self.path(sample, file).open("r+b") as sink:
@@ -88,7 +99,8 @@ class Node:
         sets = [PieceSet() for _ in numbers]
         for file, piece in have:
             sets[file].add([piece])
-        return Placement(sample.torrent, tuple(self.path(sample, number) for number in numbers), tuple(sets))
+        paths = tuple(self.path(sample, number) for number in numbers)
+        return Placement(sample.torrent, paths, tuple(sets), self.tls)
 
     def want(self, sample: Sample, pieces: Pieces) -> None:
         self.engine.want(sample.info_hash, by_file(pieces))

@@ -4,55 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
 from p2pckpt.errors import P2pckptError
-from p2pckpt.swarm.engine import Engine, Flushed, PeerStats, TorrentStats
-from p2pckpt.swarm.libtorrent_engine import LibtorrentEngine
+from p2pckpt.swarm.engine import Flushed, PeerStats, TorrentStats
 from p2pckpt.tracker_protocol import Endpoint
+from tests.contract.conftest import NewEngine, NewNode, over_tls_too
 from tests.contract.nodes import DEADLINE, OBJECTS, Node, Sample
-from tests.support.fake_engine import FakeEngine, FakeNetwork
 from tests.support.homes import small_disk
-
-NewEngine = Callable[[int], Engine]
-NewNode = Callable[[str], Awaitable[Node]]
 
 UNKNOWN = bytes(32)
 SLOW = 64 << 10
 """Bytes per second at which a sample of three megabytes takes far longer than any test."""
-
-
-@pytest.fixture(params=["libtorrent", "fake"])
-def new_engine(request: pytest.FixtureRequest, tmp_path: Path) -> NewEngine:
-    """Makes an engine that listens on a port of 127.0.0.1, 0 for any."""
-    network = FakeNetwork()
-
-    def make(port: int) -> Engine:
-        if request.param == "fake":
-            return FakeEngine(network, port)
-        return LibtorrentEngine(["127.0.0.1"], port, scratch=tmp_path / "scratch")
-
-    return make
-
-
-@pytest_asyncio.fixture
-async def new_node(new_engine: NewEngine, tmp_path: Path) -> AsyncIterator[NewNode]:
-    """Starts engines, each with a directory named after it, and stops them at the end."""
-    nodes: list[Node] = []
-
-    async def start(name: str) -> Node:
-        node = Node(new_engine(0), tmp_path / name)
-        await node.engine.start(node.heard)
-        nodes.append(node)
-        return node
-
-    yield start
-    await asyncio.gather(*(node.engine.stop() for node in nodes))
 
 
 @pytest.fixture
@@ -78,6 +45,7 @@ def assert_holds(node: Node, sample: Sample) -> None:
 # -- moving pieces
 
 
+@over_tls_too
 async def test_a_whole_torrent_goes_from_a_seed_to_a_leech(new_node: NewNode, sample: Sample) -> None:
     seed, leech = await new_node("seed"), await new_node("leech")
     seed.add(sample, sample.pieces)
@@ -91,6 +59,7 @@ async def test_a_whole_torrent_goes_from_a_seed_to_a_leech(new_node: NewNode, sa
     assert seed.arrivals(sample) == []
 
 
+@over_tls_too
 async def test_the_seed_may_be_the_one_who_connects(new_node: NewNode, sample: Sample) -> None:
     seed, leech = await new_node("seed"), await new_node("leech")
     seed.add(sample, sample.pieces)
@@ -157,6 +126,7 @@ async def test_wanting_replaces_what_was_wanted_before(new_node: NewNode, sample
     assert leech.arrived(sample) == {(large, 1)}
 
 
+@over_tls_too
 async def test_pieces_that_are_here_are_neither_fetched_nor_reported(new_node: NewNode, sample: Sample) -> None:
     seed, leech = await new_node("seed"), await new_node("leech")
     large = sample.file_of_length(OBJECTS[0])
@@ -186,6 +156,7 @@ async def test_two_seeds_with_different_halves_make_a_whole(new_node: NewNode, s
     assert_holds(leech, sample)
 
 
+@over_tls_too
 async def test_a_partial_seed_serves_what_it_fetched_to_a_third(new_node: NewNode, sample: Sample) -> None:
     seed, middle, third = await new_node("seed"), await new_node("middle"), await new_node("third")
     large = sample.file_of_length(OBJECTS[0])
@@ -261,6 +232,7 @@ async def test_a_dead_address_is_harmless(new_node: NewNode, sample: Sample) -> 
     await leech.received(sample, sample.pieces)
 
 
+@over_tls_too
 async def test_connecting_to_known_peers_again_is_harmless(new_node: NewNode, sample: Sample) -> None:
     seed, leech = await new_node("seed"), await new_node("leech")
     seed.add(sample, sample.pieces)
@@ -287,6 +259,7 @@ async def test_a_peer_without_the_torrent_gets_and_gives_nothing(new_node: NewNo
     assert stranger.events == [] or stranger.arrivals(other) == []
 
 
+@over_tls_too
 async def test_a_file_that_cannot_be_written_is_one_problem_and_can_be_tried_again(
     new_node: NewNode, sample: Sample
 ) -> None:
@@ -345,10 +318,11 @@ async def test_a_full_disk_is_called_full(new_node: NewNode, sample: Sample, tmp
 
 async def test_a_taken_port_is_an_error_that_says_so(new_engine: NewEngine, new_node: NewNode) -> None:
     first = await new_node("first")
-    second = new_engine(first.engine.port)
-    with pytest.raises(P2pckptError, match="can't connect"):
-        await second.start(lambda event: None)
-    await second.stop()
+    for ports in ((first.engine.port, 0), (0, first.engine.tls_port)):
+        second = new_engine(*ports)
+        with pytest.raises(P2pckptError, match="can't connect"):
+            await second.start(lambda event: None)
+        await second.stop()
 
 
 async def test_a_torrent_cannot_be_added_twice(new_node: NewNode, sample: Sample) -> None:
@@ -426,17 +400,18 @@ async def test_its_port_is_free_again_after_stopping(new_engine: NewEngine) -> N
     for _ in range(5):  # another program may be given the port meanwhile
         first = new_engine(0)
         await first.start(lambda event: None)
-        port = first.port
-        assert 0 < port < 1 << 16
+        ports = first.port, first.tls_port
+        assert all(0 < port < 1 << 16 for port in ports)
+        assert ports[0] != ports[1]
         await first.stop()
-        second = new_engine(port)
+        second = new_engine(*ports)
         try:
             await second.start(lambda event: None)
         except P2pckptError:
             continue
         finally:
             await second.stop()
-        assert second.port == port
+        assert (second.port, second.tls_port) == ports
         return
     raise AssertionError("it never was")
 
@@ -448,6 +423,7 @@ async def test_an_engine_that_never_started_can_be_stopped(new_engine: NewEngine
 # -- looking
 
 
+@over_tls_too
 async def test_a_flush_is_answered_even_when_nothing_arrived(new_node: NewNode, sample: Sample) -> None:
     node = await new_node("node")
     node.add(sample)
@@ -455,6 +431,7 @@ async def test_a_flush_is_answered_even_when_nothing_arrived(new_node: NewNode, 
     assert Flushed(sample.info_hash) in node.events
 
 
+@over_tls_too
 async def test_peers_stats_and_availability_describe_an_open_transfer(new_node: NewNode, sample: Sample) -> None:
     seed, part, leech = await new_node("seed"), await new_node("part"), await new_node("leech")
     leech.engine.limit(SLOW, 0)
@@ -472,7 +449,8 @@ async def test_peers_stats_and_availability_describe_an_open_transfer(new_node: 
     await eventually(both, "both peers told what they have")
     whole, half = sorted(found, key=lambda peer: not peer.seed)
     assert (whole.progress, whole.seed, half.seed) == (1.0, True, False)
-    assert {whole.address, half.address} == {f"127.0.0.1:{node.engine.port}" for node in (seed, part)}
+    assert {whole.address, half.address} == {f"127.0.0.1:{node.endpoint.port}" for node in (seed, part)}
+    assert whole.tls is (seed.tls is not None)
     assert whole.client
     assert min(whole.rate_down, whole.rate_up, half.rate_down, half.rate_up) >= 0
 
@@ -498,9 +476,9 @@ async def _served(node: Node, sample: Sample) -> bool:
 
 async def test_other_addresses_keep_the_port(new_node: NewNode, sample: Sample) -> None:
     seed, leech = await new_node("seed"), await new_node("leech")
-    port = seed.engine.port
+    ports = seed.engine.port, seed.engine.tls_port
     seed.engine.listen_on(["127.0.0.1"])
-    assert seed.engine.port == port
+    assert (seed.engine.port, seed.engine.tls_port) == ports
     seed.add(sample, sample.pieces)
     leech.add(sample)
     leech.want(sample, {(0, 0)})

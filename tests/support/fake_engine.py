@@ -14,7 +14,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from p2pckpt.checkpoint.pieces import count as piece_count
@@ -27,6 +27,7 @@ from p2pckpt.swarm.engine import (
     PeerStats,
     PieceArrived,
     Placement,
+    TlsCredentials,
     TorrentStats,
 )
 from p2pckpt.swarm.torrent import TorrentFile
@@ -121,9 +122,10 @@ class _Torrent:
 class FakeEngine:
     """See ``p2pckpt.swarm.engine.Engine``."""
 
-    def __init__(self, network: FakeNetwork, port: int = 0) -> None:
+    def __init__(self, network: FakeNetwork, port: int = 0, tls_port: int = 0) -> None:
         self._network = network
         self._port = port
+        self._tls_port = tls_port
         self._torrents: dict[bytes, _Torrent] = {}
         self._on_event: Callable[[EngineEvent], None] | None = None
         self._step: asyncio.Handle | None = None
@@ -137,10 +139,11 @@ class FakeEngine:
 
     async def start(self, on_event: Callable[[EngineEvent], None]) -> None:
         self._port = self._port or self._network.free_port()
-        if self._port in self._network.listening:
-            raise P2pckptError(f"peers can't connect: port {self._port} is taken")
+        self._tls_port = self._tls_port or self._network.free_port()
+        if taken := {self._port, self._tls_port} & self._network.listening.keys():
+            raise P2pckptError(f"peers can't connect: port {taken.pop()} is taken")
         self._loop = asyncio.get_running_loop()
-        self._network.listening[self._port] = self
+        self._network.listening |= {self._port: self, self._tls_port: self}
         self._on_event = on_event
 
     async def stop(self) -> None:
@@ -151,11 +154,15 @@ class FakeEngine:
             self._step.cancel()
         for info_hash in list(self._torrents):
             self.remove(info_hash)
-        del self._network.listening[self._port]
+        del self._network.listening[self._port], self._network.listening[self._tls_port]
 
     @property
     def port(self) -> int:
         return self._port
+
+    @property
+    def tls_port(self) -> int:
+        return self._tls_port
 
     def listen_on(self, addresses: Sequence[str]) -> None:
         pass
@@ -166,6 +173,10 @@ class FakeEngine:
             raise P2pckptError("the torrent is here already")
         have = [set(pieces) for pieces in placement.have]
         self._torrents[info_hash] = _Torrent(placement, have, [set() for _ in have])
+
+    def renew(self, info_hash: bytes, tls: TlsCredentials) -> None:
+        if (torrent := self._torrents.get(info_hash)) is not None:
+            torrent.placement = replace(torrent.placement, tls=tls)
 
     def want(self, info_hash: bytes, pieces: Mapping[int, Iterable[int]]) -> None:
         torrent = self._torrents[info_hash]
@@ -187,6 +198,8 @@ class FakeEngine:
             other = self._network.listening.get(endpoint.port)
             theirs = other._torrents.get(info_hash) if other is not None else None
             if other is None or torrent is None or theirs is None or other is self or other in torrent.peers:
+                continue
+            if not self._let_in(torrent, theirs, other, endpoint.port):
                 continue
             torrent.peers[other] = True
             theirs.peers[self] = False
@@ -262,7 +275,15 @@ class FakeEngine:
             choked=False,
             encrypted=False,
             outgoing=torrent.peers[peer],
+            tls=torrent.placement.tls is not None,
         )
+
+    def _let_in(self, torrent: _Torrent, theirs: _Torrent, other: FakeEngine, port: int) -> bool:
+        """Both plain on the plain port, or both of one authority on the port for TLS."""
+        ours, their = torrent.placement.tls, theirs.placement.tls
+        if ours is None or their is None:
+            return ours is their and port == other.port
+        return ours.authority == their.authority and port == other.tls_port
 
     def _disconnect(self, torrent: _Torrent, peer: FakeEngine, info_hash: bytes) -> None:
         torrent.peers.pop(peer, None)

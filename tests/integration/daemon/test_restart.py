@@ -133,7 +133,7 @@ async def test_the_status_says_what_runs_where(tmp_path: Path) -> None:
         assert status.identity == (await erin.client.key()).identity
         assert (status.jobs, status.stored_bytes, status.embedded_tracker) == (0, 0, False)
         assert status.tracker_state == "none"
-        (port,) = status.listen_ports
+        port = status.listen_ports[0]
         with socket.create_connection(("127.0.0.1", port), timeout=10):
             pass
         published = await erin.share(source)
@@ -174,15 +174,16 @@ async def test_a_configured_port_that_is_taken_is_an_error_that_names_it(tmp_pat
 
 
 async def test_a_remembered_port_that_is_taken_makes_room_for_another(erin: Home) -> None:
-    (before,) = (await erin.client.status()).listen_ports
+    before = (await erin.client.status()).listen_ports
     await erin.stop()
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", before))
+        other.bind(("127.0.0.1", before[0]))
         other.listen()
         await erin.start()
-        (now,) = (await erin.client.status()).listen_ports
-    assert now != before
+        now = (await erin.client.status()).listen_ports
+    assert now[0] != before[0]
+    assert now[1] == before[1]
 
 
 async def test_a_tracker_port_that_is_taken_fails_the_publish_and_says_so(tmp_path: Path) -> None:

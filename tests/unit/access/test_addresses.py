@@ -116,6 +116,11 @@ def test_a_name_stands_for_each_of_its_addresses(monkeypatch: pytest.MonkeyPatch
     assert found == [Endpoint("198.51.100.7", 70), Endpoint("2001:db8::7", 70), Endpoint("127.0.0.2", 6881)]
 
 
+def test_a_port_for_tls_takes_the_place_of_the_one_that_was_stated() -> None:
+    found = endpoints("127.0.0.2", 6882, "203.0.113.5:70", Endpoint("198.51.100.1", 40_000), public_port=71)
+    assert found == [Endpoint("203.0.113.5", 71), Endpoint("198.51.100.1", 40_000), Endpoint("127.0.0.2", 6882)]
+
+
 def test_no_address_is_told_twice() -> None:
     found = endpoints("127.0.0.1", 6881, "127.0.0.1", Endpoint("127.0.0.1", 6881))
     assert found == [Endpoint("127.0.0.1", 6881)]

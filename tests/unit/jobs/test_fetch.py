@@ -7,11 +7,13 @@ import errno
 import itertools
 import re
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+from msgspec import structs
 
 from p2pckpt.access.pool import BESIDE, Trackers
 from p2pckpt.checkpoint.manifest import Manifest, pack
@@ -73,7 +75,10 @@ class OneShare:
 
     def __init__(self, version: Version) -> None:
         self._version = version
-        self.source = source_of(version.manifest, infohash=version.info_hash.hex())
+        source = source_of(version.manifest, infohash=version.info_hash.hex())
+        # plain swarms: there is no tracker that could give certificates
+        terms = structs.replace(source.trusted.terms, sealed=False)
+        self.source = replace(source, trusted=replace(source.trusted, terms=terms))
 
     def find(self, name: str) -> KnownShare:
         return self.source.share
@@ -88,6 +93,9 @@ class OneShare:
         assert info_hash == self._version.info_hash
         return self._version.torrent
 
+    async def licence_due(self, share: KnownShare, trusted: TrustedShare, accepted: str) -> str:
+        return ""
+
     def keys(self, share: KnownShare, trusted: TrustedShare) -> dict[int, EpochKeys]:
         return {KEYS.epoch: KEYS}
 
@@ -100,8 +108,8 @@ class Receiver:
         self.version = version
         self.engine = engine
         self.seed = Endpoint("127.0.0.1", seed.port)
-        trackers = Trackers(services_of(workshop, home).identity, "")
-        self.swarms = Swarms(engine, trackers, workshop.catalogue, workshop.layout, list)
+        self.trackers = Trackers(services_of(workshop, home).identity, "")
+        self.swarms = Swarms(engine, self.trackers, workshop.catalogue, workshop.layout, lambda tls: [])
         self.heard: list[EngineEvent] = []
         plain = services_of(workshop, home, self.swarms)
         self.services = Services(
@@ -193,7 +201,7 @@ async def receiver(tmp_path: Path, workshop: Workshop, monkeypatch: pytest.Monke
     await seed.start(lambda event: None)
     made = Receiver(workshop, version, engine, seed, tmp_path)
     await made.start()
-    seeding = Swarms(seed, Trackers(made.services.identity, ""), publisher.catalogue, publisher.layout, list)
+    seeding = Swarms(seed, Trackers(made.services.identity, ""), publisher.catalogue, publisher.layout, lambda tls: [])
     placement: Placement = seeding.placement(version.torrent)
     assert all(
         len(have) == piece_count(f.length) for have, f in zip(placement.have, version.torrent.files, strict=True)
@@ -390,4 +398,4 @@ async def test_files_that_differ_are_moved_aside_and_used_where_they_are_right(
 
 async def test_the_tracker_is_not_needed_for_any_of_this(receiver: Receiver) -> None:
     with pytest.raises(P2pckptError):
-        receiver.swarms._trackers.client(BESIDE)
+        receiver.trackers.client(BESIDE)

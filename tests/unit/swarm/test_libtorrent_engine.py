@@ -49,7 +49,7 @@ async def test_nothing_is_written_where_libtorrent_keeps_parts_of_files(tmp_path
 async def test_no_address_is_mapped_unless_a_router_said_so(tmp_path: Path) -> None:
     engine = LibtorrentEngine(["127.0.0.1"], 0, scratch=tmp_path)
     await engine.start(lambda event: None)
-    assert engine.mapped is None
+    assert engine.mapped(tls=False) is engine.mapped(tls=True) is None
     await engine.stop()
 
 
