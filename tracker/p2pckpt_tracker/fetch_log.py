@@ -15,6 +15,8 @@ from p2pckpt.audit_log import AuditAction
 from .store import audit
 from .store.database import Database, StoreUnavailable
 
+_BATCH = 500
+"""Fetches in a transaction: a tenth of a second, in which other writes wait."""
 _MOST = 10_000
 """Fetches that wait to be written; while the database is away for long, later ones are not recorded."""
 
@@ -35,19 +37,20 @@ class FetchLog:
 
     async def flush(self) -> None:
         """Write what waits. What can't be written waits on."""
-        batch, self._waiting = self._waiting, {}
-        if not batch:
-            return
+        rows, self._waiting = list(self._waiting), {}
+        for start in range(0, len(rows), _BATCH):
+            batch = rows[start : start + _BATCH]
 
-        def commit(connection: Connection) -> None:
-            for share_id, identity, info_hash in batch:
-                audit.record_once(connection, share_id, identity, AuditAction.FETCHED, info_hash)
+            def commit(connection: Connection, batch: list[tuple[str, str, str]] = batch) -> None:
+                for share_id, identity, info_hash in batch:
+                    audit.record_once(connection, share_id, identity, AuditAction.FETCHED, info_hash)
 
-        try:
-            await self._database.write(commit)
-        except StoreUnavailable as exc:
-            self._waiting = batch | self._waiting
-            _log.warning("fetches not recorded yet", error=str(exc), waiting=len(self._waiting))
+            try:
+                await self._database.write(commit)
+            except StoreUnavailable as exc:
+                self._waiting = dict.fromkeys(rows[start:]) | self._waiting
+                _log.warning("fetches not recorded yet", error=str(exc), waiting=len(self._waiting))
+                return
 
     async def keep(self, every: float) -> None:
         """Write for ever."""

@@ -15,6 +15,7 @@ from p2pckpt_tracker.store import request_rows
 
 from .conftest import Login
 from .people import Answer, Events, Person, ShareFiles, b64, sign
+from .test_links import Link
 
 
 async def ask(who: Person, share_id: str, message: str = "") -> Answer:
@@ -94,6 +95,14 @@ async def test_who_was_denied_is_quiet_for_a_day(
     monkeypatch.setattr(request_rows, "QUIET", -1)
     await ask(asking, share.share_id)
     assert await waiting(share) == [asking.identity]
+
+
+async def test_who_joins_by_a_link_asks_no_more(share: ShareFiles, person: Login) -> None:
+    asking, link = await person(), Link(share)
+    await ask(asking, share.share_id)
+    await link.register()
+    assert (await link.redeem(asking)).status == 200
+    assert await waiting(share) == []
 
 
 # -- licences

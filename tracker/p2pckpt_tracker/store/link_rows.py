@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from p2pckpt.audit_log import AuditAction
 from p2pckpt.tracker_protocol import CreateLink, LinkInfo, LinkRecord, RedeemLink, RedeemReply, Role
 
-from . import audit, member_rows
+from . import audit, member_rows, request_rows
 from .tables import links, redemptions
 
 WRONG_AUTHS = 5
@@ -111,6 +111,7 @@ def redeem(
     connection.execute(insert(redemptions).values(link_id=link_id, identity=identity, redeemed_at=now))
     member_rows.set_role(connection, row.share_id, identity, role, link_id, request.binding)
     member_rows.set_binding(connection, row.share_id, identity, link_id, request.binding)
+    request_rows.settle(connection, row.share_id, identity)
     audit.record(connection, row.share_id, identity, AuditAction.JOIN, link_id)
     return RedeemReply(share_id=row.share_id, role=role, wrapped_keys=row.wrapped_keys)
 
