@@ -31,10 +31,13 @@ class Access:
 
     async def ask(self, request: m.AskRequest) -> m.AskReply:
         """Ask the owners of the share behind a link. Nobody learns from the answer whether there is such a share."""
-        share_id, tracker = await self._services.shares.ask_for_access(request.source, request.message)
+        shares, own = self._services.shares, self._services.identity
+        share_id, tracker = shares.whereabouts(request.source)
+        # listening begins before asking: an owner may answer at once
         self._asked[share_id.hex()] = tracker
         self._services.swarms.follow(tracker)
-        own = self._services.identity
+        await shares.ask_for_access(share_id, tracker, request.message)
+        await self._look(share_id.hex())
         return m.AskReply(share_id.hex(), identities.words(own.public_bytes), own.hex)
 
     async def requests(self, name: str) -> list[m.RequestRow]:
@@ -43,30 +46,28 @@ class Access:
         return [
             m.RequestRow(
                 identity=request.identity,
-                words=identities.words(bytes.fromhex(request.identity)),
+                words=identities.words(public.identity),
                 name=request.name,
                 message=request.message,
                 requested_at=request.requested_at,
                 removed_at=request.removed_at,
             )
-            for request in await self._services.shares.requests(share)
+            for request, public in await self._services.shares.requests(share)
         ]
 
     async def decide(self, request: m.DecideRequest) -> None:
         """Let somebody in who asked, or deny it. Keys are sealed to the receive key that this very identity signed."""
         shares = self._services.shares
         share = shares.find(request.share)
-        found = [each for each in await shares.requests(share) if each.identity == request.identity]
-        if not found:
+        found = {public.identity.hex(): public for _, public in await shares.requests(share)}
+        if request.identity not in found:
             raise NotFound(
                 f"{request.identity[:12]} does not ask for access", next_step=f"p2pckpt member requests {share.name}"
             )
         if request.role is None:
             await shares.client(share).deny_request(share.share_id.hex(), request.identity)
             return
-        keys = (found[0].identity, found[0].receive_key, found[0].receive_key_signature)
-        public = PublicIdentity(*(bytes.fromhex(key) for key in keys)).checked()
-        await shares.set_member(share, public.text, request.role)
+        await shares.set_member(share, found[request.identity].text, request.role)
 
     async def invite(self, request: m.InviteRequest) -> m.InviteReply:
         """Add somebody by key; the link to send lets nobody else in."""
@@ -88,12 +89,14 @@ class Access:
         share_ids = list(self._asked) if isinstance(event, tp.Hello) else [getattr(event, "share_id", "")]
         for share_id in share_ids:
             if self._asked.get(share_id) == tracker:
-                with contextlib.suppress(P2pckptError):
-                    if await self._services.shares.is_let_in(bytes.fromhex(share_id), tracker):
-                        self._let_in(share_id)
+                await self._look(share_id)
 
-    def _let_in(self, share_id: str) -> None:
-        if self._asked.pop(share_id, None) is not None:
+    async def _look(self, share_id: str) -> None:
+        """Whether somebody let us in by now; if so, say it once."""
+        tracker, is_in = self._asked.get(share_id), False
+        with contextlib.suppress(P2pckptError):
+            is_in = tracker is not None and await self._services.shares.is_let_in(bytes.fromhex(share_id), tracker)
+        if is_in and self._asked.pop(share_id, None) is not None:
             self._feed.send(m.AccessGranted(share_id))
             self._feed.send(m.Notice("info", f"you were let into the share {share_id[:12]}: fetch it now"))
 

@@ -165,16 +165,17 @@ class Shares:
         self._catalogue.record_share(share)
         return share
 
-    async def ask_for_access(self, source: str, message: str) -> tuple[bytes, str]:
-        """Ask the owners of the share behind a link, or of one known here, to be let in: its id and its tracker."""
+    def whereabouts(self, source: str) -> tuple[bytes, str]:
+        """Id and tracker of the share behind a link, or of one known here."""
         if links.is_link(source):
             link = links.Link.parse(source)
-            share_id, tracker = link.share_id, link.tracker.text
-        else:
-            share = self.find(split_name(source)[0])
-            share_id, tracker = share.share_id, share.tracker
+            return link.share_id, link.tracker.text
+        share = self.find(split_name(source)[0])
+        return share.share_id, share.tracker
+
+    async def ask_for_access(self, share_id: bytes, tracker: str, message: str) -> None:
+        """Ask the owners of a share to be let in; nothing tells whether there is such a share."""
         await self._trackers.client(tracker).request_access(share_id.hex(), message)
-        return share_id, tracker
 
     async def is_let_in(self, share_id: bytes, tracker: str) -> bool:
         """Whether we are a member by now and have the keys: owners add somebody first, and seal keys to them then."""
@@ -205,9 +206,21 @@ class Shares:
         await client.accept_licence(share_id, licence)
         return ""
 
-    async def requests(self, share: KnownShare) -> list[tp.AccessRequest]:
-        """Who asks to be let in, as the tracker says: their keys prove nothing until somebody compared them."""
-        return await self.client(share).requests(share.share_id.hex())
+    async def requests(self, share: KnownShare) -> list[tuple[tp.AccessRequest, PublicIdentity]]:
+        """Who asks to be let in, as the tracker says: their keys prove nothing until somebody compared them.
+
+        Raises ``UntrustedKey`` for a receive key that the one who asks has not signed.
+        """
+        found = []
+        for request in await self.client(share).requests(share.share_id.hex()):
+            try:
+                keys = [
+                    bytes.fromhex(k) for k in (request.identity, request.receive_key, request.receive_key_signature)
+                ]
+            except ValueError as exc:
+                raise VerificationFailed("the tracker's list of requests can't be read") from exc
+            found.append((request, PublicIdentity(*keys).checked()))
+        return found
 
     async def _redeem(
         self, client: TrackerClient, link: links.Link, secret: links.LinkSecret, password: str
