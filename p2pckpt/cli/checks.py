@@ -22,6 +22,7 @@ from p2pckpt.config import Config
 from p2pckpt.control.client import connect
 from p2pckpt.control.messages import DaemonStatus
 from p2pckpt.errors import DaemonUnavailable, P2pckptError
+from p2pckpt.trust import identity_file
 
 _LOW_SPACE = 20 * 10**9
 _NO_SPACE = 10**9
@@ -96,14 +97,17 @@ def space(config: Config) -> Check:
 
 
 def keys(config: Config) -> Check:
-    """Nobody else may read the identity."""
+    """The identity can be read, and by nobody else."""
     directory = config.keys_dir
-    if not directory.is_dir():
+    if not directory.is_dir() or not any(directory.iterdir()):
         return Check("keys", Level.OK, "none yet; the first start makes one")
-    paths = [directory, *directory.iterdir()]
-    if open_ones := [path for path in paths if path.stat().st_mode & 0o077]:
-        return Check("keys", Level.FAIL, f"others can read {open_ones[0]}", f"chmod -R go= {directory}")
-    return Check("keys", Level.OK, f"readable only by you, {directory}", "keep a copy: p2pckpt key backup FILE")
+    if directory.stat().st_mode & 0o077:
+        return Check("keys", Level.FAIL, f"others can read {directory}", f"chmod -R go= {directory}")
+    try:
+        where = identity_file.describe(directory)
+    except P2pckptError as exc:
+        return Check("keys", Level.FAIL, exc.fact, exc.next_step)
+    return Check("keys", Level.OK, f"readable only by you: {where}", "keep a copy: p2pckpt key backup FILE")
 
 
 def clock() -> Check:

@@ -23,6 +23,9 @@ _ANSWER_SECONDS: Final = 12.0
 _SILENT: Final = ("keyring.backends.SecretService", "keyring.backends.macOS", "keyring.backends.Windows")
 """Backends that can be used unasked: the session has opened them. Others may prompt, or keep secrets in plain files."""
 
+_PROBLEMS: Final = {"KeyringLocked": "it is locked", "NoKeyringError": "there is none on this machine"}
+"""What the ``keyring`` library raises, for people."""
+
 
 class _Request(msgspec.Struct, frozen=True):
     act: str
@@ -130,7 +133,8 @@ def _main() -> None:
     try:
         answer = _serve(msgspec.json.decode(sys.stdin.buffer.read(), type=_Request))
     except Exception as exc:  # whatever a backend throws; its text may quote what it was given
-        answer = _Answer(problem=type(exc).__name__)
+        name = type(exc).__name__
+        answer = _Answer(problem=_PROBLEMS.get(name, name))
     os.write(sys.stdout.fileno(), msgspec.json.encode(answer))
 
 

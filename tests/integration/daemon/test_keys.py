@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from p2pckpt.control import messages as m
+from p2pckpt.control.client import connect
 from p2pckpt.tracker_protocol import Role, Visibility
 
-from ...support.homes import DEADLINE, Home, seeded_bytes, tree, until, write_files
+from ...support.homes import DEADLINE, Home, failure, seeded_bytes, tree, until, write_files
 from ...support.tracker_process import start_tracker
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -73,6 +74,9 @@ async def test_without_the_passphrase_no_daemon_starts_and_everybody_says_why(tm
             assert "next: " in asked.stderr
             assert "Traceback" not in asked.stderr
         del erin.env["P2PCKPT_PASSPHRASE_FILE"]
+        # what the terminal interface and the Python functions show
+        error = await failure(connect(erin.config))
+        assert (error.code, "needs its passphrase; next: p2pckpt daemon start" in error.fact) == ("daemon", True)
         alone = subprocess.run(
             [sys.executable, "-m", "p2pckpt.daemon.main"],
             env=erin.env,

@@ -15,6 +15,7 @@ import pytest
 from p2pckpt.config import Config
 from p2pckpt.control import messages as m
 from p2pckpt.tracker_protocol import Role, Visibility
+from p2pckpt.trust.identity import pem, words
 from tests.support.canned_daemon import CannedDaemon, job, preview, share, status, version, version_detail
 from tests.unit.cli.conftest import Cli
 
@@ -371,6 +372,68 @@ def test_an_identity_survives_backup_and_restore(cli: Cli, config: Config, tmp_p
     assert identity_file.load(tmp_path / "other" / "data" / "keys").hex == made.hex
 
 
+def test_a_passphrase_is_set_changed_and_removed(
+    cli: Cli, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from p2pckpt.trust import identity_file
+
+    made = identity_file.load_or_create(config.keys_dir, "alice")
+    for command in (["change", "--passphrase-stdin"], ["remove"]):
+        early = cli("key", "passphrase", *command, stdin="sesame")
+        assert (early.code, "p2pckpt key passphrase set" in early.err) == (2, True)
+    assert "with a passphrase" in cli("key", "passphrase", "set", "--passphrase-stdin", stdin="one\n").out
+    again = cli("key", "passphrase", "set", "--passphrase-stdin", stdin="two\n")
+    assert (again.code, "p2pckpt key passphrase change" in again.err) == (2, True)
+    assert cli("key", "passphrase", "remove").code == 2
+    assert cli("key", "backup", "kept.txt", "--passphrase-stdin", stdin="sesame").code == 2
+    monkeypatch.setenv("P2PCKPT_PASSPHRASE_FILE", str(tmp_path / "present"))
+    (tmp_path / "present").write_text("wrong\n")
+    assert cli("key", "passphrase", "change", "--passphrase-stdin", stdin="two\n").code == 6
+    (tmp_path / "present").write_text("one\n")
+    changed = cli("key", "passphrase", "change", "--passphrase-stdin", stdin="two\n")
+    assert f"put the new passphrase into {tmp_path / 'present'}" in changed.err
+    (tmp_path / "present").write_text("two\n")
+    assert cli("key", "backup", "kept.txt", "--passphrase-stdin", stdin="sesame").code == 0
+    assert cli("key", "passphrase", "remove").code == 0
+    assert identity_file.load(config.keys_dir).hex == made.hex
+
+
+def test_the_identity_is_moved_into_the_keyring_and_back(
+    cli: Cli, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from p2pckpt.trust import identity_file
+
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "tests.support.keyrings.Shelf")
+    monkeypatch.setenv("TEST_KEYRING", str(tmp_path / "shelf.json"))
+    made = identity_file.load_or_create(config.keys_dir, "alice")
+    assert "the OS keyring" in cli("key", "store", "keyring").out
+    refused = cli("key", "passphrase", "set", "--passphrase-stdin", stdin="sesame")
+    assert (refused.code, "p2pckpt key store file" in refused.err) == (2, True)
+    assert made.hex in (tmp_path / "shelf.json").read_text()
+    assert cli("key", "store", "file").code == 0
+    assert identity_file.load(config.keys_dir).hex == made.hex
+
+
+def test_somebody_elses_key_is_shown_as_words_and_as_pem(cli: Cli) -> None:
+    from tests.unit.trust.people import STRANGER
+
+    spoken = words(STRANGER.public_bytes)
+    for text in (STRANGER.public.text, STRANGER.hex):
+        assert spoken in cli("key", "show", text).out
+    assert json.loads(cli("key", "show", STRANGER.hex, "--json").out) == {"identity": STRANGER.hex, "words": spoken}
+    assert cli("key", "show", STRANGER.public.text, "--pem").out == pem(STRANGER.public.model_key)
+    assert cli("key", "show", STRANGER.hex, "--pem").code == 2
+    assert cli("key", "show", "nonsense").code == 2
+
+
+def test_the_signing_key_of_a_version_is_printed_as_pem(daemon: CannedDaemon, cli: Cli) -> None:
+    key = "-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----\n"
+    daemon.replies["GET", "/v1/versions/cars%2Fsd15"] = version_detail(signing_key=key)
+    assert cli("show", "cars/sd15", "--signing-key").out == key
+    daemon.replies["GET", "/v1/versions/cars%2Fsd15"] = version_detail()
+    assert cli("show", "cars/sd15", "--signing-key").code == 5
+
+
 def test_a_running_daemon_keeps_its_identity(daemon: CannedDaemon, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "kept.txt").write_text("x")
     outcome = cli("key", "restore", "kept.txt", "--passphrase-stdin", stdin="sesame")
@@ -408,8 +471,10 @@ def test_install_writes_a_unit_for_this_home(
 
 
 def test_doctor_fails_on_keys_that_others_can_read(daemon: CannedDaemon, cli: Cli, config: Config) -> None:
-    config.keys_dir.mkdir(parents=True, mode=0o700)
-    (config.keys_dir / "identity.json").touch(mode=0o644)
+    from p2pckpt.trust import identity_file
+
+    identity_file.load_or_create(config.keys_dir, "alice")
+    (config.keys_dir / "identity.json").chmod(0o644)
     outcome = cli("doctor", "--json")
     rows = {row["name"]: row for row in json.loads(outcome.out)}
     assert outcome.code == 1
@@ -419,6 +484,10 @@ def test_doctor_fails_on_keys_that_others_can_read(daemon: CannedDaemon, cli: Cl
     assert rows["tracker"]["level"] == "ok"
     (config.keys_dir / "identity.json").chmod(0o600)
     assert {row["level"] for row in json.loads(cli("doctor", "--json").out)} <= {"ok", "warn"}
+    (config.keys_dir / "identity.json").write_bytes(b"")
+    damaged = {row["name"]: row for row in json.loads(cli("doctor", "--json").out)}["keys"]
+    assert damaged["level"] == "fail"
+    assert "key restore" in damaged["next_step"]
 
 
 def test_doctor_finds_a_tracker_that_does_not_answer(daemon: CannedDaemon, cli: Cli) -> None:
