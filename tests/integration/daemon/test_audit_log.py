@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from p2pckpt.audit_log import AUDIT_START, audit_chain
+from p2pckpt.control import messages as m
 
-from ...support.homes import Home, seeded_bytes, write_files
+from ...support.homes import Home, failure, seeded_bytes, write_files
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -26,7 +27,6 @@ async def publish(alice: Home, tmp_path: Path, name: str) -> tuple[str, str]:
 async def test_an_owner_reads_who_did_what_with_names_and_versions(alice: Home, bob: Home, tmp_path: Path) -> None:
     _, link = await publish(alice, tmp_path, "logged")
     await bob.get(link, tmp_path / "bob")
-    await alice.client.status()
     shown = await alice.cli("log", "logged")
     assert shown.returncode == 0, shown.stderr
     me, him = [(await home.client.key()).identity[:8] for home in (alice, bob)]
@@ -83,22 +83,8 @@ def change_and_chain_anew(log: LogOnDisk) -> None:
     log.chain_anew()
 
 
-def leave_out(log: LogOnDisk) -> None:
-    log.run("DELETE FROM audit WHERE share_id = SHARE AND seq = 2")
-
-
 def cut(log: LogOnDisk) -> None:
     log.run("DELETE FROM audit WHERE share_id = SHARE AND seq > 2")
-
-
-def reorder(log: LogOnDisk) -> None:
-    log.run("UPDATE audit SET seq = -seq WHERE share_id = SHARE AND seq in (2, 3)")
-    log.run("UPDATE audit SET seq = 5 + seq WHERE share_id = SHARE AND seq in (-2, -3)")
-
-
-def add(log: LogOnDisk) -> None:
-    log.run("INSERT INTO audit SELECT share_id, 99, at, actor, action, subject, chain FROM audit "
-            "WHERE share_id = SHARE AND seq = 2")  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -106,10 +92,7 @@ def add(log: LogOnDisk) -> None:
     [
         (change, "broken at row 2"),
         (change_and_chain_anew, "its rows up to 3 are not those that"),
-        (leave_out, "broken at row 2"),
         (cut, "row 3 is missing"),
-        (reorder, "broken at row 2"),
-        (add, "broken at row 4"),
     ],
 )
 async def test_an_edited_log_is_reported_with_the_first_row_that_does_not_fit(
@@ -117,22 +100,21 @@ async def test_an_edited_log_is_reported_with_the_first_row_that_does_not_fit(
 ) -> None:
     name = f"edited/{edit.__name__}"
     share_id, _ = await publish(alice, tmp_path, name)
-    assert (await alice.cli("log", name, "-q")).stdout.split() == ["1", "2", "3"]
+    assert (await alice.client.log(m.LogRequest(name))).verified == 3
     edit(LogOnDisk(alice, share_id))
     refused = await alice.cli("log", name)
     assert (refused.returncode, refused.stdout) == (6, ""), refused.stderr
     assert says in refused.stderr
-    again = await alice.cli("log", name)
-    assert again.returncode == 6, "a broken log stays broken"
+    assert (await failure(alice.client.log(m.LogRequest(name)))).exit_code == 6, "a broken log stays broken"
 
 
 async def test_a_tracker_restored_from_a_backup_has_a_shorter_log_which_the_owner_may_accept(
     alice: Home, tmp_path: Path
 ) -> None:
     share_id, _ = await publish(alice, tmp_path, "restored")
-    assert (await alice.cli("log", "restored")).returncode == 0
+    assert (await alice.client.log(m.LogRequest("restored"))).verified == 3
     cut(LogOnDisk(alice, share_id))
-    assert (await alice.cli("log", "restored")).returncode == 6
+    assert (await failure(alice.client.log(m.LogRequest("restored")))).exit_code == 6
     accepted = await alice.cli("log", "restored", "--anew", "-q")
     assert (accepted.returncode, accepted.stdout.split()) == (0, ["1", "2"]), accepted.stderr
-    assert (await alice.cli("log", "restored")).returncode == 0
+    assert (await alice.client.log(m.LogRequest("restored"))).verified == 2
