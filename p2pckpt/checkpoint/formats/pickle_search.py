@@ -237,7 +237,7 @@ def _is_pickle(traced: Trace, *, first: bool) -> bool:
 
     One tensor in 40,000 begins with an opcode or two and a STOP, one in 10,000 with PROTO: that alone is no evidence.
     """
-    named = any(_is_plausible(found.module) and _is_plausible(found.name) for found in traced.imports)
+    named = traced.hidden or any(_is_plausible(i.module) and _is_plausible(i.name) for i in traced.imports)
     if traced.gave_up:
         return True
     if traced.whole:

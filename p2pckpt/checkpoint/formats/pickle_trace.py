@@ -64,6 +64,8 @@ class Trace:
     framed: bool = False
     """It begins with PROTO, as every pickle of protocol 2 and later does."""
     imports: set[Import] = field(default_factory=set)
+    hidden: bool = False
+    """It imports a name that is written in a way no pickler uses."""
     calls: int = 0
     oddities: set[str] = field(default_factory=set)
     """What no ordinary pickle does, one clause each: "it …"."""
@@ -145,17 +147,22 @@ class _Reader:
                 return kept if len(kept) <= 4 * _MAX_NAME else None
             kept = (kept + self._buffer[self._at :])[: 4 * _MAX_NAME + 1]
             self._at = len(self._buffer)
-            self._fill(1)
+            if not self._more():
+                return kept[:-1]  # at the end of the file, Python's own unpickler takes a line for whole
         raise _Broken
 
     def _fill(self, needed: int) -> None:
         """Have ``needed`` bytes from the present position on in the buffer."""
+        if self._more(needed) < needed:
+            raise _Broken
+
+    def _more(self, needed: int = 1) -> int:
+        """Read on from the present position; how many bytes there are, which may be fewer than ``needed``."""
         base = self.position
         self._ahead = min(2 * self._ahead, _BUFFER)
         data = self._source.peek(base, max(needed, self._ahead))
         self._buffer, self._base, self._at = data, base, 0
-        if len(data) < needed:
-            raise _Broken
+        return len(data)
 
 
 class _Thing:
@@ -264,9 +271,9 @@ class _Machine:
         self.push(self._memo[key])
 
     def key(self) -> int:
-        line = self._reader.line()
+        line = self._reader.line() or b""
         try:
-            return int(line or b"")
+            return int(line.split(b"\0")[0])  # where a string ends in C, the number does
         except ValueError:
             raise _Broken from None
 
@@ -357,6 +364,9 @@ class _Machine:
         if isinstance(name, str) and isinstance(module, str):
             self.push(self._import(module, name))
             return
+        if _PLAIN in (name, module) or isinstance(name, Import) or isinstance(module, Import):
+            raise _Broken  # no text: an unpickler refuses it
+        self._found.hidden |= _TEXT in (name, module)
         self._found.oddities.add("computes the name of something it imports")
         self.push(_RESULT)
 
