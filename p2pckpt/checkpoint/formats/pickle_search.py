@@ -21,15 +21,14 @@ from p2pckpt.checkpoint.formats.zip_directory import ZipEntry, data_offset, read
 
 _DEPTH: Final = 5
 _HEAD: Final = 512
-_MAX_MEMBERS: Final = 100_000
+_MAX_MEMBERS: Final = 300_000
+_MAX_NESTED: Final = 10_000
+"""Byte strings inside pickles that are looked into; what would load them is judged by its name."""
 _MAX_PROBLEMS: Final = 20
 _UNPACKED_ARCHIVE: Final = 16 << 20
 """Bytes of an archive inside something compressed: it is held in memory."""
 _CONVINCING: Final = 10
 """Opcodes after which something that begins with PROTO is no coincidence: one tensor in a billion does so."""
-_TORCH_MAGIC: Final = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
-_TORCH_PICKLES: Final = 5
-"""``torch.save`` before 1.6: magic number, protocol, system, the object, storage keys; then raw storages."""
 _MEMBER: Final = b"PK\x03\x04"
 _END: Final = b"PK\x05\x06"
 _MAX_PAX: Final = 1 << 16
@@ -68,6 +67,7 @@ class _Search:
         self._allowance = Allowance()
         self._budget = Budget()
         self._members = _MAX_MEMBERS
+        self._nested = _MAX_NESTED
 
     def look(self, source: Peekable, depth: int, where: str) -> bool:
         """Whether it was anything that can hold pickles."""
@@ -114,15 +114,9 @@ class _Search:
     def _pickles(self, source: Peekable, at: int, depth: int, where: str) -> bool:
         """Pickles from ``at`` on, one after the other. Whether there was any."""
         any_found = False
-        old_torch = _TORCH_MAGIC in source.peek(at, 32)
-        count = 0
-        while not (old_torch and count == _TORCH_PICKLES):
-            self._check()
-            traced = trace(source, at, self._allowance)
-            if not _is_pickle(traced, first=not any_found):
-                break
+        while _is_pickle(traced := trace(source, at, self._allowance), first=not any_found):
             any_found = True
-            count += 1
+            self._check()
             self._take(source, traced, depth, where)
             if not traced.whole:
                 break
@@ -139,7 +133,8 @@ class _Search:
         elif not traced.whole:
             self._problem(where, "it is a pickle that breaks off")
         if isinstance(source, Slice):
-            for offset, length in traced.nested:
+            for offset, length in traced.nested[: self._nested]:
+                self._nested -= 1
                 self.look(Slice(source, offset, length), depth + 1, where)
 
     # -- what holds them

@@ -20,7 +20,7 @@ MAX_MEMO: Final = 2_000_000
 MAX_IMPORTS: Final = 10_000
 """Different names; real files have a dozen, a whole pickled pipeline a few hundred."""
 MAX_NESTED: Final = 1_000
-"""Byte strings that are looked into. What may load them is an import, and judged by itself."""
+"""Byte strings whose places are noted."""
 _MAX_NAME: Final = 256
 """Longer strings are no names of modules: they are not kept."""
 _MAX_NAMES: Final = 64 << 20
