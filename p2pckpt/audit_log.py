@@ -26,6 +26,8 @@ class AuditAction(StrEnum):
     TARGETS = "targets"
     KEYRING = "keyring"
     ROOT = "root"
+    PROPOSAL = "proposal"
+    PROPOSAL_WITHDRAWN = "proposal-withdrawn"
     LICENCE = "licence"
     ROLE = "role"
     REMOVE = "remove"

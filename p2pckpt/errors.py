@@ -7,6 +7,8 @@ aiohttp, sqlite3, tuf or libtorrent. Only ``cli/report.py`` turns them into text
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -74,6 +76,12 @@ class UnsafeContent(P2pckptError):
     code = "unsafe_content"
 
 
+class Stale(VerificationFailed):
+    """Nobody vouches any more that the signed files are the newest: a tracker that stopped signing, or holds back."""
+
+    code = "stale"
+
+
 class UntrustedKey(P2pckptError):
     """Something is signed by a key that this share's root of trust does not name."""
 
@@ -125,6 +133,15 @@ class Cancelled(P2pckptError):
 
     exit_code = 130
     code = "cancelled"
+
+
+def disk_error(exc: OSError, path: Path, kept: str = "everything that arrived so far") -> P2pckptError:
+    """What an I/O error at ``path`` means to a user: ``NoSpace`` or the reason."""
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(f"the disk with {path} is full", kept=kept, next_step="free some space, then: p2pckpt resume")
+    return P2pckptError(
+        f"{path} can't be written: {exc.strerror or exc}", kept=kept, next_step="correct it, then: p2pckpt resume"
+    )
 
 
 def by_code(code: str) -> type[P2pckptError]:

@@ -216,7 +216,24 @@ class PublishKeyring(msgspec.Struct, frozen=True):
 
 
 class PublishRoot(msgspec.Struct, frozen=True):
-    """``POST /api/v1/shares/{id}/root``: the next root, signed by the old and the new keys, needs owner."""
+    """``POST /api/v1/shares/{id}/root``: the next root, signed by the old and the new keys, needs owner.
+
+    What has to change with it comes along and counts at the same moment: targets when owners change, because they
+    delegate the keyring to the root's keys, and a keyring that a leaving owner had signed.
+    """
+
+    root: bytes
+    targets: bytes = b""
+    """Empty: the present ones stay."""
+    keyring: bytes = b""
+    """Empty: the present one stays."""
+
+
+class RootProposal(msgspec.Struct, frozen=True):
+    """``PUT`` and ``GET /api/v1/shares/{id}/proposal``, needs owner: a next root that needs more owners' signatures.
+
+    One a share at a time; a newer one, or any new root, takes its place. ``DELETE`` withdraws it.
+    """
 
     root: bytes
 
@@ -240,11 +257,24 @@ class SealedEpoch(msgspec.Struct, frozen=True):
     """Base64 of the previous epoch's content key under this one's."""
 
 
+class Reader(msgspec.Struct, frozen=True):
+    """Somebody whom an owner gave keys: what new epochs are sealed to."""
+
+    role: Role
+    receive_key: str
+    """X25519 public key, hex; the owner saw that this member had signed it."""
+
+
 class KeyringContent(msgspec.Struct, frozen=True):
     """The signed field ``p2pckpt`` of the keyring: what owners decide and every member has to know."""
 
     epochs: tuple[SealedEpoch, ...]
     """Oldest first; none in public shares. New versions are sealed with the last one."""
+    readers: dict[str, Reader] = {}
+    """By identity. Who came by a link has the keys from there, and is added when a new epoch begins."""
+    links: dict[str, dict[str, str]] = {}
+    """Link id → owner's identity → base64 of what the link's maker keeps of it, HPKE-sealed to that owner: enough to
+    wrap new keys for it and to know those who came by it."""
     swarm_tls: bool = True
     """Whether the swarms of a share that is not public are TLS with member certificates."""
     licence: str = ""
@@ -309,6 +339,12 @@ class CreateLink(msgspec.Struct, frozen=True):
     """0 for any number."""
     password_salt: str = ""
     """Hex; not empty when a password joins the secret (Argon2id, parameters fixed by the client)."""
+
+
+class RewrapLink(msgspec.Struct, frozen=True):
+    """``PUT /api/v1/shares/{id}/links/{link_id}``: the newest content keys under the same secret, needs owner."""
+
+    wrapped_keys: bytes
 
 
 class LinkRecord(msgspec.Struct, frozen=True):
@@ -501,6 +537,12 @@ class TargetsChanged(msgspec.Struct, frozen=True, tag="targets"):
     targets_version: int
 
 
+class RootProposed(msgspec.Struct, frozen=True, tag="proposal"):
+    """A change of the share's keys waits for another owner's signature. Sent to owners."""
+
+    share_id: str
+
+
 class MembersChanged(msgspec.Struct, frozen=True, tag="members"):
     """Somebody joined, left, or got another role. Sent to owners, and to the member concerned."""
 
@@ -540,7 +582,15 @@ class AuthorityChanged(msgspec.Struct, frozen=True, tag="authority"):
 
 
 TrackerEvent = (
-    Hello | Ping | TargetsChanged | MembersChanged | PeersFound | Revoked | AccessRequested | AuthorityChanged
+    Hello
+    | Ping
+    | TargetsChanged
+    | RootProposed
+    | MembersChanged
+    | PeersFound
+    | Revoked
+    | AccessRequested
+    | AuthorityChanged
 )
 
 

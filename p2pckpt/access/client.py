@@ -129,8 +129,18 @@ class TrackerClient:
     async def publish_keyring(self, share_id: str, keyring: bytes) -> tp.PublishReply:
         return await self._json("POST", f"/shares/{share_id}/keyring", tp.PublishReply, tp.PublishKeyring(keyring))
 
-    async def publish_root(self, share_id: str, root: bytes) -> tp.PublishReply:
-        return await self._json("POST", f"/shares/{share_id}/root", tp.PublishReply, tp.PublishRoot(root))
+    async def publish_root(self, share_id: str, request: tp.PublishRoot) -> tp.PublishReply:
+        return await self._json("POST", f"/shares/{share_id}/root", tp.PublishReply, request)
+
+    async def propose_root(self, share_id: str, root: bytes) -> None:
+        await self._json("PUT", f"/shares/{share_id}/proposal", None, tp.RootProposal(root))
+
+    async def proposal(self, share_id: str) -> bytes:
+        """The root that waits for signatures. Raises ``NotFound``."""
+        return (await self._json("GET", f"/shares/{share_id}/proposal", tp.RootProposal)).root
+
+    async def withdraw_proposal(self, share_id: str) -> None:
+        await self._json("DELETE", f"/shares/{share_id}/proposal", None)
 
     # -- members and links
 
@@ -146,6 +156,9 @@ class TrackerClient:
 
     async def create_link(self, share_id: str, link: tp.CreateLink) -> None:
         await self._json("POST", f"/shares/{share_id}/links", None, link)
+
+    async def rewrap_link(self, share_id: str, link_id: str, wrapped_keys: bytes) -> None:
+        await self._json("PUT", f"/shares/{share_id}/links/{link_id}", None, tp.RewrapLink(wrapped_keys))
 
     async def revoke_link(self, share_id: str, link_id: str) -> None:
         await self._json("DELETE", f"/shares/{share_id}/links/{link_id}", None)

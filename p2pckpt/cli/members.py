@@ -12,7 +12,7 @@ from p2pckpt.cli.options import Command, Group, Invocation
 from p2pckpt.cli.session import talk
 from p2pckpt.cli.table import Column, table, terminal_width
 from p2pckpt.control.client import ControlClient
-from p2pckpt.control.messages import DecideRequest, MemberRow, RequestRow, SetMemberRequest
+from p2pckpt.control.messages import DecideRequest, MemberRow, MembersReply, RequestRow, SetMemberRequest
 from p2pckpt.errors import BadUsage, Cancelled, NotFound
 from p2pckpt.tracker_protocol import Role
 
@@ -44,7 +44,7 @@ def ls_(invocation: Invocation, share: str) -> None:
 def add(invocation: Invocation, share: str, identity: str, role: str) -> None:
     """Add IDENTITY, what the other person's "p2pckpt key show -q" prints, to SHARE."""
     request = SetMemberRequest(share, identity, Role(role))
-    _print(invocation, talk(invocation, lambda client: client.set_member(request)))
+    _print_change(invocation, talk(invocation, lambda client: client.set_member(request)))
 
 
 @member.command("set", cls=Command)
@@ -54,7 +54,7 @@ def add(invocation: Invocation, share: str, identity: str, role: str) -> None:
 @click.pass_obj
 def set_(invocation: Invocation, share: str, who: str, role: str) -> None:
     """Give MEMBER, named by identity, its first digits or name, another role."""
-    _print(invocation, _set(invocation, share, who, Role(role)))
+    _print_change(invocation, _set(invocation, share, who, Role(role)))
 
 
 @member.command("rm", cls=Command)
@@ -62,11 +62,11 @@ def set_(invocation: Invocation, share: str, who: str, role: str) -> None:
 @click.argument("who", metavar="MEMBER")
 @click.pass_obj
 def rm(invocation: Invocation, share: str, who: str) -> None:
-    """Take MEMBER's access away: the tracker lets them into no swarm and serves them nothing any more.
+    """Take MEMBER's access away: no swarm lets them in any more, and later versions are sealed with new keys.
 
-    What was received before stays with the person who has it, and connections that are open stay open.
+    What was received before stays with the person who has it.
     """
-    _print(invocation, _set(invocation, share, who, None))
+    _print_change(invocation, _set(invocation, share, who, None))
 
 
 @member.command("requests", cls=Command)
@@ -186,12 +186,18 @@ def find_member(members: Sequence[MemberRow], who: str) -> MemberRow:
     return found[0]
 
 
-def _set(invocation: Invocation, share: str, who: str, role: Role | None) -> list[MemberRow]:
-    async def change(client: ControlClient) -> list[MemberRow]:
+def _set(invocation: Invocation, share: str, who: str, role: Role | None) -> MembersReply:
+    async def change(client: ControlClient) -> MembersReply:
         row = find_member(await client.members(share), who)
         return await client.set_member(SetMemberRequest(share, row.identity, role))
 
     return talk(invocation, change)
+
+
+def _print_change(invocation: Invocation, reply: MembersReply) -> None:
+    _print(invocation, reply.members)
+    for note in reply.notes:
+        invocation.report.narrate(note)
 
 
 def _print(invocation: Invocation, members: Sequence[MemberRow]) -> None:

@@ -142,8 +142,23 @@ class ControlClient:
     async def members(self, share: str) -> list[m.MemberRow]:
         return await self._call("GET", f"/v1/members?share={quote(share, safe='')}", list[m.MemberRow])
 
-    async def set_member(self, request: m.SetMemberRequest) -> list[m.MemberRow]:
-        return await self._call("POST", "/v1/members", list[m.MemberRow], request)
+    async def set_member(self, request: m.SetMemberRequest) -> m.MembersReply:
+        return await self._call("POST", "/v1/members", m.MembersReply, request)
+
+    async def access(self, share: str) -> m.Access:
+        return await self._call("GET", f"/v1/access?share={quote(share, safe='')}", m.Access)
+
+    async def set_terms(self, request: m.TermsRequest) -> m.Access:
+        return await self._call("POST", "/v1/access", m.Access, request)
+
+    async def sign(self, share: str, digest: str) -> m.SignReply:
+        """Sign the change of keys that waits at a share, if it is the one that ``digest`` names."""
+        path = f"/v1/access/sign?share={quote(share, safe='')}&digest={quote(digest, safe='')}"
+        return await self._call("POST", path, m.SignReply)
+
+    async def withdraw(self, share: str) -> None:
+        """Take that change back."""
+        await self._call("POST", f"/v1/access/withdraw?share={quote(share, safe='')}", None)
 
     async def ask(self, request: m.AskRequest) -> m.AskReply:
         return await self._call("POST", "/v1/asks", m.AskReply, request)

@@ -468,6 +468,71 @@ class LogReply(msgspec.Struct, frozen=True):
     signed_at: int
 
 
+class MembersReply(msgspec.Struct, frozen=True):
+    """What a change of one member led to."""
+
+    members: tuple[MemberRow, ...]
+    notes: tuple[str, ...]
+    """Sentences for the owner: what else happened, and what is left to do."""
+
+
+class TermsRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """``POST /v1/access``: change what owners decide for a share; null leaves a thing as it is."""
+
+    share: str
+    swarm_tls: bool | None = None
+    licence: str | None = None
+    """What downloaders have to accept first; empty for nothing."""
+    threshold: int | None = None
+    """Owners' signatures that a change of keys needs."""
+
+
+class Access(msgspec.Struct, frozen=True):
+    """``GET /v1/access?share=NAME``: who decides, reads and publishes, and how the share is kept from others."""
+
+    share: str
+    visibility: Visibility
+    role: Role
+    """Ours."""
+    owners: tuple[str, ...]
+    """Identities that sign changes of keys."""
+    publishers: tuple[str, ...]
+    """Others who may publish."""
+    threshold: int
+    epoch: int
+    """Of the keys that new versions are sealed with; 0 when content is plain."""
+    readers: int
+    """Members whom an owner gave keys; who came by a link since the last epoch has them from there."""
+    swarm_tls: bool
+    licence: str
+    fresh_until: int
+    """Unix seconds until which the tracker vouches that nothing newer was there."""
+    expires_at: int
+    """When the first of root, targets and keyring runs out, unless it is signed anew."""
+    proposal: Proposal | None
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """A change of a share's keys that waits for owners' signatures."""
+
+    owners_added: tuple[str, ...]
+    owners_removed: tuple[str, ...]
+    publishers_added: tuple[str, ...]
+    publishers_removed: tuple[str, ...]
+    threshold: int
+    missing: int
+    signed: bool
+    """By this machine."""
+    digest: str
+    """Names exactly this change, with the signatures it has: what ``sign`` is asked to sign."""
+
+
+class SignReply(msgspec.Struct, frozen=True):
+    """``POST /v1/access/sign?share=NAME&digest=…``."""
+
+    in_force: bool
+
+
 class LinkRow(msgspec.Struct, frozen=True):
     link_id: str
     share: str

@@ -67,15 +67,16 @@ class Access:
         if request.role is None:
             await shares.client(share).deny_request(share.share_id.hex(), request.identity)
             return
-        await shares.set_member(share, found[request.identity].text, request.role)
+        await self._services.members.set(share, found[request.identity].text, request.role)
 
     async def invite(self, request: m.InviteRequest) -> m.InviteReply:
         """Add somebody by key; the link to send lets nobody else in."""
         shares = self._services.shares
         share = shares.find(request.share)
         public = PublicIdentity.parse(request.identity)
-        await shares.set_member(share, public.text, request.role)
-        return m.InviteReply(shares.plain_link(share).text, public.identity.hex(), identities.words(public.identity))
+        await self._services.members.set(share, public.text, request.role)
+        link = await self._services.link_book.plain(share)
+        return m.InviteReply(link.text, public.identity.hex(), identities.words(public.identity))
 
     async def on_tracker_event(self, tracker: str, event: tp.TrackerEvent) -> None:
         """Tell owners who asks, and those who asked that they are in."""
@@ -114,7 +115,7 @@ class Access:
             limit=request.limit,
             anew=request.anew,
         )
-        names = {member.identity: member.name for member in await services.shares.members(share)}
+        names = {member.identity: member.name for member in await services.members.all(share)}
         trusted = await services.shares.trusted(share)
         versions = {target.infohash: f"v{number}" for number, target in trusted.targets.versions.items()}
         return m.LogReply(

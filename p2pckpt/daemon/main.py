@@ -31,7 +31,11 @@ from p2pckpt.daemon.operations import Operations
 from p2pckpt.daemon.server import ControlServer
 from p2pckpt.daemon.stalls import StallMeter
 from p2pckpt.daemon.tracker_beside import TrackerBeside
+from p2pckpt.daemon.upkeep import upkeep
 from p2pckpt.errors import P2pckptError
+from p2pckpt.jobs.link_book import LinkBook
+from p2pckpt.jobs.members import Members
+from p2pckpt.jobs.owners import Owners
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import Shares
 from p2pckpt.jobs.swarms import Swarms
@@ -100,7 +104,8 @@ async def _run(settings: Config, passphrase: str) -> None:
         server = ControlServer(operations, settings.socket_path, stop.set)
         await server.start()
         stack.push_async_callback(server.close)
-        background = [asyncio.create_task(work) for work in (_tick(operations), stalls.watch(), beside.watch())]
+        works = (_tick(operations), upkeep(operations.services, operations.feed), stalls.watch(), beside.watch())
+        background = [asyncio.create_task(work) for work in works]
         _log.info("daemon ready", port=operations.services.swarms.port, home=str(settings.home or ""))
         for share in operations.services.shares.known():
             operations.services.swarms.follow(share.tracker)
@@ -142,13 +147,18 @@ async def _build(
     swarms, engine = await _start_swarms(settings, layout, catalogue, trackers)
     stack.push_async_callback(swarms.stop)
     engine.limit(settings.number("download_limit"), settings.number("upload_limit"))
+    shares = Shares(identity, catalogue, layout, trackers)
+    owners, link_book = Owners(identity, shares), LinkBook(identity, shares)
     services = Services(
         config=settings,
         identity=identity,
         layout=layout,
         catalogue=catalogue,
         objects=objects,
-        shares=Shares(identity, catalogue, layout, trackers),
+        shares=shares,
+        owners=owners,
+        link_book=link_book,
+        members=Members(identity, catalogue, shares, owners, link_book),
         swarms=swarms,
         pool=pool,
         workers=settings.workers,

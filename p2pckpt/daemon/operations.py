@@ -23,6 +23,7 @@ from p2pckpt.daemon.access import Access
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.job_table import JobTable, Request
 from p2pckpt.daemon.reports import job_detail, share_row, version_detail, version_rows
+from p2pckpt.daemon.sharing import Sharing
 from p2pckpt.daemon.stalls import StallMeter
 from p2pckpt.daemon.tracker_beside import TrackerBeside
 from p2pckpt.errors import BadUsage, NotFound, P2pckptError
@@ -46,6 +47,7 @@ class Operations:
 
     def __init__(self, services: Services, beside: TrackerBeside, feed: Feed, stalls: StallMeter) -> None:
         self.services = services
+        self.sharing = Sharing(services)
         self.feed = feed
         self.access = Access(services, feed)
         self._beside = beside
@@ -126,7 +128,7 @@ class Operations:
         share = self.services.shares.find(split_name(name)[0])
         with contextlib.suppress(P2pckptError):
             await self.services.shares.refresh(share)
-            self._members[share.share_id] = len(await self.services.shares.members(share))
+            self._members[share.share_id] = len(await self.services.members.all(share))
         trusted = await self.services.shares.trusted(share)
         return m.ShareDetail(await self._share_row(share), version_rows(self.services, share, trusted))
 
@@ -152,43 +154,6 @@ class Operations:
         share, version = await self._resolve(request.name)
         await self.services.shares.move_tag(share, request.tag, None if request.remove else version)
         return await self.share_detail(share.name if request.remove else share.share_id.hex())
-
-    async def members(self, name: str) -> list[m.MemberRow]:
-        share = self.services.shares.find(name)
-        return self._member_rows(await self.services.shares.members(share))
-
-    async def set_member(self, request: m.SetMemberRequest) -> list[m.MemberRow]:
-        share = self.services.shares.find(request.share)
-        return self._member_rows(await self.services.shares.set_member(share, request.identity, request.role))
-
-    async def links(self, name: str) -> list[m.LinkRow]:
-        share = self.services.shares.find(name)
-        records = await self.services.shares.client(share).links(share.share_id.hex())
-        return [
-            m.LinkRow(
-                r.link_id, share.name, r.role, r.expires_at, r.max_uses, r.uses, r.created_at, r.revoked, r.burnt
-            )
-            for r in records
-        ]  # fmt: skip
-
-    async def create_link(self, request: m.CreateLinkRequest) -> m.LinkReply:
-        share = self.services.shares.find(request.share)
-        link = await self.services.shares.create_link(
-            share,
-            role=request.role,
-            expires_at=request.expires_at,
-            max_uses=request.max_uses,
-            password=request.password,
-        )
-        found: tuple[str, ...] = ()
-        if share.visibility == tp.Visibility.PUBLIC.value:
-            with contextlib.suppress(NotFound):  # nothing was published yet
-                found = (await self.version_detail(share.share_id.hex())).magnets
-        return m.LinkReply(link.text, link.web_text, self._reach(link.tracker.hosts), found)
-
-    async def revoke_link(self, name: str, link_id: str) -> None:
-        share = self.services.shares.find(name)
-        await self.services.shares.client(share).revoke_link(share.share_id.hex(), link_id)
 
     def key(self) -> m.KeyInfo:
         own = self.services.identity
@@ -370,7 +335,7 @@ class Operations:
             if isinstance(event, tp.MembersChanged):
                 if event.identity == self.services.identity.hex:
                     share = await self.services.shares.learn_role(share)
-                self._members[share.share_id] = len(await self.services.shares.members(share))
+                self._members[share.share_id] = len(await self.services.members.all(share))
                 if event.role is not None:
                     self.feed.send(m.Notice("info", f"{event.identity[:8]} is now {event.role} of {share.name}"))
             self.feed.send(m.ShareChanged(await self._share_row(share)))
@@ -380,34 +345,8 @@ class Operations:
         if share is not None:
             self.on_tracker_event(share.tracker, tp.TargetsChanged(share_id, 0))
 
-    def _member_rows(self, members: list[tp.Member]) -> list[m.MemberRow]:
-        return [
-            m.MemberRow(
-                identity=member.identity,
-                words=identities.words(bytes.fromhex(member.identity)),
-                name=member.name,
-                role=member.role,
-                added_at=member.added_at,
-                link_id=member.link_id,
-                me=member.identity == self.services.identity.hex,
-                accepted_at=member.accepted_at,
-            )
-            for member in members
-        ]
-
     def _seeds(self, job: m.Job) -> int:
         return max((self.services.swarms.known_seeds(h) for h in self.services.swarms.torrents_of(job.id)), default=0)
-
-    def _reach(self, hosts: tuple[str, ...]) -> str:
-        public = self.services.config.text("public_address")
-        if public:
-            return f"whoever can reach {public}, and machines on this network"
-        if all(host.startswith(("127.", "[::1]", "http://127.")) for host in hosts):
-            return "only this machine: it has no other address"
-        return (
-            f"machines that can reach {', '.join(hosts)}; for others forward that port and the peer port "
-            f"{self.services.swarms.port}, and set public_address"
-        )
 
 
 def _live_fields(job: m.Job, torrents: list[Any]) -> dict[str, Any]:

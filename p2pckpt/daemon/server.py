@@ -55,7 +55,7 @@ class ControlServer:
         self._socket_path.unlink(missing_ok=True)
 
     def _routes(self) -> list[web.RouteDef]:
-        do = self._operations
+        do, sharing = self._operations, self._operations.sharing
         return [
             web.get("/v1/status", _answer(lambda r: _now(do.status()))),
             web.post("/v1/stop", self._stop_request),
@@ -77,16 +77,20 @@ class ControlServer:
             web.get("/v1/versions/{name}/manifest", _answer(lambda r: do.manifest(r.match_info["name"]))),
             web.get("/v1/diff", _answer(lambda r: do.diff(_text(r, "a"), _text(r, "b")))),
             web.post("/v1/tags", _answer(_with(m.TagRequest, do.tag))),
-            web.get("/v1/members", _answer(lambda r: do.members(_text(r, "share")))),
-            web.post("/v1/members", _answer(_with(m.SetMemberRequest, do.set_member))),
+            web.get("/v1/members", _answer(lambda r: sharing.members(_text(r, "share")))),
+            web.post("/v1/members", _answer(_with(m.SetMemberRequest, sharing.set_member))),
             web.post("/v1/asks", _answer(_with(m.AskRequest, do.access.ask))),
             web.get("/v1/requests", _answer(lambda r: do.access.requests(_text(r, "share")))),
             web.post("/v1/requests", _answer(_with(m.DecideRequest, do.access.decide))),
             web.post("/v1/invites", _answer(_with(m.InviteRequest, do.access.invite))),
             web.post("/v1/log", _answer(_with(m.LogRequest, do.access.log))),
-            web.get("/v1/links", _answer(lambda r: do.links(_text(r, "share")))),
-            web.post("/v1/links", _answer(_with(m.CreateLinkRequest, do.create_link))),
-            web.delete("/v1/links/{id}", _answer(lambda r: do.revoke_link(_text(r, "share"), r.match_info["id"]))),
+            web.get("/v1/links", _answer(lambda r: sharing.links(_text(r, "share")))),
+            web.post("/v1/links", _answer(_with(m.CreateLinkRequest, sharing.create_link))),
+            web.delete("/v1/links/{id}", _answer(lambda r: sharing.revoke_link(_text(r, "share"), r.match_info["id"]))),
+            web.get("/v1/access", _answer(lambda r: sharing.access(_text(r, "share")))),
+            web.post("/v1/access", _answer(_with(m.TermsRequest, sharing.set_terms))),
+            web.post("/v1/access/sign", _answer(lambda r: sharing.sign(_text(r, "share"), _text(r, "digest")))),
+            web.post("/v1/access/withdraw", _answer(lambda r: sharing.withdraw(_text(r, "share")))),
             web.get("/v1/key", _answer(lambda r: _now(do.key()))),
         ]
 

@@ -27,11 +27,10 @@ from p2pckpt.checkpoint.formats import inspect
 from p2pckpt.checkpoint.manifest import FileEntry, TensorEntry
 from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.plan import OBJECT_TARGET
-from p2pckpt.errors import ChangedWhileReading, P2pckptError
+from p2pckpt.errors import ChangedWhileReading, P2pckptError, disk_error
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.scanning import ScannedFile
 from p2pckpt.store.catalogue import Catalogue, ObjectRow
-from p2pckpt.store.checkout import disk_error
 from p2pckpt.store.layout import StoreLayout
 from p2pckpt.store.objects import ObjectWriter, WrittenObject
 from p2pckpt.trust.sealing import FrameSealer

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,7 @@ from p2pckpt.checkpoint.formats import inspect
 from p2pckpt.checkpoint.merkle import FileTree
 from p2pckpt.checkpoint.plan import MAX_TORRENTS, PIECE_LENGTH
 from p2pckpt.control.messages import Phase, PublishPlan, PublishRequest
-from p2pckpt.errors import BadUsage, Conflict, NotAllowed, P2pckptError, UnsafeContent
+from p2pckpt.errors import BadUsage, Conflict, P2pckptError, UnsafeContent
 from p2pckpt.jobs import model_signature
 from p2pckpt.jobs.packing import FileSource, Packed, Packer
 from p2pckpt.jobs.progress import Progress
@@ -69,25 +69,38 @@ async def publish(
     share = await _share(services, request, tracker, card, progress)
     trusted = await services.shares.refresh(share)
     progress.update(share_id=share.share_id.hex(), share=share.name, publisher=services.identity.hex)
-    keys = _current_keys(services, share, trusted)
+    draft = _Draft(request, share, found, recorded, Packed(), readme, card)
+    while not await _pack_and_sign(services, draft, trusted, progress):
+        # somebody was removed meanwhile: what was packed with keys that they have is packed again
+        progress.note(f"the keys of {share.name} changed; packing again with the new ones")
+        trusted = await services.shares.refresh(share)
+    link = await _link(services, request, share, earlier_link(share.share_id.hex()))
+    progress.update(link=link, wire_size=progress.job.wire_done, phase=Phase.NONE)
+
+
+async def _pack_and_sign(services: Services, draft: _Draft, trusted: TrustedShare, progress: Progress) -> bool:
+    """Make a version of it and seed it; False when the epoch that it is sealed with ended before it was signed."""
+    share = draft.share
+    keys = services.shares.newest_keys(share, trusted) if trusted.terms.sealed else None
     version = max(trusted.targets.versions, default=0) + 1
-    progress.update(version=version, version_name=request.version_name)
+    progress.update(version=version, version_name=draft.request.version_name)
     progress.enter(Phase.PACKING)
-    packed = await asyncio.to_thread(_pack, services, share, version, keys, found, progress)
+    packed = await asyncio.to_thread(_pack, services, share, version, keys, draft.found, progress)
     for warning in packed.warnings:
         progress.warn(warning)
-    draft = _Draft(request, share, found, recorded, packed, readme, card)
+    draft = replace(draft, packed=packed)
     if await _is_latest(services, draft, trusted):
         latest = trusted.target(trusted.targets.latest)
         progress.update(version=latest.version, version_name=latest.name)
         progress.warn(f"nothing changed since version {latest.version}: no new version was made")
         await _remember(services, draft, trusted, latest)
         await seed(services, progress.job.id, share, latest.version)
-    else:
-        signed = await _sign_and_register(services, draft, trusted, keys, progress)
-        await _seed(services, draft, signed, progress)
-    link = await _link(services, request, share, earlier_link(share.share_id.hex()))
-    progress.update(link=link, wire_size=progress.job.wire_done, phase=Phase.NONE)
+        return True
+    signed = await _sign_and_register(services, draft, trusted, keys, progress)
+    if signed is None:
+        return False
+    await _seed(services, draft, signed, progress)
+    return True
 
 
 async def plan(services: Services, request: PublishRequest) -> PublishPlan:
@@ -176,20 +189,11 @@ async def _share(
     return share
 
 
-def _current_keys(services: Services, share: KnownShare, trusted: TrustedShare) -> EpochKeys | None:
-    """The newest epoch's keys; None for public shares."""
-    if not trusted.terms.sealed:
-        return None
-    keys = services.shares.keys(share, trusted)
-    newest = max((epoch.epoch for epoch in trusted.epochs), default=0)
-    if newest not in keys or not keys[newest].content:
-        raise NotAllowed(f"this machine has no content key of {share.name}", next_step="ask an owner to add you again")
-    return keys[newest]
-
-
 def _pack(
     services: Services, share: KnownShare, version: int, keys: EpochKeys | None, found: Scan, progress: Progress
 ) -> Packed:
+    if keys is not None:
+        _forget_unpublished(services, share, keys.epoch)
     packer = Packer(
         layout=services.layout,
         catalogue=services.catalogue,
@@ -203,10 +207,21 @@ def _pack(
     return packer.run(found.files)
 
 
+def _forget_unpublished(services: Services, share: KnownShare, epoch: int) -> None:
+    """Objects that no version names, sealed in an epoch that has ended: whoever was removed then has their keys."""
+    roots = services.catalogue.unpublished(share.share_id, epoch)
+    services.catalogue.forget_objects(roots)
+    for root in roots:
+        services.layout.object(root).unlink(missing_ok=True)
+
+
 async def _sign_and_register(
     services: Services, draft: _Draft, trusted: TrustedShare, keys: EpochKeys | None, progress: Progress
-) -> _Signed:
-    """Sign and hand over; when somebody else was first, number and sign again on top of theirs."""
+) -> _Signed | None:
+    """Sign and hand over; when somebody else was first, number and sign again on top of theirs.
+
+    None when the epoch that the draft is sealed with has ended.
+    """
     share, client = draft.share, services.shares.client(draft.share)
     share_id = share.share_id.hex()
     for _ in range(_RACES):
@@ -223,8 +238,10 @@ async def _sign_and_register(
         try:
             await client.publish_targets(share_id, targets)
         except Conflict:
-            progress.note(f"somebody published version {version} first; going on top of it")
             trusted = await services.shares.refresh(share)
+            if keys is not None and trusted.keyring.newest != keys.epoch:
+                return None
+            progress.note(f"somebody published version {version} first; going on top of it")
             continue
         await services.shares.refresh(share)
         await asyncio.to_thread(_record, services, draft, signed.torrent, target)
@@ -355,8 +372,8 @@ async def _link(services: Services, request: PublishRequest, share: KnownShare, 
     if share.role != tp.Role.OWNER.value and not public:
         return ""
     if not (request.expires_at or request.max_uses or request.password):
-        return (await services.shares.default_link(share, earlier)).text
-    link = await services.shares.create_link(
+        return (await services.link_book.default(share, earlier)).text
+    link = await services.link_book.create(
         share, expires_at=request.expires_at, max_uses=request.max_uses, password=request.password
     )
     return link.text

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from p2pckpt.config import Config
+from p2pckpt.jobs.link_book import LinkBook
+from p2pckpt.jobs.members import Members
+from p2pckpt.jobs.owners import Owners
 from p2pckpt.jobs.shares import Shares
 from p2pckpt.jobs.swarms import Swarms
 from p2pckpt.store.catalogue import Catalogue
@@ -29,6 +32,9 @@ class Services:
     catalogue: Catalogue
     objects: ObjectReader
     shares: Shares
+    owners: Owners
+    link_book: LinkBook
+    members: Members
     swarms: Swarms
     pool: ThreadPoolExecutor
     workers: int

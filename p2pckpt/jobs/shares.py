@@ -1,4 +1,4 @@
-"""Shares this machine owns or joined: finding them by name, joining by link, their trusted files, keys, members.
+"""Shares this machine owns or joined: finding them by name, joining by link, their trusted files and keys.
 
 The bridge between what the tracker says (``access``), what signatures prove (``trust``) and what is kept
 (``store.catalogue``). Everything that leaves here has passed ``trust.admission``.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import os
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -31,21 +31,22 @@ from p2pckpt.errors import (
     NotFound,
     P2pckptError,
     TrackerUnreachable,
+    UntrustedKey,
     VerificationFailed,
 )
 from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.layout import StoreLayout
 from p2pckpt.swarm import torrent as torrents
-from p2pckpt.trust import admission, links, sealing, versions
+from p2pckpt.trust import admission, keyrings, links, sealing, versions
 from p2pckpt.trust.admission import TrustedShare
-from p2pckpt.trust.identity import PUBLIC_PREFIX, Identity, PublicIdentity
+from p2pckpt.trust.identity import Identity
 from p2pckpt.trust.sealing import EpochKeys
 
 _NAME: Final = re.compile(r"[\w][\w.+-]*(/[\w][\w.+-]*)*")
 _MAX_NAME: Final = 100
 _SHORTEST_ID: Final = 8
 """Digits of a share's id that may stand for it."""
-_RACES: Final = 20
+RACES: Final = 20
 """Times a change of signed files is rebased on somebody else's before giving up."""
 
 
@@ -115,9 +116,9 @@ class Shares:
     def client(self, share: KnownShare) -> TrackerClient:
         return self._trackers.client(share.tracker)
 
-    def plain_link(self, share: KnownShare) -> links.Link:
-        """A link that says where the share is, and lets nobody in."""
-        return links.Link(share.share_id, self._trackers.public_address(share.tracker))
+    def public_address(self, share: KnownShare) -> links.TrackerAddress:
+        """What links say of the share's tracker."""
+        return self._trackers.public_address(share.tracker)
 
     # -- making and joining
 
@@ -146,7 +147,7 @@ class Shares:
         """The share behind a link, redeemed when it carries a secret. Raises ``NotAllowed`` for one that is spent."""
         known = self._catalogue.share(link.share_id)
         if known is not None and known.role == tp.Role.OWNER.value:
-            return known
+            return known  # we have more than any link gives
         tracker = link.tracker.text
         client = self._trackers.client(tracker)
         keys: dict[int, EpochKeys] = dict(known.keys) if known is not None else {}
@@ -161,6 +162,12 @@ class Shares:
             ) from exc
         share = KnownShare(link.share_id, record.name, tracker, record.visibility.value, record.role.value, keys)
         trusted = await self.refresh(share)
+        if trusted.targets.metadata_version < link.at_least:
+            raise VerificationFailed(
+                "the tracker holds back versions that were there when this link was made",
+                kept="nothing was fetched",
+                next_step="ask the sender, and whoever runs the tracker",
+            )
         share = replace(share, name=trusted.terms.name)
         self._catalogue.record_share(share)
         return share
@@ -190,7 +197,7 @@ class Shares:
         ``accepted`` is what the user has agreed to: the tracker is told if that is the very text. Raises ``Conflict``
         when it is another one.
         """
-        licence = await asyncio.to_thread(versions.licence_to_accept, trusted.keyring_bytes)
+        licence = trusted.keyring.licence
         if not licence:
             return ""
         client, share_id = self.client(share), share.share_id.hex()
@@ -240,9 +247,10 @@ class Shares:
             return {}
         plain = sealing.unwrap(opened.wrap, reply.wrapped_keys, tp.LINK_WRAP_CONTEXT + link.share_id)
         try:
-            return {keys.epoch: keys for keys in msgspec.msgpack.decode(plain, type=list[EpochKeys])}
+            keys = msgspec.msgpack.decode(plain, type=EpochKeys)
         except msgspec.MsgspecError as exc:
             raise VerificationFailed("the keys in this link can't be read") from exc
+        return {keys.epoch: keys}
 
     # -- trusted files
 
@@ -254,10 +262,13 @@ class Shares:
             wanted = client.metadata(share.share_id.hex(), name)
             return asyncio.run_coroutine_threadsafe(wanted, loop).result()
 
+        arguments = share.share_id, self._layout.trusted_files(share.share_id), fetch, self._identity
         async with self._locks[share.share_id]:
-            return await asyncio.to_thread(
-                admission.refresh, share.share_id, self._layout.trusted_files(share.share_id), fetch, self._identity
-            )
+            try:
+                return await asyncio.to_thread(admission.refresh, *arguments)
+            except (UntrustedKey, VerificationFailed):
+                # keys that change while we read make old and new files meet: what is wrong is so twice
+                return await asyncio.to_thread(admission.refresh, *arguments)
 
     async def trusted(self, share: KnownShare, *, fresh: bool = False) -> TrustedShare:
         """What is known of a share; asks the tracker when nothing is, or when ``fresh``."""
@@ -271,8 +282,17 @@ class Shares:
         return await self.refresh(share)
 
     def keys(self, share: KnownShare, trusted: TrustedShare) -> dict[int, EpochKeys]:
-        """Content keys from the keyring and from the link we came by."""
-        return {**share.keys, **trusted.keys}
+        """Content keys of every epoch that we can reach, from the keyring and from the link we came by."""
+        return keyrings.open_epochs(trusted.keyring, self._identity, share.share_id, share.keys)
+
+    def newest_keys(self, share: KnownShare, trusted: TrustedShare) -> EpochKeys:
+        """What new versions are sealed with. Raises ``NotAllowed`` without the newest epoch's content key."""
+        keys = self.keys(share, trusted).get(trusted.keyring.newest)
+        if keys is None or not keys.content:
+            raise NotAllowed(
+                f"this machine has no content key of {share.name}", next_step="ask an owner to add you again"
+            )
+        return keys
 
     async def manifest(self, share: KnownShare, trusted: TrustedShare, version: int) -> tuple[Manifest, bytes]:
         """A version's manifest, opened and checked, and the bytes that were signed."""
@@ -340,13 +360,20 @@ class Shares:
             raise BadUsage(f"{tag[:60]!r} is no tag: lower case letters, digits, '.', '_', '-', and no plain number")
         if tag == "latest":
             raise BadUsage("'latest' moves by itself", next_step="choose another tag, such as 'stable'")
-        for _ in range(_RACES):
-            trusted = await self.refresh(share)
+
+        def edit(trusted: TrustedShare) -> bytes:
             if version is not None:
                 trusted.target(version)
             elif tag not in trusted.targets.tags:
                 raise NotFound(f"{share.name} has no tag {tag!r}", next_step=f"p2pckpt show {share.name}")
-            targets = versions.move_tag(trusted.targets_bytes, self._identity, tag, version)
+            return versions.move_tag(trusted.targets_bytes, self._identity, tag, version)
+
+        return await self.change_targets(share, edit)
+
+    async def change_targets(self, share: KnownShare, edit: Callable[[TrustedShare], bytes]) -> TrustedShare:
+        """Publish the targets that ``edit`` signs, made again on top of what others publish meanwhile."""
+        for _ in range(RACES):
+            targets = edit(await self.refresh(share))
             try:
                 await self.client(share).publish_targets(share.share_id.hex(), targets)
             except Conflict:
@@ -354,134 +381,25 @@ class Shares:
             return await self.refresh(share)
         raise Conflict(f"others keep publishing to {share.name}", next_step="try again")
 
-    # -- members and links
+    async def change_keyring(
+        self, share: KnownShare, edit: Callable[[TrustedShare], tp.KeyringContent], *, again: bool = False
+    ) -> TrustedShare:
+        """Sign and publish the keyring that ``edit`` makes, on top of what other owners publish meanwhile.
 
-    async def members(self, share: KnownShare) -> list[tp.Member]:
-        return await self.client(share).members(share.share_id.hex())
-
-    async def set_member(self, share: KnownShare, who: str, role: tp.Role | None) -> list[tp.Member]:
-        """Add, change or remove a member, and bring the keyring and the publishers' keys in line.
-
-        ``who`` is a public key as ``key show`` prints it, or the hex of somebody who is a member. Signed files change
-        only for the person the owner named: a tracker that invents members gets no key sealed and no key signed.
+        One that says the same as before is published only when ``again`` asks for it.
         """
-        public = PublicIdentity.parse(who) if who.startswith(PUBLIC_PREFIX) else None
-        identity = public.identity.hex() if public is not None else who
-        if not re.fullmatch(r"[0-9a-f]{64}", identity):
-            raise BadUsage(f"{who[:60]!r} is no public key", next_step="ask for the output of: p2pckpt key show")
-        if role is tp.Role.OWNER and share.role == role.value:
-            raise BadUsage("a share has one owner for now", next_step="use the role publisher")
-        client, share_id = self.client(share), share.share_id.hex()
-        await client.set_member(share_id, identity, role)
-        if share.role == tp.Role.OWNER.value:
-            await self._set_publisher(share, bytes.fromhex(identity), role)
-            await self._set_reader(share, identity, public, role)
-        return await client.members(share_id)
-
-    async def _set_publisher(self, share: KnownShare, identity: bytes, role: tp.Role | None) -> None:
-        """The root names who may sign versions."""
-        trusted = await self.refresh(share)
-        before = versions.publishers(trusted.root_bytes)
-        after = before | {identity} if role is not None and role.covers(tp.Role.PUBLISHER) else before - {identity}
-        if after == before:
-            return
-        client, share_id = self.client(share), share.share_id.hex()
-        if before - after:
-            # what a leaving publisher signed last must verify under the new root: sign it again ourselves, first
-            await client.publish_targets(share_id, versions.sign_again(trusted.targets_bytes, self._identity))
-        root = versions.set_publishers(trusted.root_bytes, self._identity, sorted(after))
-        await client.publish_root(share_id, root)
-        await self.refresh(share)
-
-    async def _set_reader(
-        self, share: KnownShare, identity: str, public: PublicIdentity | None, role: tp.Role | None
-    ) -> None:
-        """The keyring holds the content keys, sealed to each reader. Who came by a link has them from the link."""
-        for _ in range(_RACES):
+        for _ in range(RACES):
             trusted = await self.refresh(share)
-            keys = self.keys(share, trusted)
-            epochs = [_sealed_to(epoch, keys[epoch.epoch], identity, public, role, trusted) for epoch in trusted.epochs]
-            if epochs == list(trusted.epochs):
-                return
-            keyring = versions.update_keyring(trusted.keyring_bytes, self._identity, epochs)
+            content = edit(trusted)
+            if content == trusted.keyring and not again:
+                return trusted
+            keyring = versions.update_keyring(trusted.keyring_bytes, self._identity, content)
             try:
                 await self.client(share).publish_keyring(share.share_id.hex(), keyring)
             except Conflict:
                 continue
-            await self.refresh(share)
-            return
-
-    async def default_link(self, share: KnownShare, earlier: str) -> links.Link:
-        """The link that a publish hands out: ``earlier`` again, while it is good, with today's addresses.
-
-        Shares for members only get one without a secret: it says where, and lets nobody in.
-        """
-        address = self._trackers.public_address(share.tracker)
-        if share.visibility == tp.Visibility.MEMBERS.value:
-            return self.plain_link(share)
-        secret = links.Link.parse(earlier).secret if earlier else None
-        if secret is not None:
-            records = await self.client(share).links(share.share_id.hex())
-            if any(record.link_id == secret.link_id and not record.revoked for record in records):
-                return links.Link(share.share_id, address, secret)
-        return await self.create_link(share)
-
-    async def create_link(
-        self,
-        share: KnownShare,
-        *,
-        role: tp.Role = tp.Role.DOWNLOADER,
-        expires_at: int = 0,
-        max_uses: int = 0,
-        password: str = "",
-        version: int = 0,
-    ) -> links.Link:
-        """A link to send. Public shares need no secret; else one is registered at the tracker by its hash alone."""
-        address = self._trackers.public_address(share.tracker)
-        if share.visibility == tp.Visibility.PUBLIC.value:
-            return links.Link(share.share_id, address, None, version)
-        if share.role != tp.Role.OWNER.value:
-            raise NotAllowed(f"only an owner of {share.name} makes links", next_step="ask an owner for one")
-        trusted = await self.trusted(share)
-        secret = links.LinkSecret.generate()
-        salt = os.urandom(16) if password else b""
-        opened = await asyncio.to_thread(secret.keys, password, salt)
-        given = [k if role.covers(tp.Role.DOWNLOADER) else _view_only(k) for k in self.keys(share, trusted).values()]
-        wrapped = sealing.wrap(opened.wrap, msgspec.msgpack.encode(given), tp.LINK_WRAP_CONTEXT + share.share_id)
-        await self.client(share).create_link(
-            share.share_id.hex(),
-            tp.CreateLink(
-                link_id=secret.link_id,
-                auth_hash=opened.auth_hash,
-                wrapped_keys=wrapped,
-                role=role,
-                expires_at=expires_at,
-                max_uses=max_uses,
-                password_salt=salt.hex(),
-            ),
-        )
-        return links.Link(share.share_id, address, secret, version)
-
-
-def _view_only(keys: EpochKeys) -> EpochKeys:
-    """The same epoch for somebody who may only view."""
-    return EpochKeys(keys.epoch, keys.view, b"")
-
-
-def _sealed_to(
-    epoch: versions.SealedEpoch,
-    keys: EpochKeys,
-    identity: str,
-    public: PublicIdentity | None,
-    role: tp.Role | None,
-    trusted: TrustedShare,
-) -> versions.SealedEpoch:
-    """``epoch`` with or without an entry for one member; all other entries stay as they are."""
-    sealed = {name: entry for name, entry in epoch.sealed.items() if name != identity or role is not None}
-    if role is not None and public is not None:
-        given = keys if role.covers(tp.Role.DOWNLOADER) else _view_only(keys)
-        sealed[identity] = versions.seal_epoch(given, [public], trusted.share_id).sealed[identity]
-    return versions.SealedEpoch(epoch.epoch, sealed)
+            return await self.refresh(share)
+        raise Conflict(f"others keep changing {share.name}", next_step="try again")
 
 
 def _read(path: Path) -> bytes | None:

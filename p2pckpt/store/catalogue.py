@@ -68,6 +68,9 @@ CREATE TABLE IF NOT EXISTS shares (
   role TEXT NOT NULL,
   keys BLOB NOT NULL               -- epoch keys that came with a link
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rotations_due (
+  share BLOB PRIMARY KEY           -- somebody lost the right to read; the new epoch is not published yet
+) WITHOUT ROWID;
 """
 
 
@@ -227,6 +230,15 @@ class Catalogue:
         with self.transaction():
             self._db.executemany("DELETE FROM objects WHERE root = ?", ((root,) for root in roots))
 
+    def unpublished(self, share: bytes, epoch: int) -> list[bytes]:
+        """Objects with chunks of a share that were sealed before ``epoch`` and that no torrent carries."""
+        rows = self._rows(
+            "SELECT root FROM objects WHERE sealed_epoch < ? AND id IN (SELECT object FROM chunks WHERE share = ?)"
+            " AND root NOT IN (SELECT object FROM carriers WHERE share = ?)",
+            (epoch, share, share),
+        )
+        return [root for (root,) in rows]
+
     def lose_pieces(self, root: bytes, pieces: Collection[int]) -> None:
         """Pieces of an object turned out damaged: they and the chunks on them are no longer here."""
         with self.transaction():
@@ -317,6 +329,19 @@ class Catalogue:
 
     def share(self, share_id: bytes) -> KnownShare | None:
         return next((share for share in self.shares() if share.share_id == share_id), None)
+
+    def note_rotation(self, share_id: bytes, *, due: bool) -> None:
+        """A share needs a new epoch, or has it."""
+        with self.transaction():
+            self._db.execute(
+                "INSERT OR IGNORE INTO rotations_due VALUES (?)"
+                if due
+                else "DELETE FROM rotations_due WHERE share = ?",
+                (share_id,),
+            )
+
+    def rotations_due(self) -> list[bytes]:
+        return [share for (share,) in self._rows("SELECT share FROM rotations_due")]
 
     def forget_share(self, share_id: bytes) -> None:
         with self.transaction():

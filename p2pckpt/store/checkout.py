@@ -7,7 +7,6 @@ all of it is right, and a file of the user's that differs is moved aside, never 
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 import shutil
@@ -21,7 +20,7 @@ from p2pckpt import atomic
 from p2pckpt.checkpoint.manifest import FileEntry, Manifest
 from p2pckpt.checkpoint.paths import REPLACED, check_path
 from p2pckpt.checkpoint.pieces import PieceSet
-from p2pckpt.errors import NoSpace, NotAllowed, P2pckptError
+from p2pckpt.errors import NoSpace, NotAllowed, disk_error
 
 _OPEN_FILES: Final = 64
 
@@ -265,18 +264,3 @@ def require_space(path: Path, needed: int, what: str) -> None:
             kept="nothing was written",
             next_step="free some space, or choose another directory with --to DIR",
         )
-
-
-def disk_error(exc: OSError, path: Path) -> P2pckptError:
-    """What an I/O error at ``path`` means to a user: ``NoSpace`` or the reason."""
-    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace(
-            f"the disk with {path} is full",
-            kept="everything that arrived so far",
-            next_step="free some space, then: p2pckpt resume",
-        )
-    return P2pckptError(
-        f"{path} can't be written: {exc.strerror or exc}",
-        kept="everything that arrived so far",
-        next_step="correct it, then: p2pckpt resume",
-    )

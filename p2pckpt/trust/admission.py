@@ -6,7 +6,8 @@ chained), which python-tuf's client applies:
 1. The first root's SHA-256 is the share's id, which came with the link.
 2. The targets delegate the keyring, and nothing else, to the root's keys and no others.
 3. A version that was seen once never changes: same manifest, same torrent, for ever.
-4. The terms of the share (its name, the torrents' name, the owner, whether it is sealed) are those of the first root.
+4. What a share's first root fixes (its name, the torrents' name, whether it is sealed) stays, and the owner that a
+   later root names is one of its keys.
 5. Trusted files are kept on disk, so a tracker can't roll a client back between runs.
 
 Fetching is the caller's: ``refresh`` gets a function that returns one file's bytes.
@@ -15,6 +16,9 @@ Fetching is the caller's: ``refresh`` gets a function that returns one file's by
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +35,9 @@ from tuf.api.exceptions import (
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from p2pckpt import atomic
-from p2pckpt.errors import NotFound, P2pckptError, UntrustedKey, VerificationFailed
-from p2pckpt.tracker_protocol import KEYRING_ROLE, MAX_METADATA
-from p2pckpt.trust import versions
+from p2pckpt.errors import NotFound, P2pckptError, Stale, UntrustedKey, VerificationFailed, disk_error
+from p2pckpt.tracker_protocol import KEYRING_ROLE, MAX_METADATA, KeyringContent
+from p2pckpt.trust import keyrings, versions
 from p2pckpt.trust.identity import Identity
 from p2pckpt.trust.sealing import EpochKeys
 
@@ -41,6 +45,11 @@ FetchFile = Callable[[str], bytes]
 """File name → bytes; raises ``NotFound`` where there is none."""
 _BASE: Final = "share:/"
 _SEEN: Final = "seen.json"
+_TRUSTED: Final = ("root.json", "timestamp.json", "snapshot.json", "targets.json", f"{KEYRING_ROLE}.json", _SEEN)
+_NEXT: Final = "next"
+_COMPLETE: Final = "complete"
+_MOVING: Final = threading.Lock()
+"""Held while files of any share are moved into place or read: a reader must not see half of a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +61,12 @@ class TrustedShare:
     targets: versions.SignedTargets
     keys: dict[int, EpochKeys]
     """Epochs whose keys the keyring has for us; empty for public shares and for members by link alone."""
-    epochs: tuple[versions.SealedEpoch, ...]
+    keyring: KeyringContent
     root_bytes: bytes
     targets_bytes: bytes
     keyring_bytes: bytes
+    fresh_until: int
+    """Unix seconds until which the tracker vouched that nothing newer was there."""
 
     @property
     def swarm_tls(self) -> bool:
@@ -88,10 +99,14 @@ class TrustedShare:
 def refresh(share_id: bytes, directory: Path, fetch: FetchFile, identity: Identity) -> TrustedShare:
     """Bring the trusted files in ``directory`` up to date and return what they say.
 
-    Blocking; ``fetch`` is called in this thread. Raises ``UntrustedKey`` when something is signed by a key the root
-    does not name or the root is not the link's, ``VerificationFailed`` for rollback, expiry and contradictions.
+    New files are gathered beside those that are trusted and replace them together, once all rules held: neither a
+    refused file nor half a change stays. Blocking; ``fetch`` is called in this thread, and one refresh of a share runs
+    at a time. Raises ``UntrustedKey`` when something is signed by a key the root does not name or the root is not the
+    link's, ``Stale`` for what has run out, ``VerificationFailed`` for rollback and contradictions.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _MOVING:
+        _finish_move(directory)
     root = directory / "1.root.json"
     if not root.exists():
         data = fetch("1.root.json")
@@ -101,6 +116,26 @@ def refresh(share_id: bytes, directory: Path, fetch: FetchFile, identity: Identi
     bootstrap = root.read_bytes()
     if hashlib.sha256(bootstrap).digest() != share_id:
         raise VerificationFailed(f"{root} was changed on this machine", next_step=f"remove {directory} and try again")
+    gathering = directory / _NEXT
+    _copy_trusted(directory, gathering)
+    _update(gathering, bootstrap, fetch)
+    share = _load(share_id, gathering, identity)
+    _remember_versions(gathering / _SEEN, share.targets)
+    with _MOVING:
+        atomic.write(gathering / _COMPLETE, b"")
+        _finish_move(directory)
+    return share
+
+
+def load(share_id: bytes, directory: Path, identity: Identity) -> TrustedShare:
+    """What the files kept by an earlier ``refresh`` say; freshness is not judged. Raises ``NotFound`` without them."""
+    with _MOVING:
+        _finish_move(directory)
+        return _load(share_id, directory, identity)
+
+
+def _update(directory: Path, bootstrap: bytes, fetch: FetchFile) -> None:
+    """Run python-tuf's client over ``directory``."""
     fetcher = _Fetcher(fetch)
     try:
         updater = Updater(
@@ -114,39 +149,77 @@ def refresh(share_id: bytes, directory: Path, fetch: FetchFile, identity: Identi
     except UnsignedMetadataError as exc:
         raise UntrustedKey(f"signed by a key that the share's root does not name: {exc}") from exc
     except ExpiredMetadataError as exc:
-        raise VerificationFailed(
-            f"the share's signed files are out of date: {exc}",
-            next_step="check this machine's clock; else the tracker or the owner has to renew them",
+        raise Stale(
+            f"nobody vouches that these are the share's newest files: {exc}",
+            kept="what was known before",
+            next_step="check this machine's clock; else the tracker or an owner has to sign them anew",
         ) from exc
     except RepositoryError as exc:
         raise VerificationFailed(f"the tracker's signed files were refused: {exc}") from exc
-    share = load(share_id, directory, identity)
-    _remember_versions(directory / _SEEN, share.targets)
-    return share
+    except OSError as exc:  # python-tuf writes into the directory
+        raise disk_error(exc, directory, "what was known before") from exc
 
 
-def load(share_id: bytes, directory: Path, identity: Identity) -> TrustedShare:
-    """What the files kept by an earlier ``refresh`` say; freshness is not judged. Raises ``NotFound`` without them.
-
-    Rules 2 to 4 are applied here: python-tuf keeps files that it finds well signed before anybody can judge them.
-    """
+def _load(share_id: bytes, directory: Path, identity: Identity) -> TrustedShare:
+    """What the files in ``directory`` say, judged by rules 2 to 4; the rest is python-tuf's."""
     try:
-        first, root, targets = ((directory / f"{name}.json").read_bytes() for name in ("1.root", "root", "targets"))
+        root, targets, timestamp = (
+            (directory / f"{name}.json").read_bytes() for name in ("root", "targets", "timestamp")
+        )
         if not versions.keyring_delegation_is_sound(root, targets):
             raise UntrustedKey("a publisher tried to hand the share's keyring to another key")
         keyring = (directory / f"{KEYRING_ROLE}.json").read_bytes()
+        first = (directory / "root_history" / "1.root.json").read_bytes()
     except FileNotFoundError as exc:
         raise NotFound("this share was never looked at from this machine") from exc
     terms = versions.parse_terms(root)
-    if terms != versions.parse_terms(first):
+    if terms.fixed != versions.parse_terms(first).fixed:
         raise VerificationFailed("a later root of the share contradicts the first one about what never changes")
-    epochs = tuple(versions.parse_keyring(keyring))
+    if terms.owner not in {key.hex() for key in versions.root_keys(root).owners}:
+        raise VerificationFailed("the owner that the share's root names is none of those who sign it")
+    content = versions.parse_keyring(keyring)
     signed = versions.parse_targets(targets)
     _refuse_changed_versions(_seen(directory / _SEEN), signed)
     return TrustedShare(
         share_id, terms, signed,
-        versions.open_epochs(epochs, identity, share_id), epochs, root, targets, keyring,
+        keyrings.open_epochs(content, identity, share_id), content, root, targets, keyring,
+        versions.expiry(timestamp),
     )  # fmt: skip
+
+
+def _copy_trusted(directory: Path, to: Path) -> None:
+    """A fresh directory with links to the trusted files; they are replaced there, never written into."""
+    try:
+        shutil.rmtree(to, ignore_errors=True)
+        (to / "root_history").mkdir(parents=True, mode=0o700)
+        for name in _files_of(directory):
+            os.link(directory / name, to / name, follow_symlinks=False)
+    except OSError as exc:
+        raise disk_error(exc, directory, "what was known before") from exc
+
+
+def _finish_move(directory: Path) -> None:
+    """Move gathered files into place if all of them are there; a crash in between is made good by the next call."""
+    gathered = directory / _NEXT
+    if not (gathered / _COMPLETE).exists():
+        return
+    try:
+        (directory / "root_history").mkdir(exist_ok=True, mode=0o700)
+        for name in _files_of(gathered):
+            if not (gathered / name).is_symlink():
+                atomic.sync_file(gathered / name)
+            (gathered / name).replace(directory / name)
+        atomic.sync_directory(directory)
+        (gathered / _COMPLETE).unlink()
+    except OSError as exc:
+        raise disk_error(exc, directory, "what was known before") from exc
+
+
+def _files_of(directory: Path) -> list[str]:
+    """The files that python-tuf and we keep there, histories before what points at them."""
+    history = directory / "root_history"
+    found = [f"root_history/{path.name}" for path in history.iterdir()] if history.is_dir() else []
+    return found + [name for name in _TRUSTED if os.path.lexists(directory / name)]
 
 
 def _refuse_changed_versions(seen: Mapping[int, tuple[str, str]], targets: versions.SignedTargets) -> None:

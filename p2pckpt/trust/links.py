@@ -102,6 +102,8 @@ class Link:
     secret: LinkSecret | None = None
     version: int = 0
     """Pinned version; 0 for the newest."""
+    at_least: int = 0
+    """Signed targets are at least this version: the link's maker has seen it, so nobody can hide it from a reader."""
 
     @property
     def text(self) -> str:
@@ -110,6 +112,8 @@ class Link:
             query += f"&pk={_base32(self.tracker.certificate)}"
         if self.version:
             query += f"&v={self.version}"
+        if self.at_least:
+            query += f"&n={self.at_least}"
         return f"{SCHEME}{_base32(self.share_id)}{query}" + (f"#{self.secret.text}" if self.secret else "")
 
     @property
@@ -117,7 +121,9 @@ class Link:
         """The https form; empty for a tracker whose certificate only this link vouches for."""
         if self.tracker.certificate or self.tracker.hosts[0].startswith("http://"):
             return ""
-        query = f"?v={self.version}" if self.version else ""
+        numbers = {"v": self.version, "n": self.at_least}
+        query = "&".join(f"{name}={number}" for name, number in numbers.items() if number)
+        query = f"?{query}" if query else ""
         fragment = f"#{self.secret.text}" if self.secret else ""
         return f"https://{self.tracker.hosts[0]}/s/{_base32(self.share_id)}{query}{fragment}"
 
@@ -142,15 +148,14 @@ class Link:
             raise BadUsage("this is no p2pckpt link", next_step="copy the whole link, quotes around it")
         if not hosts:
             raise BadUsage("the link names no tracker")
-        version = query.get("v", ["0"])[0]
-        if not version.isascii() or not version.isdigit() or len(version) > 9:
-            raise BadUsage("the link names a malformed version")
+        version, at_least = (_number(query.get(name, ["0"])[0]) for name in ("v", "n"))
         return cls(
             _unbase32(share, 32),
             # a link that lost its # has the secret in here: errors must not repeat it
             TrackerAddress(tuple(_host(h, "what this link names") for h in hosts.split(",")), certificate),
             _secret(parts.fragment) if parts.fragment else None,
-            int(version),
+            version,
+            at_least,
         )
 
 
@@ -183,6 +188,12 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise BadUsage("the link names a malformed version")
+    return int(text)
 
 
 def _secret(fragment: str) -> LinkSecret:

@@ -99,24 +99,32 @@ def open_manifest(data: bytes, keys: dict[int, EpochKeys], share_id: bytes, vers
 
 
 def seal_for_member(keys: EpochKeys, receive_key: bytes, share_id: bytes) -> bytes:
-    """One epoch's keys, HPKE-sealed to a member's X25519 key and bound to the share.
-
-    Raises ``VerificationFailed`` for a key that nothing can be sealed to.
-    """
-    try:
-        public = X25519PublicKey.from_public_bytes(receive_key)
-        return _SUITE.encrypt(msgspec.msgpack.encode(keys), public, _MEMBER_LABEL + share_id)
-    except ValueError as exc:  # of another length, or a point of low order
-        raise VerificationFailed("a member's receive key is no usable key") from exc
+    """One epoch's keys, sealed to a member and bound to the share. Raises as ``seal_to`` does."""
+    return seal_to(receive_key, msgspec.msgpack.encode(keys), _MEMBER_LABEL + share_id)
 
 
 def open_as_member(sealed: bytes, private: X25519PrivateKey, share_id: bytes) -> EpochKeys:
     """What ``seal_for_member`` sealed to us. Raises ``VerificationFailed``."""
     try:
-        plain = _SUITE.decrypt(sealed, private, _MEMBER_LABEL + share_id)
-        return msgspec.msgpack.decode(plain, type=EpochKeys)
-    except (InvalidTag, ValueError, msgspec.MsgspecError) as exc:
-        raise VerificationFailed("content keys addressed to this machine do not open with its key") from exc
+        return msgspec.msgpack.decode(open_sealed(private, sealed, _MEMBER_LABEL + share_id), type=EpochKeys)
+    except msgspec.MsgspecError as exc:
+        raise VerificationFailed("content keys addressed to this machine can't be read") from exc
+
+
+def seal_to(receive_key: bytes, plain: bytes, context: bytes) -> bytes:
+    """HPKE to somebody's X25519 key. Raises ``VerificationFailed`` for a key that nothing can be sealed to."""
+    try:
+        return _SUITE.encrypt(plain, X25519PublicKey.from_public_bytes(receive_key), context)
+    except ValueError as exc:  # of another length, or a point of low order
+        raise VerificationFailed("a member's receive key is no usable key") from exc
+
+
+def open_sealed(private: X25519PrivateKey, sealed: bytes, context: bytes) -> bytes:
+    """What ``seal_to`` sealed to us. Raises ``VerificationFailed``."""
+    try:
+        return _SUITE.decrypt(sealed, private, context)
+    except (InvalidTag, ValueError) as exc:
+        raise VerificationFailed("what was sealed to this machine does not open with its key") from exc
 
 
 def wrap(key: bytes, plain: bytes, context: bytes) -> bytes:

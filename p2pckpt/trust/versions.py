@@ -7,25 +7,26 @@ signed field ``p2pckpt``. Reading and judging them is ``trust.admission``.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
-from securesystemslib.signer import CryptoSigner, SSlibKey
+from msgspec.structs import replace
+from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Role, Root, TargetFile, Targets
 from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
-from p2pckpt.errors import VerificationFailed
+from p2pckpt.errors import BadUsage, VerificationFailed
 from p2pckpt.tracker_protocol import KEYRING_ROLE, MANIFEST_TARGET_PREFIX, SIGNED_EXTENSION, KeyringContent
-from p2pckpt.trust import sealing
-from p2pckpt.trust.identity import Identity, PublicIdentity
+from p2pckpt.trust import keyrings
+from p2pckpt.trust.identity import Identity
 
 _T = TypeVar("_T")
 _Signed = TypeVar("_Signed", Root, Targets)
@@ -38,14 +39,19 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class ShareTerms(msgspec.Struct, frozen=True):
-    """What the root of a share fixes for ever."""
+    """What the root of a share says about it; all but ``owner`` is fixed for ever."""
 
     name: str
     torrent_name: str
     """Every torrent of the share carries this name."""
     owner: str
+    """Whom to ask: the founder, or whoever took over the keys. All owners are among the root's keys."""
     sealed: bool
     """False for public shares: content is plain."""
+
+    @property
+    def fixed(self) -> tuple[str, str, bool]:
+        return self.name, self.torrent_name, self.sealed
 
 
 class VersionTarget(msgspec.Struct, frozen=True):
@@ -73,12 +79,16 @@ class VersionTarget(msgspec.Struct, frozen=True):
         return self.manifest_sha256, self.infohash
 
 
-class SealedEpoch(msgspec.Struct, frozen=True):
-    """One epoch in the keyring: its keys, sealed to each member."""
+@dataclass(frozen=True, slots=True)
+class RootKeys:
+    """Who may sign what, by public key; what a root says besides the tracker's own key."""
 
-    epoch: int
-    sealed: dict[str, str]
-    """Member's identity → base64 of what ``sealing.seal_for_member`` made."""
+    owners: frozenset[bytes]
+    """Sign roots and the keyring, and may publish."""
+    publishers: frozenset[bytes]
+    """Others who may publish."""
+    threshold: int
+    """Owners' signatures that the next root needs."""
 
 
 class SignedTargets(msgspec.Struct, frozen=True):
@@ -111,18 +121,15 @@ def new_share(
         },
         unrecognized_fields={SIGNED_EXTENSION: msgspec.to_builtins(terms)},
     )
-    keyring_role = DelegatedRole(KEYRING_ROLE, [owner_key.keyid], 1, True, paths=[f"{KEYRING_ROLE}/*"])
     targets = Targets(
         expires=_after(TARGETS_LIFETIME),
-        delegations=Delegations({owner_key.keyid: owner_key}, {KEYRING_ROLE: keyring_role}),
+        delegations=_keyring_delegation([owner_key]),
         unrecognized_fields={SIGNED_EXTENSION: {"tags": {}, "trackers": list(trackers)}},
     )
     root_bytes = _signed(root, identity)
-    first = sealing.EpochKeys.generate(1)
-    epochs = [seal_epoch(first, [identity.public], share_id(root_bytes))] if sealed else []
+    content = keyrings.first(identity.public, share_id(root_bytes)) if sealed else KeyringContent(())
     keyring = Targets(
-        expires=_after(TARGETS_LIFETIME),
-        unrecognized_fields={SIGNED_EXTENSION: {"epochs": [msgspec.to_builtins(e) for e in epochs]}},
+        expires=_after(TARGETS_LIFETIME), unrecognized_fields={SIGNED_EXTENSION: msgspec.to_builtins(content)}
     )
     return root_bytes, _signed(targets, identity), _signed(keyring, identity)
 
@@ -130,17 +137,6 @@ def new_share(
 def share_id(root_bytes: bytes) -> bytes:
     """The id of the share whose first root this is."""
     return hashlib.sha256(root_bytes).digest()
-
-
-def seal_epoch(keys: sealing.EpochKeys, members: Sequence[PublicIdentity], share: bytes) -> SealedEpoch:
-    """``keys`` sealed to every member."""
-    return SealedEpoch(
-        keys.epoch,
-        {
-            member.identity.hex(): base64.b64encode(sealing.seal_for_member(keys, member.receive_key, share)).decode()
-            for member in members
-        },
-    )
 
 
 def publish_version(targets: bytes, identity: Identity, target: VersionTarget, tags: Sequence[str]) -> bytes:
@@ -176,34 +172,98 @@ def sign_again(targets: bytes, identity: Identity) -> bytes:
     return _next(_load_targets(targets), identity)
 
 
-def publishers(root: bytes) -> set[bytes]:
-    """Public keys that may sign versions."""
+def redelegate(targets: bytes, root: bytes, identity: Identity) -> bytes:
+    """The same targets, one version on, with the keyring delegated to the owners that ``root`` names."""
+    metadata = _load_targets(targets)
     signed = _load_root(root).signed
-    keys = (signed.keys[keyid] for keyid in signed.roles["targets"].keyids)
-    return {bytes.fromhex(key.keyval["public"]) for key in keys}
-
-
-def update_keyring(keyring: bytes, identity: Identity, epochs: Sequence[SealedEpoch]) -> bytes:
-    """The keyring with these epochs, signed."""
-    metadata = _load_targets(keyring)
-    metadata.signed.unrecognized_fields[SIGNED_EXTENSION]["epochs"] = [msgspec.to_builtins(e) for e in epochs]
+    metadata.signed.delegations = _keyring_delegation([signed.keys[keyid] for keyid in signed.roles["root"].keyids])
     return _next(metadata, identity)
 
 
-def set_publishers(root: bytes, identity: Identity, publishers: Sequence[bytes]) -> bytes:
-    """The next root, whose targets role names the root keys and ``publishers``."""
+def update_keyring(keyring: bytes, identity: Identity, content: KeyringContent) -> bytes:
+    """The keyring with this content, signed."""
+    metadata = _load_targets(keyring)
+    metadata.signed.unrecognized_fields[SIGNED_EXTENSION] = msgspec.to_builtins(content)
+    return _next(metadata, identity)
+
+
+def root_keys(root: bytes) -> RootKeys:
+    """Who a root says may sign what."""
+    signed = _load_root(root).signed
+    owners = [_public(signed.keys[keyid]) for keyid in signed.roles["root"].keyids]
+    publishers = [_public(signed.keys[keyid]) for keyid in signed.roles["targets"].keyids]
+    return RootKeys(frozenset(owners), frozenset(publishers) - frozenset(owners), signed.roles["root"].threshold)
+
+
+def next_root(root: bytes, keys: RootKeys, identity: Identity) -> bytes:
+    """The root after ``root`` with these keys, signed by us: enough, or a proposal for other owners to sign."""
+    if not 1 <= keys.threshold <= len(keys.owners):
+        raise BadUsage(f"{len(keys.owners)} owners can't give {keys.threshold} signatures")
     metadata = _load_root(root)
     signed = metadata.signed
-    keys = [_key(publisher) for publisher in publishers]
-    keep = {keyid for role in ("root", "snapshot", "timestamp") for keyid in signed.roles[role].keyids}
-    signed.keys = {keyid: key for keyid, key in signed.keys.items() if keyid in keep}
-    signed.keys.update({key.keyid: key for key in keys})
-    signed.roles["targets"].keyids = sorted({*signed.roles["root"].keyids, *(key.keyid for key in keys)})
+    online = {keyid for role in ("snapshot", "timestamp") for keyid in signed.roles[role].keyids}
+    owners, publishers = ([_key(public) for public in sorted(group)] for group in (keys.owners, keys.publishers))
+    signed.keys = {keyid: signed.keys[keyid] for keyid in online} | {key.keyid: key for key in owners + publishers}
+    signed.roles["root"] = Role([key.keyid for key in owners], keys.threshold)
+    signed.roles["targets"] = Role(sorted({key.keyid for key in owners + publishers}), 1)
+    terms = parse_terms(root)
+    if bytes.fromhex(terms.owner) not in keys.owners:
+        heir = identity.public_bytes if identity.public_bytes in keys.owners else min(keys.owners)
+        signed.unrecognized_fields[SIGNED_EXTENSION] = msgspec.to_builtins(replace(terms, owner=heir.hex()))
     signed.version += 1
     signed.expires = _after(ROOT_LIFETIME)
     metadata.signatures.clear()
-    metadata.sign(_signer(identity))
+    return sign_root(metadata.to_bytes(JSONSerializer(compact=True)), identity)
+
+
+def sign_root(root: bytes, identity: Identity) -> bytes:
+    """A proposed root with our signature beside those that it has."""
+    metadata = _load_root(root)
+    metadata.sign(_signer(identity), append=True)
     return metadata.to_bytes(JSONSerializer(compact=True))
+
+
+def missing_signatures(root: bytes, proposed: bytes) -> int:
+    """How many owners' signatures ``proposed`` lacks to follow ``root``. Raises ``VerificationFailed`` if it can't."""
+    before, after = _load_root(root), _load_root(proposed)
+    if after.signed.version != before.signed.version + 1:
+        raise VerificationFailed("the proposed keys are not meant for the share as it is now")
+    result = after.signed.get_root_verification_result(before.signed, after.signed_bytes, after.signatures)
+    return max(result.first.missing, result.second.missing)
+
+
+def is_signed_by(root: bytes, public: bytes) -> bool:
+    """Whether this key's signature is on a root; for proposals, whose other signatures count as they are."""
+    return _key(public).keyid in _load_root(root).signatures
+
+
+def judge_proposal(root: bytes, proposed: bytes) -> RootKeys:
+    """The keys that ``proposed`` names, if it follows ``root`` and changes nothing but owners, publishers and the
+    number of signatures. Raises ``VerificationFailed``: an owner must not sign what was not shown."""
+    keys = root_keys(proposed)
+    before, after = _load_root(root).signed, _load_root(proposed).signed
+    online = {keyid for role in ("snapshot", "timestamp") for keyid in before.roles[role].keyids}
+    expected = {_key(public).keyid for public in keys.owners | keys.publishers} | online
+    same = (
+        after.version == before.version + 1
+        and after.consistent_snapshot == before.consistent_snapshot
+        and all(after.roles[role] == before.roles[role] for role in ("snapshot", "timestamp"))
+        and after.keys.keys() == expected
+        and all(after.keys[keyid] == before.keys[keyid] for keyid in online)
+        and after.roles["targets"].threshold == 1
+        and after.unrecognized_fields.keys() == before.unrecognized_fields.keys()
+        and parse_terms(proposed).fixed == parse_terms(root).fixed
+        and bytes.fromhex(parse_terms(proposed).owner) in keys.owners
+    )
+    if not same:
+        raise VerificationFailed("the proposal changes more than owners, publishers and the number of signatures")
+    return keys
+
+
+def may_sign_keyring(targets: bytes, keyring: bytes) -> bool:
+    """Whether ``keyring`` is signed by a key that ``targets`` delegate it to."""
+    signed, metadata = _load_targets(targets).signed, _load_targets(keyring)
+    return bool(signed.get_verification_result(KEYRING_ROLE, metadata.signed_bytes, metadata.signatures))
 
 
 def parse_terms(root: bytes) -> ShareTerms:
@@ -237,34 +297,21 @@ def parse_targets(targets: bytes) -> SignedTargets:
     return SignedTargets(signed.version, versions, tags, extension.trackers)
 
 
-def parse_keyring(keyring: bytes) -> list[SealedEpoch]:
-    """The epochs in verified keyring bytes. Raises ``VerificationFailed``."""
-
-    class Extension(msgspec.Struct):
-        epochs: list[SealedEpoch]
-
-    fields = _load_targets(keyring).signed.unrecognized_fields.get(SIGNED_EXTENSION)
-    return _convert(fields, Extension).epochs
-
-
-def licence_to_accept(keyring: bytes) -> str:
-    """The licence that verified keyring bytes ask downloaders to accept; empty for none. Raises
-    ``VerificationFailed``."""
-    return _extension(_load_targets(keyring).signed.unrecognized_fields, KeyringContent).licence
+def parse_keyring(keyring: bytes) -> KeyringContent:
+    """What verified keyring bytes say. Raises ``VerificationFailed``."""
+    content = _extension(_load_targets(keyring).signed.unrecognized_fields, KeyringContent)
+    numbers = [epoch.epoch for epoch in content.epochs]
+    if numbers != list(range(1, len(numbers) + 1)):
+        raise VerificationFailed("the keyring's epochs are not numbered one after the other")
+    return content
 
 
-def open_epochs(epochs: Sequence[SealedEpoch], identity: Identity, share: bytes) -> dict[int, sealing.EpochKeys]:
-    """The epochs' keys that are sealed to us. Raises ``VerificationFailed`` for one that does not open."""
-    opened: dict[int, sealing.EpochKeys] = {}
-    for epoch in epochs:
-        sealed = epoch.sealed.get(identity.hex)
-        if sealed is not None:
-            try:
-                raw = base64.b64decode(sealed)
-            except ValueError as exc:
-                raise VerificationFailed("content keys addressed to this machine can't be read") from exc
-            opened[epoch.epoch] = sealing.open_as_member(raw, identity.receiving, share)
-    return opened
+def expiry(metadata: bytes) -> int:
+    """When a verified signed file runs out, Unix seconds. Raises ``VerificationFailed``."""
+    try:
+        return int(Metadata[Any].from_bytes(metadata).signed.expires.timestamp())
+    except (DeserializationError, RepositoryError) as exc:
+        raise VerificationFailed("a signed file can't be read") from exc
 
 
 def keyring_delegation_is_sound(root: bytes, targets: bytes) -> bool:
@@ -277,9 +324,22 @@ def keyring_delegation_is_sound(root: bytes, targets: bytes) -> bool:
     role = roles[KEYRING_ROLE]
     if role.paths != [f"{KEYRING_ROLE}/*"]:
         return False
-    root_role = root_signed.roles["root"]
-    same_keys = set(role.keyids) == set(root_role.keyids) and role.threshold == root_role.threshold
+    same_keys = set(role.keyids) == set(root_signed.roles["root"].keyids) and role.threshold == 1
     return same_keys and all(delegations.keys.get(k) == root_signed.keys.get(k) for k in role.keyids)
+
+
+def _keyring_delegation(owners: Sequence[Key]) -> Delegations:
+    """Any one owner may sign the keyring: adding and removing readers must not wait for a second signature."""
+    keyids = sorted(key.keyid for key in owners)
+    role = DelegatedRole(KEYRING_ROLE, keyids, 1, True, paths=[f"{KEYRING_ROLE}/*"])
+    return Delegations({key.keyid: key for key in owners}, {KEYRING_ROLE: role})
+
+
+def _public(key: Key) -> bytes:
+    try:
+        return bytes.fromhex(key.keyval["public"])
+    except (KeyError, TypeError, ValueError) as exc:
+        raise VerificationFailed("a key in the share's root can't be read") from exc
 
 
 def _key(public: bytes) -> SSlibKey:

@@ -133,8 +133,8 @@ class ReplayClient(ControlClient):
     async def members(self, share: str) -> list[m.MemberRow]:
         return self._answer("members", (share,), [])
 
-    async def set_member(self, request: m.SetMemberRequest) -> list[m.MemberRow]:
-        return self._answer("set_member", (request,), [])
+    async def set_member(self, request: m.SetMemberRequest) -> m.MembersReply:
+        return self._answer("set_member", (request,), m.MembersReply((), ()))
 
     async def links(self, share: str) -> list[m.LinkRow]:
         return self._answer("links", (share,), [])

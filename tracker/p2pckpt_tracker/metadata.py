@@ -76,6 +76,8 @@ class Version:
     info_hash: str
     card: str
     """SHA-256 of the card, hex; empty for none."""
+    epoch: int
+    """Whose keys its manifest is sealed with; 0 in public shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +135,15 @@ def check_targets(
     """Check the successor of the targets. Raises MetadataRefused, VersionConflict for any other version.
 
     Versions are immutable: one that stays must be unchanged, a new one has a number never used before, and one
-    that is missing is retired. The current keyring must still verify under the new delegation.
+    that is missing is retired. The current keyring must still verify under the new delegation, and a new version is
+    sealed with its newest epoch: whoever was removed meanwhile must not be able to read it.
     """
     old_md, new_md = _load(current, Targets), _load(new, Targets)
     _check_successor(old_md.signed.version, new_md.signed.version)
     _check_targets(_load(root, Root).signed, new_md, old_md.signed.version + 1, caller, now)
-    _verify(new_md.signed, KEYRING_ROLE, _load(keyring, Targets), "the current keyring")
+    keyring_md = _load(keyring, Targets)
+    _verify(new_md.signed, KEYRING_ROLE, keyring_md, "the current keyring")
+    newest = keyring_content(keyring_md).newest
     added: list[Version] = []
     for path, target in new_md.signed.targets.items():
         before = old_md.signed.targets.get(path)
@@ -148,6 +153,8 @@ def check_targets(
         if before is None:
             if version.number <= last_number:
                 raise MetadataRefused(f"{path} is a number that was used before")
+            if version.epoch != newest:
+                raise VersionConflict(f"{path} is sealed with epoch {version.epoch}, and the newest is {newest}")
             added.append(version)
     kept = new_md.signed.targets
     return TargetsFacts(
@@ -171,8 +178,9 @@ def check_keyring(targets: bytes, current: bytes, new: bytes, *, now: datetime) 
 def check_root(current: bytes, new: bytes, targets: bytes, *, online_key: str, now: datetime) -> RootFacts:
     """Check the successor of the root. Raises MetadataRefused, VersionConflict.
 
-    It is signed by the old and the new root keys, keeps the torrents' name, and the current targets verify
-    under it: a root that takes a publisher away comes after targets that somebody else has signed.
+    It is signed by the old and the new root keys, keeps the torrents' name, and ``targets``, the current ones or
+    those that come with it, verify under it and delegate the keyring to its keys: a root that takes a publisher away
+    comes after targets that somebody else has signed, or with them.
     """
     old_md, new_md = _load(current, Root), _load(new, Root)
     _check_successor(old_md.signed.version, new_md.signed.version)
@@ -181,8 +189,31 @@ def check_root(current: bytes, new: bytes, targets: bytes, *, online_key: str, n
         raise MetadataRefused("the torrents' name can't change")
     if not new_md.signed.get_root_verification_result(old_md.signed, new_md.signed_bytes, new_md.signatures):
         raise BadSignature("the root is not signed by enough of the old and of the new root keys")
-    _verify(new_md.signed, Targets.type, _load(targets, Targets), "the current targets")
+    targets_md = _load(targets, Targets)
+    _verify(new_md.signed, Targets.type, targets_md, "the targets")
+    _check_delegation(new_md.signed, targets_md.signed)
     return facts
+
+
+def check_proposal(current: bytes, new: bytes, *, caller: str, online_key: str, now: datetime) -> None:
+    """Check a next root that still lacks signatures: everything else must be right, and the caller's be there.
+
+    Raises MetadataRefused, VersionConflict.
+    """
+    old_md, new_md = _load(current, Root), _load(new, Root)
+    _check_successor(old_md.signed.version, new_md.signed.version)
+    _check_root(new_md.signed, online_key, now)
+    result = new_md.signed.get_root_verification_result(old_md.signed, new_md.signed_bytes, new_md.signatures)
+    if caller not in {_public(key) for key in result.signed.values()}:
+        raise BadSignature("the caller is not among the signers of the root")
+
+
+def keyring_content(keyring: Metadata[Targets]) -> KeyringContent:
+    """What a keyring says. Raises MetadataRefused for what clients could not read."""
+    try:
+        return msgspec.convert(keyring.signed.unrecognized_fields.get(SIGNED_EXTENSION), KeyringContent)
+    except msgspec.ValidationError as exc:
+        raise MetadataRefused(f"the keyring's {SIGNED_EXTENSION} field is malformed") from exc
 
 
 class OnlineSigner:
@@ -296,9 +327,8 @@ def _check_delegation(root: Root, targets: Targets) -> None:
     if role.paths != [f"{KEYRING_ROLE}/*"] or role.path_hash_prefixes is not None:
         raise MetadataRefused(f"the keyring's paths must be {KEYRING_ROLE}/*")
     keys = {_public(delegations.keys[keyid]) for keyid in role.keyids if keyid in delegations.keys}
-    own = root.roles[Root.type]
-    if keys != _publics(root, own) or len(keys) != len(role.keyids) or role.threshold != own.threshold:
-        raise MetadataRefused("the keyring must be delegated to exactly the root's keys and threshold")
+    if keys != _publics(root, root.roles[Root.type]) or len(keys) != len(role.keyids) or role.threshold != 1:
+        raise MetadataRefused("the keyring must be delegated to exactly the root's keys, one of which is enough")
 
 
 def _check_keyring(targets: Targets, keyring: Metadata[Targets], version: int, now: datetime) -> str:
@@ -311,10 +341,7 @@ def _check_keyring(targets: Targets, keyring: Metadata[Targets], version: int, n
         raise MetadataRefused("the keyring delegates nothing")
     if any(not path.startswith(f"{KEYRING_ROLE}/") for path in keyring.signed.targets):
         raise MetadataRefused(f"the keyring's targets must lie below {KEYRING_ROLE}/")
-    try:
-        content = msgspec.convert(keyring.signed.unrecognized_fields.get(SIGNED_EXTENSION), KeyringContent)
-    except msgspec.ValidationError as exc:
-        raise MetadataRefused(f"the keyring's {SIGNED_EXTENSION} field is malformed") from exc
+    content = keyring_content(keyring)
     if len(content.licence) > MAX_LICENCE or not content.licence.isprintable():
         raise MetadataRefused(f"a licence to accept is at most {MAX_LICENCE} printable characters")
     _verify(targets, KEYRING_ROLE, keyring, "the keyring")
@@ -350,7 +377,10 @@ def _version(path: str, target: TargetFile) -> Version:
         raise MetadataRefused(f"{path} has no valid card hash")
     if not isinstance(size, int) or isinstance(size, bool) or size <= 0 or not _HEX64.fullmatch(manifest):
         raise MetadataRefused(f"{path} lacks a length or a SHA-256")
-    return Version(int(match[1]), target.length, manifest, info_hash, card)
+    epoch = custom.get("epoch")
+    if not isinstance(epoch, int) or isinstance(epoch, bool):
+        raise MetadataRefused(f"{path} names no epoch")
+    return Version(int(match[1]), target.length, manifest, info_hash, card, epoch)
 
 
 def _load(data: bytes, kind: type[T]) -> Metadata[T]:

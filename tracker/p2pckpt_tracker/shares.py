@@ -20,7 +20,17 @@ import structlog
 from sqlalchemy import Connection
 
 from p2pckpt.audit_log import AUDIT_START, AuditAction, AuditHead
-from p2pckpt.tracker_protocol import KEYRING_ROLE, BlobKind, CreateShare, PublishReply, Role, TargetsChanged, Visibility
+from p2pckpt.tracker_protocol import (
+    KEYRING_ROLE,
+    BlobKind,
+    CreateShare,
+    PublishReply,
+    PublishRoot,
+    Role,
+    RootProposed,
+    TargetsChanged,
+    Visibility,
+)
 
 from .access_rules import AccessRules, ShareGrants
 from .events import EventHub
@@ -33,6 +43,7 @@ from .metadata import (
     VersionConflict,
     check_first,
     check_keyring,
+    check_proposal,
     check_root,
     check_targets,
     utc_now,
@@ -45,6 +56,7 @@ from .store.share_rows import Share, Values
 _SNAPSHOT_MARGIN = timedelta(days=10)
 _TIMESTAMP_MARGIN = timedelta(hours=12)
 """Signed anew when less than this is left."""
+_PROPOSAL = "proposal.json"
 _FILE = re.compile(rf"([1-9][0-9]{{0,8}})\.(root|snapshot|targets|{KEYRING_ROLE})\.json")
 
 _log = structlog.get_logger(__name__)
@@ -197,14 +209,18 @@ class Shares:
             self._changed(after)
         return _reply(after)
 
-    async def publish_root(self, share_id: str, caller: str, root: bytes) -> PublishReply:
-        """Take the next root; snapshot and timestamp are signed again. Raises as ``publish_targets`` does."""
+    async def publish_root(self, share_id: str, caller: str, request: PublishRoot) -> PublishReply:
+        """Take the next root with what comes along; snapshot and timestamp are signed again, once for all of it.
+
+        Raises as ``publish_targets`` does.
+        """
         async with self._alone(share_id):
             share, head = await self._present(share_id)
             now = utc_now()
 
             def prepare() -> Share:
-                current, targets, keyring = self._current_files(share)
+                current, old_targets, old_keyring = self._current_files(share)
+                root, targets, keyring = request.root, request.targets or old_targets, request.keyring or old_keyring
                 facts = check_root(current, root, targets, online_key=self._signer.public, now=now)
                 after = replace(
                     _signed_anew(share, now, head),
@@ -212,6 +228,20 @@ class Shares:
                     name=facts.name,
                     owner=facts.owner,
                 )
+                if request.targets:
+                    numbers = check_targets(
+                        root, old_targets, targets, keyring, caller=caller, last_number=share.last_number, now=now
+                    )
+                    if numbers.added:
+                        raise MetadataRefused("a new root comes without new versions")
+                    after = replace(after, targets_version=numbers.version, versions=numbers.count)
+                    self._blobs.write_metadata(share_id, f"{after.targets_version}.targets.json", targets)
+                if request.keyring:
+                    said = check_keyring(targets, old_keyring, keyring, now=now)
+                    if said.licence != share.licence:
+                        raise MetadataRefused("a new root comes without a new licence")
+                    after = replace(after, keyring_version=said.version)
+                    self._blobs.write_metadata(share_id, f"{after.keyring_version}.{KEYRING_ROLE}.json", keyring)
                 self._blobs.write_metadata(share_id, f"{after.root_version}.root.json", root)
                 self._sign(after, now, head, root, targets, keyring)
                 return after
@@ -221,6 +251,9 @@ class Shares:
             def commit(connection: Connection) -> None:
                 values: Values = {
                     "root_version": after.root_version,
+                    "targets_version": after.targets_version,
+                    "keyring_version": after.keyring_version,
+                    "versions": after.versions,
                     "name": after.name,
                     "owner": after.owner,
                 }
@@ -228,8 +261,45 @@ class Shares:
                 audit.record(connection, share_id, caller, AuditAction.ROOT, str(after.root_version))
 
             await self._database.write(commit)
+            await asyncio.to_thread(self._blobs.remove_metadata, share_id, _PROPOSAL)
             self._changed(after)
         return _reply(after)
+
+    async def propose_root(self, share_id: str, caller: str, root: bytes) -> None:
+        """Keep a next root that lacks signatures, for other owners to see. Raises as ``publish_targets`` does."""
+        async with self._alone(share_id):
+            share = await self._share(share_id)
+
+            def prepare() -> None:
+                current = self._current_files(share)[0]
+                check_proposal(current, root, caller=caller, online_key=self._signer.public, now=utc_now())
+                self._blobs.write_metadata(share_id, _PROPOSAL, root)
+
+            await asyncio.to_thread(prepare)
+            await self._database.write(
+                lambda connection: audit.record(
+                    connection, share_id, caller, AuditAction.PROPOSAL, str(share.root_version + 1)
+                )
+            )
+            members = self._rules.shares[share_id].members
+            owners = [identity for identity, role in members.items() if role is Role.OWNER]
+            self._hub.send(owners, RootProposed(share_id))
+
+    async def proposal(self, share_id: str) -> bytes | None:
+        """The root that waits for signatures. Raises OSError."""
+        path = self._blobs.metadata_path(share_id, _PROPOSAL)
+        try:
+            return await self.read_file(path)
+        except FileNotFoundError:
+            return None
+
+    async def withdraw_proposal(self, share_id: str, caller: str) -> None:
+        """Forget it. Raises StoreUnavailable, OSError."""
+        async with self._alone(share_id):
+            await asyncio.to_thread(self._blobs.remove_metadata, share_id, _PROPOSAL)
+            await self._database.write(
+                lambda connection: audit.record(connection, share_id, caller, AuditAction.PROPOSAL_WITHDRAWN)
+            )
 
     async def metadata_file(self, share_id: str, file: str) -> tuple[Path, str] | None:
         """(path, entity tag) of a TUF file that counts; None for any other. Raises StoreUnavailable.

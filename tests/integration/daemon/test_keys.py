@@ -168,7 +168,7 @@ async def test_an_owner_who_restores_on_an_empty_machine_owns_again(
             dave = Home(tmp_path / "dave")
             async with dave:
                 key = (await dave.client.key()).public_text
-                members = await new.client.set_member(m.SetMemberRequest(name, key, Role.PUBLISHER))
+                members = (await new.client.set_member(m.SetMemberRequest(name, key, Role.PUBLISHER))).members
                 assert {row.role for row in members} == {Role.OWNER, Role.DOWNLOADER, Role.PUBLISHER}
                 link = published.link.partition("#")[0]
                 await dave.get(link, tmp_path / "daves")

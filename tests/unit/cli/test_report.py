@@ -25,6 +25,7 @@ EXIT_CODES = {
     "NotFound": 5,
     "VerificationFailed": 6,
     "UnsafeContent": 6,
+    "Stale": 6,
     "UntrustedKey": 7,
     "DaemonUnavailable": 8,
     "NoSeeds": 9,

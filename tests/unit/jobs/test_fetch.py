@@ -19,15 +19,14 @@ from p2pckpt.access.pool import BESIDE, Trackers
 from p2pckpt.checkpoint.manifest import Manifest, pack
 from p2pckpt.checkpoint.pieces import count as piece_count
 from p2pckpt.control.messages import FetchRequest
-from p2pckpt.errors import NoSpace, P2pckptError
+from p2pckpt.errors import NoSpace, P2pckptError, disk_error
 from p2pckpt.jobs import fetch as fetching
 from p2pckpt.jobs import packing
 from p2pckpt.jobs.fetch import fetch
 from p2pckpt.jobs.progress import Progress
-from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.swarms import Swarms
 from p2pckpt.store.catalogue import Catalogue, KnownShare
-from p2pckpt.store.checkout import REPLACED, PartialCheckout, disk_error, partial_directory
+from p2pckpt.store.checkout import REPLACED, PartialCheckout, partial_directory
 from p2pckpt.store.objects import ObjectReader
 from p2pckpt.store.scrub import damaged_pieces
 from p2pckpt.swarm.engine import EngineEvent, PieceArrived, Placement
@@ -112,10 +111,7 @@ class Receiver:
         self.swarms = Swarms(engine, self.trackers, workshop.catalogue, workshop.layout, lambda tls: [])
         self.heard: list[EngineEvent] = []
         plain = services_of(workshop, home, self.swarms)
-        self.services = Services(
-            plain.config, plain.identity, plain.layout, plain.catalogue, plain.objects,
-            cast(Any, OneShare(version)), self.swarms, plain.pool, 2,
-        )  # fmt: skip
+        self.services = replace(plain, shares=cast(Any, OneShare(version)), swarms=self.swarms)
 
     async def start(self) -> None:
         start = self.engine.start

@@ -27,6 +27,7 @@ from p2pckpt.jobs.fetch_plan import (
 )
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare, ObjectRow
+from p2pckpt.tracker_protocol import KeyringContent
 from p2pckpt.trust import oms
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.versions import ShareTerms, SignedTargets
@@ -60,6 +61,9 @@ def services_of(workshop: Workshop, tmp_path: Path, swarms: Any = None) -> Servi
         catalogue=workshop.catalogue,
         objects=workshop.objects,
         shares=cast(Any, None),
+        owners=cast(Any, None),
+        link_book=cast(Any, None),
+        members=cast(Any, None),
         swarms=swarms or cast(Any, Forgotten()),
         pool=workshop.pool,
         workers=2,
@@ -72,7 +76,7 @@ def source_of(
     signed = target(manifest.body.version, **({"name": ""} | fields))
     terms = ShareTerms(name, "p2pckpt-torrents", OWNER.hex, True)
     targets = SignedTargets(1, {signed.version: signed}, {}, ())
-    trusted = TrustedShare(manifest.body.share_id, terms, targets, {}, (), b"", b"", b"")
+    trusted = TrustedShare(manifest.body.share_id, terms, targets, {}, KeyringContent(()), b"", b"", b"", 0)
     share = KnownShare(manifest.body.share_id, name, "beside", "link", "owner", {})
     chosen = range(len(manifest.body.files)) if files is None else files
     return Source(share, trusted, signed, manifest, tuple(chosen))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,12 @@ def target(version: int, **fields: Any) -> VersionTarget:
         "card": "",
     }
     return VersionTarget(**(plain | fields))
+
+
+def with_publishers(root: bytes, *publishers: Identity) -> bytes:
+    """The root after ``root``, signed by its owner, which lets these publish and nobody else but owners."""
+    keys = versions.root_keys(root)
+    return versions.next_root(root, replace(keys, publishers=frozenset(p.public_bytes for p in publishers)), OWNER)
 
 
 class Shelf:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import base64
-
 import msgspec
 import pytest
 from hypothesis import given
@@ -20,7 +18,6 @@ from p2pckpt.trust.sealing import (
     seal_for_member,
     seal_manifest,
 )
-from p2pckpt.trust.versions import SealedEpoch, open_epochs, seal_epoch
 from tests.unit.trust.people import OWNER, STRANGER
 
 SHARE, OTHER_SHARE = b"s" * 32, b"t" * 32
@@ -179,18 +176,6 @@ def test_a_receive_key_that_nothing_can_be_sealed_to_is_refused() -> None:
     for useless in (bytes(32), b"\x01" + bytes(31), b"short"):
         with pytest.raises(VerificationFailed):
             seal_for_member(KEYS, useless, SHARE)
-
-
-def test_an_epoch_opens_for_its_members_alone() -> None:
-    epoch = seal_epoch(KEYS, [OWNER.public], SHARE)
-    assert open_epochs([epoch], OWNER, SHARE) == {3: KEYS}
-    assert open_epochs([epoch], STRANGER, SHARE) == {}
-
-
-@pytest.mark.parametrize("entry", ["", "no base64!", base64.b64encode(b"something else").decode(), "é"])
-def test_an_entry_of_ours_that_does_not_open_is_refused(entry: str) -> None:
-    with pytest.raises(VerificationFailed):
-        open_epochs([SealedEpoch(1, {OWNER.hex: entry})], OWNER, SHARE)
 
 
 # -- secrets

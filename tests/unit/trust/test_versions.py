@@ -1,18 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 from tuf.api.serialization.json import JSONSerializer
 
-from p2pckpt.errors import VerificationFailed
+from p2pckpt.errors import BadUsage, VerificationFailed
 from p2pckpt.trust import versions
 from p2pckpt.trust.identity import Identity
-from p2pckpt.trust.sealing import EpochKeys
-from p2pckpt.trust.versions import SealedEpoch, parse_keyring, parse_targets, parse_terms
-from tests.unit.trust.people import OWNER, PUBLISHER, STRANGER, Shelf, number, target
+from p2pckpt.trust.versions import RootKeys, parse_keyring, parse_targets, parse_terms, root_keys
+from tests.unit.trust.people import OWNER, PUBLISHER, STRANGER, Shelf, number, target, with_publishers
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def changed(targets: bytes, path: str, **fields: Any) -> bytes:
 def test_a_new_share_starts_with_version_one_of_everything(shelf: Shelf) -> None:
     assert [number(shelf.root, Root), number(shelf.targets, Targets), number(shelf.keyring, Targets)] == [1, 1, 1]
     assert parse_terms(shelf.root).owner == OWNER.hex
-    assert [epoch.epoch for epoch in parse_keyring(shelf.keyring)] == [1]
+    assert [epoch.epoch for epoch in parse_keyring(shelf.keyring).epochs] == [1]
     assert versions.keyring_delegation_is_sound(shelf.root, shelf.targets)
 
 
@@ -52,7 +53,7 @@ def test_what_is_published_is_what_is_read(shelf: Shelf) -> None:
 
 
 def test_every_change_is_one_version_on_and_signed_by_whoever_made_it(shelf: Shelf) -> None:
-    root = Metadata[Root].from_bytes(versions.set_publishers(shelf.root, OWNER, [PUBLISHER.public_bytes]))
+    root = Metadata[Root].from_bytes(with_publishers(shelf.root, PUBLISHER))
     targets = shelf.targets
     changes: list[Callable[[bytes], bytes]] = [
         lambda t: versions.publish_version(t, PUBLISHER, target(1), []),
@@ -84,24 +85,105 @@ def test_a_tag_on_a_version_that_is_not_there_is_left_out(shelf: Shelf) -> None:
 
 
 def test_publishers_come_and_go_and_the_owner_stays(shelf: Shelf) -> None:
-    with_both = versions.set_publishers(shelf.root, OWNER, [PUBLISHER.public_bytes, STRANGER.public_bytes])
-    assert versions.publishers(with_both) == {i.public_bytes for i in (OWNER, PUBLISHER, STRANGER)}
-    with_one = versions.set_publishers(with_both, OWNER, [STRANGER.public_bytes])
-    assert versions.publishers(with_one) == {OWNER.public_bytes, STRANGER.public_bytes}
+    owners = frozenset({OWNER.public_bytes})
+    with_both = with_publishers(shelf.root, PUBLISHER, STRANGER)
+    both = frozenset({PUBLISHER.public_bytes, STRANGER.public_bytes})
+    assert root_keys(with_both) == RootKeys(owners, both, 1)
+    with_one = with_publishers(with_both, STRANGER)
+    assert root_keys(with_one) == RootKeys(owners, frozenset({STRANGER.public_bytes}), 1)
     keys = Metadata[Root].from_bytes(with_one).signed.keys.values()
     assert PUBLISHER.hex not in {key.keyval["public"] for key in keys}
     assert number(with_one, Root) == 3
     assert parse_terms(with_one) == parse_terms(shelf.root)
 
 
-def test_the_keyring_keeps_what_it_was_given(shelf: Shelf) -> None:
-    epochs = [
-        versions.seal_epoch(EpochKeys.generate(n), [OWNER.public, PUBLISHER.public], shelf.share_id) for n in (1, 2)
-    ]
-    keyring = versions.update_keyring(shelf.keyring, OWNER, epochs)
-    assert parse_keyring(keyring) == epochs
-    for member in (OWNER, PUBLISHER):
-        assert set(versions.open_epochs(epochs, member, shelf.share_id)) == {1, 2}
+# -- several owners
+
+
+def owned_by(shelf: Shelf, threshold: int, *owners: Identity) -> bytes:
+    """A next root that these people own, signed by the first."""
+    keys = RootKeys(frozenset(owner.public_bytes for owner in owners), frozenset(), threshold)
+    return versions.next_root(shelf.root, keys, owners[0])
+
+
+def test_a_second_owner_signs_roots_alone(shelf: Shelf) -> None:
+    root = owned_by(shelf, 1, OWNER, PUBLISHER)
+    assert versions.missing_signatures(shelf.root, root) == 0
+    heirs = versions.next_root(root, RootKeys(frozenset({PUBLISHER.public_bytes}), frozenset(), 1), PUBLISHER)
+    assert versions.missing_signatures(root, heirs) == 0
+    assert parse_terms(heirs).owner == PUBLISHER.hex
+    assert parse_terms(heirs).fixed == parse_terms(shelf.root).fixed
+
+
+def test_a_root_of_two_signatures_waits_for_the_second(shelf: Shelf) -> None:
+    shelf.root = owned_by(shelf, 1, OWNER, PUBLISHER)
+    both = versions.next_root(shelf.root, replace(root_keys(shelf.root), threshold=2), OWNER)
+    assert versions.missing_signatures(shelf.root, both) == 1  # enough for the old root, too few for the new one
+    both = versions.sign_root(both, PUBLISHER)
+    assert versions.missing_signatures(shelf.root, both) == 0
+    proposed = versions.next_root(both, replace(root_keys(both), publishers=frozenset({STRANGER.public_bytes})), OWNER)
+    assert versions.missing_signatures(both, proposed) == 1
+    assert versions.missing_signatures(both, versions.sign_root(proposed, OWNER)) == 1
+    assert versions.missing_signatures(both, versions.sign_root(proposed, STRANGER)) == 1
+    assert versions.missing_signatures(both, versions.sign_root(proposed, PUBLISHER)) == 0
+    assert versions.is_signed_by(proposed, OWNER.public_bytes)
+    assert not versions.is_signed_by(proposed, PUBLISHER.public_bytes)
+
+
+@pytest.mark.parametrize("threshold", [0, 3])
+def test_owners_can_not_be_fewer_than_the_signatures_asked_for(shelf: Shelf, threshold: int) -> None:
+    with pytest.raises(BadUsage):
+        owned_by(shelf, threshold, OWNER, PUBLISHER)
+
+
+def test_the_keyring_is_delegated_to_all_owners_and_any_of_them_signs_it(shelf: Shelf) -> None:
+    root = owned_by(shelf, 2, OWNER, PUBLISHER)
+    assert not versions.keyring_delegation_is_sound(root, shelf.targets)
+    targets = versions.redelegate(shelf.targets, root, OWNER)
+    assert versions.keyring_delegation_is_sound(root, targets)
+    content = parse_keyring(shelf.keyring)
+    for owner in (OWNER, PUBLISHER):
+        assert versions.may_sign_keyring(targets, versions.update_keyring(shelf.keyring, owner, content))
+    assert not versions.may_sign_keyring(targets, versions.update_keyring(shelf.keyring, STRANGER, content))
+
+
+def _other_name(root: Root) -> None:
+    root.unrecognized_fields["p2pckpt"]["name"] = "something/else"
+
+
+def _other_online_key(root: Root) -> None:
+    root.roles["timestamp"].keyids = [*root.roles["root"].keyids]
+
+
+def _skipped_version(root: Root) -> None:
+    root.version += 1
+
+
+def _easier_targets(root: Root) -> None:
+    root.roles["targets"].threshold = 2
+
+
+def _hidden_key(root: Root) -> None:
+    key = SSlibKey("ab" * 32, "ed25519", "ed25519", {"public": STRANGER.hex})
+    root.keys[key.keyid] = key
+
+
+def _another_field(root: Root) -> None:
+    root.unrecognized_fields["x"] = 1
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [_other_name, _other_online_key, _skipped_version, _easier_targets, _hidden_key, _another_field],
+    ids=lambda spoil: spoil.__name__.strip("_"),
+)
+def test_a_proposal_that_changes_more_than_keys_is_refused(shelf: Shelf, spoil: Callable[[Root], None]) -> None:
+    proposed = owned_by(shelf, 1, OWNER, PUBLISHER)
+    assert versions.judge_proposal(shelf.root, proposed).owners == {OWNER.public_bytes, PUBLISHER.public_bytes}
+    metadata = Metadata[Root].from_bytes(proposed)
+    spoil(metadata.signed)
+    with pytest.raises(VerificationFailed):
+        versions.judge_proposal(shelf.root, metadata.to_bytes(JSONSerializer()))
 
 
 # -- what no publisher of ours writes
@@ -190,10 +272,3 @@ def test_one_kind_of_file_is_not_taken_for_another(shelf: Shelf) -> None:
         parse_targets(shelf.root)
     with pytest.raises(VerificationFailed):
         parse_terms(shelf.targets)
-
-
-@pytest.mark.parametrize("member", [OWNER, PUBLISHER, STRANGER], ids=lambda member: member.name)
-def test_an_epoch_is_sealed_to_its_members(shelf: Shelf, member: Identity) -> None:
-    epoch: SealedEpoch = versions.seal_epoch(EpochKeys.generate(4), [OWNER.public, PUBLISHER.public], shelf.share_id)
-    assert (member.hex in epoch.sealed) == (member is not STRANGER)
-    assert epoch.epoch == 4

@@ -17,6 +17,7 @@ from p2pckpt.tracker_protocol import (
     MembersChanged,
     RedeemLink,
     RedeemReply,
+    RewrapLink,
     Role,
 )
 
@@ -60,6 +61,21 @@ async def list_links(call: Call) -> web.Response:
     """All links of the share, also spent ones."""
     share_id = call.share_id
     return reply(await call.services.database.read(lambda connection: link_rows.all_links(connection, share_id)))
+
+
+async def rewrap_link(call: Call) -> web.Response:
+    """Newer content keys for those who join through it from now on."""
+    wrapped_keys = (await call.body(RewrapLink)).wrapped_keys
+    if len(wrapped_keys) > MAX_WRAPPED_KEYS:
+        raise Refusal(400, "malformed link", "wrapped_keys has at most 64 KiB")
+    share_id, link_id = call.share_id, call.part("link")
+    try:
+        await call.services.database.write(
+            lambda connection: link_rows.rewrap_link(connection, share_id, link_id, wrapped_keys)
+        )
+    except NoSuchLink:
+        raise not_found() from None
+    return web.Response(status=204)
 
 
 async def revoke_link(call: Call) -> web.Response:

@@ -15,6 +15,7 @@ from p2pckpt.tracker_protocol import (
     PublishRoot,
     PublishTargets,
     Role,
+    RootProposal,
     SharePage,
     ShareRecord,
 )
@@ -119,11 +120,35 @@ async def publish_keyring(call: Call) -> web.Response:
 
 async def publish_root(call: Call) -> web.Response:
     """Other keys, another name."""
-    request = await call.body(PublishRoot, _ONE_FILE)
+    request = await call.body(PublishRoot, 3 * _ONE_FILE)
     try:
-        return reply(await call.services.shares.publish_root(call.share_id, call.identity, request.root))
+        return reply(await call.services.shares.publish_root(call.share_id, call.identity, request))
     except MetadataRefused as refused:
         raise _refusal(refused) from None
+
+
+async def propose_root(call: Call) -> web.Response:
+    """A next root that other owners have to sign as well."""
+    request = await call.body(RootProposal, _ONE_FILE)
+    try:
+        await call.services.shares.propose_root(call.share_id, call.identity, request.root)
+    except MetadataRefused as refused:
+        raise _refusal(refused) from None
+    return web.Response(status=204)
+
+
+async def read_proposal(call: Call) -> web.Response:
+    """The next root that waits for signatures; 404 for none."""
+    root = await call.services.shares.proposal(call.share_id)
+    if root is None:
+        raise not_found()
+    return reply(RootProposal(root))
+
+
+async def withdraw_proposal(call: Call) -> web.Response:
+    """Take it back; one that is gone already is fine."""
+    await call.services.shares.withdraw_proposal(call.share_id, call.identity)
+    return web.Response(status=204)
 
 
 def _refusal(refused: MetadataRefused) -> Refusal:

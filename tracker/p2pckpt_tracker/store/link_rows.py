@@ -61,6 +61,15 @@ def all_links(connection: Connection, share_id: str) -> list[LinkRecord]:
     return [_record(row) for row in rows]
 
 
+def rewrap_link(connection: Connection, share_id: str, link_id: str, wrapped_keys: bytes) -> None:
+    """Replace the keys that the link gives. Raises NoSuchLink."""
+    changed = connection.execute(
+        update(links).where(links.c.share_id == share_id, links.c.link_id == link_id).values(wrapped_keys=wrapped_keys)
+    )
+    if changed.rowcount == 0:
+        raise NoSuchLink
+
+
 def revoke_link(connection: Connection, share_id: str, link_id: str) -> None:
     """Nobody can join with it from now on; members that did stay. Raises NoSuchLink."""
     changed = connection.execute(

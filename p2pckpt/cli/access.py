@@ -1,0 +1,168 @@
+"""``access show|set|sign|withdraw``: what protects a share, and the keys that its owners sign together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import click
+
+from p2pckpt.cli import text
+from p2pckpt.cli.completing import complete_share
+from p2pckpt.cli.options import Command, Group, Invocation
+from p2pckpt.cli.session import talk
+from p2pckpt.cli.table import facts
+from p2pckpt.control.client import ControlClient
+from p2pckpt.control.messages import Access, Proposal, TermsRequest
+from p2pckpt.errors import BadUsage, NotFound
+from p2pckpt.trust.identity import words
+
+_SHARE = click.argument("share", shell_complete=complete_share)
+_TLS_OFF = (
+    "swarms of this share are plain BitTorrent now: content stays encrypted, but whoever learns an infohash and the "
+    "address of a peer can collect the ciphertext, and the network sees which pieces go where; a member whom you "
+    "remove keeps the connections that are open"
+)
+
+
+@click.group(cls=Group)
+def access() -> None:
+    """Show and change what protects a share: owners, signatures, encryption of its swarms, a licence to accept."""
+
+
+@access.command("show", cls=Command)
+@_SHARE
+@click.pass_obj
+def show(invocation: Invocation, share: str) -> None:
+    """Show who signs and publishes, which keys are in use, and until when the signed files are good."""
+    _print(invocation, talk(invocation, lambda client: client.access(share)))
+
+
+@access.command("set", cls=Command)
+@_SHARE
+@click.option(
+    "--swarm-tls", type=click.Choice(["on", "off"]), help="Whether peers need a certificate of this share's tracker."
+)
+@click.option("--licence", help="What downloaders have to accept first, as the card names it.")
+@click.option("--no-licence", is_flag=True, help="Ask nobody to accept a licence.")
+@click.option("--signatures", type=click.IntRange(min=1), help="Owners who have to sign a change of keys.")
+@click.pass_obj
+def set_(
+    invocation: Invocation,
+    share: str,
+    swarm_tls: str | None,
+    licence: str | None,
+    no_licence: bool,
+    signatures: int | None,
+) -> None:
+    """Change what owners decide. On a trusted network --swarm-tls off makes transfers up to twice as fast."""
+    if licence is not None and no_licence:
+        raise click.UsageError("--licence and --no-licence exclude each other")
+    if swarm_tls is None and licence is None and not no_licence and signatures is None:
+        raise click.UsageError("name what to change: --swarm-tls, --licence, --no-licence or --signatures")
+    request = TermsRequest(
+        share=share,
+        swarm_tls=None if swarm_tls is None else swarm_tls == "on",
+        licence="" if no_licence else licence,
+        threshold=signatures,
+    )
+    reply = talk(invocation, lambda client: client.set_terms(request))
+    _print(invocation, reply)
+    if swarm_tls == "off":
+        invocation.report.narrate(_TLS_OFF, colour="yellow")
+    if signatures is not None and reply.threshold != signatures:
+        invocation.report.narrate(f"waits for another owner: p2pckpt access sign {share}")
+
+
+@access.command("sign", cls=Command)
+@_SHARE
+@click.option("-y", "--yes", is_flag=True, help="Sign without asking.")
+@click.pass_obj
+def sign(invocation: Invocation, share: str, yes: bool) -> None:
+    """Show the change of keys that waits for signatures, and sign it."""
+    report = invocation.report
+    proposal = _waiting(talk(invocation, lambda client: client.access(share)), share)
+    for line in _proposal_lines(proposal):
+        report.narrate(line)
+    if proposal.signed:
+        raise BadUsage("this machine has signed it", next_step="another owner has to run: p2pckpt access sign SHARE")
+    if not yes and not report.ask("Sign this?", otherwise="--yes"):
+        raise BadUsage("not signed", kept="the proposal waits on", next_step=f"p2pckpt access withdraw {share}")
+
+    async def sign_it(client: ControlClient) -> tuple[bool, Access]:
+        # what was shown is what is signed: the daemon refuses when the proposal changed meanwhile
+        return (await client.sign(share, proposal.digest)).in_force, await client.access(share)
+
+    in_force, after = talk(invocation, sign_it)
+    _print(invocation, after)
+    report.narrate("in force" if in_force else "signed; it waits for another owner still")
+
+
+@access.command("withdraw", cls=Command)
+@_SHARE
+@click.pass_obj
+def withdraw(invocation: Invocation, share: str) -> None:
+    """Take back the change of keys that waits for signatures."""
+    talk(invocation, lambda client: client.withdraw(share))
+    invocation.report.narrate("withdrawn")
+
+
+def _waiting(found: Access, share: str) -> Proposal:
+    if found.proposal is None:
+        raise NotFound(f"no change of keys of {share} waits for a signature")
+    return found.proposal
+
+
+def _print(invocation: Invocation, found: Access) -> None:
+    report = invocation.report
+    if not report.as_text:
+        report.json(found)
+        return
+    if found.epoch:
+        content = f"encrypted, epoch {found.epoch}"
+        transport = "TLS, with a certificate for each member" if found.swarm_tls else "plain"
+    else:
+        content, transport = "plain: anyone may have it", "plain"
+    pairs = [
+        ("share", found.share),
+        ("for", str(found.visibility)),
+        ("your role", str(found.role)),
+        ("owners", _keys(found.owners)),
+        ("publishers", _keys(found.publishers) or "owners only"),
+        ("signatures", f"{found.threshold} of {len(found.owners)} owners for a change of keys"),
+        ("content", content),
+        ("swarms", transport),
+        ("licence to accept", found.licence or "none"),
+        ("vouched for until", _when(found.fresh_until)),
+        ("signed until", _when(found.expires_at)),
+    ]
+    for line in facts(pairs):
+        report.line(line)
+    if found.proposal is not None:
+        report.line("waits for signatures:")
+        for line in _proposal_lines(found.proposal):
+            report.line(f"  {line}")
+
+
+def _proposal_lines(proposal: Proposal) -> list[str]:
+    return [
+        *(f"new owner {_key(key)}" for key in proposal.owners_added),
+        *(f"no owner any more: {_key(key)}" for key in proposal.owners_removed),
+        *(f"new publisher {_key(key)}" for key in proposal.publishers_added),
+        *(f"no publisher any more: {_key(key)}" for key in proposal.publishers_removed),
+        f"a change of keys then needs {text.count(proposal.threshold, 'signature')}",
+        f"still lacks {text.count(proposal.missing, 'signature')}" + ("; yours is there" if proposal.signed else ""),
+    ]
+
+
+def _keys(identities: Sequence[str]) -> str:
+    return ", ".join(_key(identity) for identity in identities)
+
+
+def _key(identity: str) -> str:
+    return f"{identity[:12]} ({words(bytes.fromhex(identity))})"
+
+
+def _when(moment: int) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
+    return when + (" (over)" if moment <= time.time() else "")

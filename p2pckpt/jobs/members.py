@@ -1,0 +1,220 @@
+"""Members: who reads a share, in which role, and the new epoch that begins when somebody goes.
+
+Signed files change only for the person the owner named, and for those whom a link's secret vouches for: a tracker
+that invents members gets no key sealed and no key signed. Access is cut at the tracker first; then the keyring gets
+an epoch more, sealed to those who remain. A machine that dies in between finishes that when it starts again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import structlog
+
+from p2pckpt import tracker_protocol as tp
+from p2pckpt.errors import BadUsage, Conflict, NotAllowed, NotFound
+from p2pckpt.jobs.link_book import LinkBook
+from p2pckpt.jobs.owners import Owners
+from p2pckpt.jobs.shares import Shares
+from p2pckpt.store.catalogue import Catalogue, KnownShare
+from p2pckpt.trust import keyrings
+from p2pckpt.trust.admission import TrustedShare
+from p2pckpt.trust.identity import PUBLIC_PREFIX, Identity, PublicIdentity
+
+_log = structlog.get_logger(__name__)
+_IDENTITY: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class Members:
+    """Lives on the daemon's loop."""
+
+    def __init__(
+        self, identity: Identity, catalogue: Catalogue, shares: Shares, owners: Owners, link_book: LinkBook
+    ) -> None:
+        self._identity = identity
+        self._catalogue = catalogue
+        self._shares = shares
+        self._owners = owners
+        self._links = link_book
+
+    async def all(self, share: KnownShare) -> list[tp.Member]:
+        return await self._shares.client(share).members(share.share_id.hex())
+
+    async def set(self, share: KnownShare, who: str, role: tp.Role | None) -> list[str]:
+        """Add, change or (None) remove a member; returns what the owner should know about it.
+
+        ``who`` is a public key as ``key show`` prints it, or the hex of somebody who is a member.
+        """
+        public = PublicIdentity.parse(who) if who.startswith(PUBLIC_PREFIX) else None
+        identity = public.identity.hex() if public is not None else who
+        if not _IDENTITY.fullmatch(identity):
+            raise BadUsage(f"{who[:60]!r} is no public key", next_step="ask for the output of: p2pckpt key show")
+        if share.role != tp.Role.OWNER.value:
+            # the tracker knows better than we do, and refuses by itself
+            await self._shares.client(share).set_member(share.share_id.hex(), identity, role)
+            return []
+        if identity == self._identity.hex and role is not tp.Role.OWNER:
+            raise BadUsage("an owner can't remove itself", kept="nothing was changed", next_step="ask another owner")
+        if role is None or await self._reads_less(share, identity, role):
+            return await self._take(share, identity, role)
+        return await self._give(share, identity, public, role)
+
+    async def finish_rotation(self, share: KnownShare) -> None:
+        """Begin the epoch that was due when this machine stopped, if one was."""
+        if share.share_id in self._catalogue.rotations_due():
+            await self._rotate(share)
+
+    async def sign(self, share: KnownShare, digest: str) -> bool:
+        """Sign the change of keys that waits; False when it needs still more signatures.
+
+        Raises ``Conflict`` when it is another one than was seen.
+        """
+        proposal = await self._owners.proposal(share)
+        if proposal.digest != digest:
+            raise Conflict("another change of keys waits now", kept="nothing was signed", next_step="look at it again")
+        in_force = await self._owners.sign(share, proposal)
+        if in_force:
+            await self._settle_owners(share)
+        return in_force
+
+    # -- giving
+
+    async def _give(self, share: KnownShare, identity: str, public: PublicIdentity | None, role: tp.Role) -> list[str]:
+        """Keys first, then the tracker: whoever is let in can read."""
+        client, share_id, notes = self._shares.client(share), share.share_id.hex(), list[str]()
+        key = bytes.fromhex(identity)
+        in_force = await (
+            self._owners.set_owner(share, key)
+            if role is tp.Role.OWNER
+            else self._owners.set_publisher(share, key, role)
+        )
+        if not in_force:
+            notes.append(f"the change of keys waits for another owner: p2pckpt access sign {share.name}")
+            role = min(role, tp.Role.DOWNLOADER, key=lambda r: r.rank)
+        trusted = await self._shares.trusted(share)
+        if trusted.terms.sealed:
+            public = public or await self._known(share, trusted, identity)
+            if public is None:
+                raise NotAllowed(
+                    "nothing vouches for this member's key but the tracker, so no content key was sealed to it",
+                    kept="nothing was changed",
+                    next_step="ask them for: p2pckpt key show -q, and name them by that",
+                )
+            await self._seal_to(share, public, role)
+        await client.set_member(share_id, identity, role)
+        if role is tp.Role.OWNER:
+            await self._settle_owners(share)
+        return notes
+
+    async def _seal_to(self, share: KnownShare, public: PublicIdentity, role: tp.Role) -> None:
+        def edit(trusted: TrustedShare) -> tp.KeyringContent:
+            present = trusted.keyring.readers.get(public.identity.hex())
+            if present == keyrings.reader_of(public, role):
+                return trusted.keyring
+            keys = self._shares.newest_keys(share, trusted)
+            return keyrings.with_reader(trusted.keyring, keys, public, role, share.share_id)
+
+        await self._shares.change_keyring(share, edit)
+
+    async def _known(self, share: KnownShare, trusted: TrustedShare, identity: str) -> PublicIdentity | None:
+        """Keys of a member that were seen before, or that a link's secret vouches for."""
+        reader = trusted.keyring.readers.get(identity)
+        if reader is not None:
+            return PublicIdentity(bytes.fromhex(identity), bytes.fromhex(reader.receive_key), b"")
+        for member in await self.all(share):
+            if member.identity == identity and (joined := self._links.joined(trusted, member)) is not None:
+                return joined[0]
+        return None
+
+    async def _settle_owners(self, share: KnownShare) -> None:
+        """Every owner that the root names is one at the tracker, too, and can open what owners keep of links."""
+        trusted = await self._shares.refresh(share)
+        owners = {key.hex() for key in (await self._owners.keys(share)).owners}
+
+        def edit(trusted: TrustedShare) -> tp.KeyringContent:
+            content = trusted.keyring
+            for identity in owners & content.readers.keys():
+                reader = content.readers[identity]
+                if reader.role is not tp.Role.OWNER:
+                    public = PublicIdentity(bytes.fromhex(identity), bytes.fromhex(reader.receive_key), b"")
+                    keys = self._shares.newest_keys(share, trusted)
+                    content = keyrings.with_reader(content, keys, public, tp.Role.OWNER, share.share_id)
+            complete = all(owners & content.readers.keys() == box.keys() for box in content.links.values())
+            return content if complete else self._links.for_owners(trusted, content, content.links)
+
+        if trusted.terms.sealed:
+            await self._shares.change_keyring(share, edit)
+        client, share_id = self._shares.client(share), share.share_id.hex()
+        for member in await self.all(share):
+            if member.identity in owners and member.role is not tp.Role.OWNER:
+                await client.set_member(share_id, member.identity, tp.Role.OWNER)
+
+    # -- taking
+
+    async def _reads_less(self, share: KnownShare, identity: str, role: tp.Role) -> bool:
+        """Whether the change takes somebody's right to read content."""
+        if role.covers(tp.Role.DOWNLOADER):
+            return False
+        return any(m.identity == identity and m.role.covers(tp.Role.DOWNLOADER) for m in await self.all(share))
+
+    async def _take(self, share: KnownShare, identity: str, role: tp.Role | None) -> list[str]:
+        """The tracker first, so that access ends at once; then the keys."""
+        client, share_id = self._shares.client(share), share.share_id.hex()
+        member = next((m for m in await self.all(share) if m.identity == identity), None)
+        sealed = (await self._shares.trusted(share)).terms.sealed
+        if sealed:
+            self._catalogue.note_rotation(share.share_id, due=True)
+        notes = []
+        try:
+            await client.set_member(share_id, identity, role)
+        except (BadUsage, Conflict, NotAllowed, NotFound):  # refused: nothing has changed
+            self._catalogue.note_rotation(share.share_id, due=False)
+            raise
+        if not await self._owners.set_publisher(share, bytes.fromhex(identity), role):
+            notes.append(f"their key may sign until another owner agrees: p2pckpt access sign {share.name}")
+        if member is not None and member.link_id and sealed:
+            # it is theirs to use again under another name
+            await self._links.revoke(share, member.link_id)
+            notes.append(f"the link they joined by ({member.link_id}) was revoked with them")
+        if sealed:
+            notes += await self._rotate(share)
+        return notes
+
+    async def _rotate(self, share: KnownShare) -> list[str]:
+        """Begin an epoch: whoever remains gets its keys, and so does whoever joins by a link that is still open."""
+        client, share_id = self._shares.client(share), share.share_id.hex()
+        members = {member.identity: member for member in await self.all(share)}
+        links = {record.link_id for record in await client.links(share_id) if not record.revoked}
+        strangers: list[str] = []
+
+        def edit(trusted: TrustedShare) -> tp.KeyringContent:
+            readers = {
+                identity: tp.Reader(min(reader.role, members[identity].role, key=lambda r: r.rank), reader.receive_key)
+                for identity, reader in trusted.keyring.readers.items()
+                if identity in members
+            }
+            strangers.clear()
+            for identity in members.keys() - readers.keys():
+                joined = self._links.joined(trusted, members[identity])
+                if joined is None:
+                    strangers.append(members[identity].name or identity[:8])
+                else:
+                    role = min(joined[1], members[identity].role, key=lambda r: r.rank)
+                    readers[identity] = keyrings.reader_of(joined[0], role)
+            present = self._shares.newest_keys(share, trusted)
+            content, _ = keyrings.new_epoch(trusted.keyring, present, readers, share.share_id)
+            used = {member.link_id for member in members.values() if member.link_id}
+            return self._links.for_owners(trusted, content, sorted(links | used))
+
+        trusted = await self._shares.change_keyring(share, edit)
+        await self._links.rewrap(share, trusted)
+        self._catalogue.note_rotation(share.share_id, due=False)
+        _log.info("new epoch", share=share.share_id.hex(), epoch=trusted.keyring.newest)
+        notes = [f"later versions are sealed with new keys (epoch {trusted.keyring.newest})"]
+        if strangers:
+            notes.append(
+                f"{', '.join(strangers)} got none of them: nothing but the tracker vouches for their keys; "
+                f"add them anew with: p2pckpt member add {share.name} KEY"
+            )
+        return notes

@@ -1,0 +1,183 @@
+"""Who reads what after somebody was removed: new epochs, links that are still open, publishers in the middle of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from p2pckpt.control import messages as m
+from p2pckpt.store.catalogue import Catalogue, KnownShare
+from p2pckpt.tracker_protocol import Role, Visibility
+
+from ...support.homes import Home, failure, seeded_bytes, tree, write_files
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+MIB = 1 << 20
+
+
+async def shared(alice: Home, tmp_path: Path, name: str, **fields: object) -> tuple[Path, m.Job]:
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(4 * MIB, hash(name) % 1000)})
+    return source, await alice.share(source, name=name, **fields)
+
+
+async def key_of(home: Home) -> m.KeyInfo:
+    return await home.client.key()
+
+
+async def remove(alice: Home, name: str, who: Home) -> m.MembersReply:
+    return await alice.client.set_member(m.SetMemberRequest(name, (await key_of(who)).identity, None))
+
+
+def known(home: Home, name: str) -> KnownShare:
+    """What a home's catalogue holds of a share, the keys of its link among it."""
+    catalogue = Catalogue(home.store / "catalogue.db")
+    try:
+        return next(share for share in catalogue.shares() if share.name == name)
+    finally:
+        catalogue.close()
+
+
+async def sealed_epochs(home: Home, name: str) -> set[int]:
+    """Epochs that the objects of a version are sealed with."""
+    manifest = await home.client.manifest(name)
+    return {each["sealed_epoch"] for each in manifest["objects"]}
+
+
+async def test_removing_somebody_begins_an_epoch_and_packs_nothing_again(
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
+) -> None:
+    source, first = await shared(alice, tmp_path, "epochs/removed")
+    await bob.get(first.link, tmp_path / "bob")
+    await carol.get(first.link, tmp_path / "carol")
+    reply = await remove(alice, "epochs/removed", bob)
+    assert [row.identity for row in reply.members if row.identity == (await key_of(bob)).identity] == []
+    assert (await alice.client.access("epochs/removed")).epoch == 2
+    write_files(source, {"more.bin": seeded_bytes(MIB, 7)})
+    second = await alice.share(source, name="epochs/removed")
+    assert second.reused >= 4 * MIB
+    assert second.wire_done < 2 * MIB
+    assert await sealed_epochs(alice, "epochs/removed@2") == {1, 2}
+    await carol.get("epochs/removed", tmp_path / "carol 2")  # came by the same link, and remains
+    assert tree(tmp_path / "carol 2") == tree(source)
+    error = await failure(bob.get("epochs/removed", tmp_path / "bob 2"))
+    assert error.exit_code in (4, 5), error.fact
+
+
+async def test_what_somebody_removed_knows_opens_no_later_version(alice: Home, bob: Home, tmp_path: Path) -> None:
+    """Not even with the signed files and the manifest in hand, which a careless member may pass on."""
+    from p2pckpt.errors import NotAllowed
+    from p2pckpt.trust import identity, keyrings, sealing, versions
+
+    source, first = await shared(alice, tmp_path, "epochs/offline")
+    await bob.get(first.link, tmp_path / "bob")
+    await remove(alice, "epochs/offline", bob)
+    write_files(source, {"more.bin": seeded_bytes(MIB, 8)})
+    await alice.share(source, name="epochs/offline")
+    share_id = bytes.fromhex(first.share_id)
+    trust = alice.store / "trust" / first.share_id
+    target = versions.parse_targets((trust / "targets.json").read_bytes()).versions[2]
+    manifest = (alice.store / "torrents" / target.infohash / "manifest").read_bytes()
+    content = versions.parse_keyring((trust / "keyring.json").read_bytes())
+    bobs = identity.load(bob.config.keys_dir)
+    keys = keyrings.open_epochs(content, bobs, share_id, known(bob, "epochs/offline").keys)
+    assert set(keys) == {1}
+    with pytest.raises(NotAllowed):
+        sealing.open_manifest(manifest, keys, share_id, 2)
+    alices = keyrings.open_epochs(content, identity.load(alice.config.keys_dir), share_id)
+    assert sealing.open_manifest(manifest, alices, share_id, 2)
+
+
+async def test_the_link_somebody_joined_by_goes_with_them_and_others_get_the_new_keys(
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
+) -> None:
+    source, first = await shared(alice, tmp_path, "epochs/links")
+    other = (await alice.client.create_link(m.CreateLinkRequest(share="epochs/links", password="tulip"))).link
+    await bob.get(first.link, tmp_path / "bob")
+    reply = await remove(alice, "epochs/links", bob)
+    assert any("revoked" in note for note in reply.notes)
+    assert (await failure(carol.get(first.link, tmp_path / "carol"))).exit_code == 4
+    write_files(source, {"more.bin": seeded_bytes(MIB, 9)})
+    await alice.share(source, name="epochs/links")
+    await carol.get(other, tmp_path / "carol", password="tulip")
+    assert tree(tmp_path / "carol") == tree(source)
+    await carol.get(f"{first.share_id}@1", tmp_path / "carol 1")  # the new keys lead back to the old ones
+    assert not (tmp_path / "carol 1" / "more.bin").exists()
+
+
+async def test_a_downloader_who_becomes_a_viewer_reads_later_manifests_and_no_later_content(
+    alice: Home, bob: Home, tmp_path: Path
+) -> None:
+    source, _ = await shared(alice, tmp_path, "epochs/viewer", to=Visibility.MEMBERS)
+    public = (await key_of(bob)).public_text
+    await alice.client.set_member(m.SetMemberRequest("epochs/viewer", public, Role.DOWNLOADER))
+    job = (await alice.client.jobs())[-1]
+    await bob.get(job.link, tmp_path / "bob")
+    await alice.client.set_member(m.SetMemberRequest("epochs/viewer", public, Role.VIEWER))
+    write_files(source, {"more.bin": seeded_bytes(MIB, 10)})
+    await alice.share(source, name="epochs/viewer")
+    detail = await bob.client.version_detail("epochs/viewer@2")
+    assert {file.path for file in detail.files} == {"model.bin", "more.bin"}
+    assert (await failure(bob.get("epochs/viewer@2", tmp_path / "bob 2"))).exit_code == 4
+
+
+async def test_a_member_named_by_key_keeps_reading_through_epochs_and_comes_back(
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
+) -> None:
+    source, first = await shared(alice, tmp_path, "epochs/named", to=Visibility.MEMBERS)
+    for home in (bob, carol):
+        await alice.client.set_member(
+            m.SetMemberRequest("epochs/named", (await key_of(home)).public_text, Role.DOWNLOADER)
+        )
+    await bob.get(first.link, tmp_path / "bob")
+    await remove(alice, "epochs/named", carol)
+    write_files(source, {"more.bin": seeded_bytes(MIB, 11)})
+    await alice.share(source, name="epochs/named")
+    await bob.get("epochs/named", tmp_path / "bob 2")
+    assert tree(tmp_path / "bob 2") == tree(source)
+    await alice.client.set_member(
+        m.SetMemberRequest("epochs/named", (await key_of(carol)).public_text, Role.DOWNLOADER)
+    )
+    await carol.get(first.link, tmp_path / "carol")
+    assert tree(tmp_path / "carol") == tree(source)
+    await carol.get("epochs/named@1", tmp_path / "carol 1")
+
+
+async def test_an_epoch_that_was_due_when_the_daemon_died_begins_when_it_starts(tmp_path: Path, bob: Home) -> None:
+    async with Home(tmp_path / "erin") as erin:
+        _, first = await shared(erin, tmp_path, "epochs/died")
+        await bob.get(first.link, tmp_path / "bob")
+        await erin.stop()
+        catalogue = Catalogue(erin.store / "catalogue.db")
+        catalogue.note_rotation(bytes.fromhex(first.share_id), due=True)  # as written before the tracker is told
+        catalogue.close()
+        await erin.start()
+
+        async def begun() -> bool:
+            return (await erin.client.access("epochs/died")).epoch == 2
+
+        from ...support.homes import until
+
+        await until(begun, "the new epoch has begun")
+        catalogue = Catalogue(erin.store / "catalogue.db")
+        assert catalogue.rotations_due() == []
+        catalogue.close()
+
+
+async def test_a_publish_in_the_middle_of_a_removal_is_packed_again_with_the_new_keys(
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
+) -> None:
+    """Bob packs with the keys of the first epoch while alice removes carol: the tracker turns his version away."""
+    _, first = await shared(alice, tmp_path, "epochs/race")
+    for home in (bob, carol):
+        await home.get(first.link, tmp_path / str(home.path.name))
+    await alice.client.set_member(m.SetMemberRequest("epochs/race", (await key_of(bob)).public_text, Role.PUBLISHER))
+    theirs = write_files(tmp_path / "theirs", {"big.bin": seeded_bytes(64 * MIB, 12)})
+    job = await bob.client.publish(m.PublishRequest(path=str(theirs), name="epochs/race", allow_no_licence=True))
+    await bob.wait_until(job.id, lambda j: j.phase is m.Phase.PACKING and j.done > 4 * MIB)
+    await remove(alice, "epochs/race", carol)
+    done = await bob.wait_job(job.id)
+    assert done.version == 2
+    assert await sealed_epochs(bob, "epochs/race@2") == {2}
+    await alice.get("epochs/race", tmp_path / "alice")
+    assert tree(tmp_path / "alice") == tree(theirs)
