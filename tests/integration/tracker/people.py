@@ -271,7 +271,7 @@ class ShareFiles:
         await by.good("PUT", f"{blobs}/manifest/{manifest_hash}", manifest)
         await by.good("PUT", f"{blobs}/card/{card_hash}", card)
         await by.good("PUT", f"{blobs}/torrent/{info_hash}", data)
-        custom = {"custom": {"infohash": info_hash, "torrent_length": 5, "card": card_hash}}
+        custom = {"custom": {"infohash": info_hash, "torrent_length": 5, "card": card_hash, "epoch": 0}}
         return info_hash, TargetFile(len(manifest), {"sha256": manifest_hash}, f"v/{number}", custom)
 
     async def publish(self, number: int, by: Person | None = None) -> str:
