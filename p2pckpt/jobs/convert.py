@@ -21,9 +21,9 @@ import msgspec
 
 from p2pckpt import atomic
 from p2pckpt.checkpoint.formats import inspect
-from p2pckpt.errors import BadUsage, NotAllowed, NotFound, P2pckptError, VerificationFailed
+from p2pckpt.errors import BadUsage, NotAllowed, NotFound, P2pckptError, VerificationFailed, disk_error
 from p2pckpt.jobs.safety import open_source
-from p2pckpt.store.checkout import disk_error, require_space
+from p2pckpt.store.checkout import require_space
 
 SUFFIXES: Final = frozenset([".ckpt", ".pt", ".pth", ".bin"])
 WORKER: Final = Path(__file__).with_name("convert_worker.py")

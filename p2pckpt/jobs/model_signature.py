@@ -6,7 +6,8 @@ from pathlib import Path
 
 from p2pckpt import atomic
 from p2pckpt.checkpoint.manifest import Body
-from p2pckpt.store.checkout import PartialCheckout, disk_error
+from p2pckpt.errors import disk_error
+from p2pckpt.store.checkout import PartialCheckout
 from p2pckpt.trust import oms
 
 

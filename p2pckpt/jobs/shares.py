@@ -39,7 +39,7 @@ from p2pckpt.store.layout import StoreLayout
 from p2pckpt.swarm import torrent as torrents
 from p2pckpt.trust import admission, keyrings, links, sealing, versions
 from p2pckpt.trust.admission import TrustedShare
-from p2pckpt.trust.identity import Identity
+from p2pckpt.trust.identity import Identity, PublicIdentity
 from p2pckpt.trust.sealing import EpochKeys
 
 _NAME: Final = re.compile(r"[\w][\w.+-]*(/[\w][\w.+-]*)*")
