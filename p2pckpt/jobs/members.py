@@ -7,6 +7,7 @@ an epoch more, sealed to those who remain. A machine that dies in between finish
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Final
 
@@ -37,6 +38,7 @@ class Members:
         self._shares = shares
         self._owners = owners
         self._links = link_book
+        self._rotating = asyncio.Lock()
 
     async def all(self, share: KnownShare) -> list[tp.Member]:
         return await self._shares.client(share).members(share.share_id.hex())
@@ -57,13 +59,15 @@ class Members:
         if identity == self._identity.hex and role is not tp.Role.OWNER:
             raise BadUsage("an owner can't remove itself", kept="nothing was changed", next_step="ask another owner")
         if role is None or await self._reads_less(share, identity, role):
-            return await self._take(share, identity, role)
+            async with self._rotating:
+                return await self._take(share, identity, role)
         return await self._give(share, identity, public, role)
 
     async def finish_rotation(self, share: KnownShare) -> None:
         """Begin the epoch that was due when this machine stopped, if one was."""
-        if share.share_id in self._catalogue.rotations_due():
-            await self._rotate(share)
+        async with self._rotating:  # a removal in progress begins it itself
+            if share.share_id in self._catalogue.rotations_due():
+                await self._rotate(share)
 
     async def sign(self, share: KnownShare, digest: str) -> bool:
         """Sign the change of keys that waits; False when it needs still more signatures.

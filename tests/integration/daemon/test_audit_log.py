@@ -91,7 +91,7 @@ def cut(log: LogOnDisk) -> None:
     ("edit", "says"),
     [
         (change, "broken at row 2"),
-        (change_and_chain_anew, "its rows up to 3 are not those that"),
+        (change_and_chain_anew, "its rows up to 4 are not those that"),
         (cut, "row 3 is missing"),
     ],
 )
@@ -100,7 +100,7 @@ async def test_an_edited_log_is_reported_with_the_first_row_that_does_not_fit(
 ) -> None:
     name = f"edited/{edit.__name__}"
     share_id, _ = await publish(alice, tmp_path, name)
-    assert (await alice.client.log(m.LogRequest(name))).verified == 3
+    assert (await alice.client.log(m.LogRequest(name))).verified == 4
     edit(LogOnDisk(alice, share_id))
     refused = await alice.cli("log", name)
     assert (refused.returncode, refused.stdout) == (6, ""), refused.stderr

@@ -67,7 +67,7 @@ async def test_removing_somebody_begins_an_epoch_and_packs_nothing_again(
 async def test_what_somebody_removed_knows_opens_no_later_version(alice: Home, bob: Home, tmp_path: Path) -> None:
     """Not even with the signed files and the manifest in hand, which a careless member may pass on."""
     from p2pckpt.errors import NotAllowed
-    from p2pckpt.trust import identity, keyrings, sealing, versions
+    from p2pckpt.trust import identity_file, keyrings, sealing, versions
 
     source, first = await shared(alice, tmp_path, "epochs/offline")
     await bob.get(first.link, tmp_path / "bob")
@@ -79,12 +79,12 @@ async def test_what_somebody_removed_knows_opens_no_later_version(alice: Home, b
     target = versions.parse_targets((trust / "targets.json").read_bytes()).versions[2]
     manifest = (alice.store / "torrents" / target.infohash / "manifest").read_bytes()
     content = versions.parse_keyring((trust / "keyring.json").read_bytes())
-    bobs = identity.load(bob.config.keys_dir)
+    bobs = identity_file.load(bob.config.keys_dir)
     keys = keyrings.open_epochs(content, bobs, share_id, known(bob, "epochs/offline").keys)
     assert set(keys) == {1}
     with pytest.raises(NotAllowed):
         sealing.open_manifest(manifest, keys, share_id, 2)
-    alices = keyrings.open_epochs(content, identity.load(alice.config.keys_dir), share_id)
+    alices = keyrings.open_epochs(content, identity_file.load(alice.config.keys_dir), share_id)
     assert sealing.open_manifest(manifest, alices, share_id, 2)
 
 

@@ -22,6 +22,7 @@ import pytest
 from p2pckpt import tracker_protocol as tp
 from p2pckpt.access.pool import Trackers
 from p2pckpt.errors import Conflict
+from p2pckpt.jobs.owners import Owners
 from p2pckpt.jobs.shares import Shares
 from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.layout import StoreLayout
@@ -93,7 +94,10 @@ async def publishers(tmp_path: Path) -> AsyncIterator[tuple[TrackerProcess, Publ
         first, second = Publisher.make(tmp_path / "ann", "ann"), Publisher.make(tmp_path / "ben", "ben")
         try:
             share = await first.shares.create("raced", tp.Visibility.LINK, process.url)
-            await first.shares.set_member(share, second.identity.public.text, tp.Role.PUBLISHER)
+            await Owners(first.identity, first.shares).set_publisher(
+                share, second.identity.public_bytes, tp.Role.PUBLISHER
+            )
+            await first.shares.client(share).set_member(share.share_id.hex(), second.identity.hex, tp.Role.PUBLISHER)
             first.share = share
             second.share = KnownShare(share.share_id, share.name, process.url, share.visibility, "publisher", {})
             yield process, first, second

@@ -77,7 +77,8 @@ def test_the_table_says_what_was_decided() -> None:
         "publisher": {"publish_targets", "put_manifest", "put_torrent", "put_card"},
         "owner": {
             "publish_keyring", "publish_root", "set_member", "remove_member", "create_link", "list_links",
-            "revoke_link", "rewrap_link", "propose_root", "read_proposal", "withdraw_proposal", "list_requests", "deny_request", "read_log",
+            "revoke_link", "rewrap_link", "propose_root", "read_proposal", "withdraw_proposal",
+            "list_requests", "deny_request", "read_log",
         },
     }  # fmt: skip
     assert {route.name for route in ROUTES if route.licence} == {"get_torrent", "make_pass", "issue_certificate"}
