@@ -39,6 +39,7 @@ def identity_passphrase(invocation: Invocation, *, checked: bool = False) -> str
     from p2pckpt.trust import identity_file, passphrases
 
     keys_dir = invocation.config.keys_dir
+    passphrases.stay_out_of_core_dumps()
     if not identity_file.needs_passphrase(keys_dir):
         return ""
     found = passphrases.find(invocation.config) or invocation.report.secret(

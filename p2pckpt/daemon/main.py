@@ -11,7 +11,6 @@ import getpass
 import itertools
 import logging
 import os
-import resource
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -65,7 +64,7 @@ class _Remembered(msgspec.Struct):
 def main() -> int:
     """Run until told to stop. Exit code 0 also when another daemon of this home runs already."""
     faulthandler.enable()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys are in memory, a dump of it would be on the disk
+    passphrases.stay_out_of_core_dumps()
     _bound_allocator()
     given = passphrases.clean(sys.stdin.buffer.read()) if PASSPHRASE_STDIN in sys.argv else ""
     settings = config.load()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from p2pckpt import atomic
 from p2pckpt.checkpoint.manifest import Body
-from p2pckpt.errors import disk_error
 from p2pckpt.store.checkout import PartialCheckout
 from p2pckpt.trust import oms
 
@@ -19,15 +18,19 @@ def add(partial: PartialCheckout, body: Body) -> None:
         partial.add(oms.FILE, data, replace=oms.is_ours(path))
 
 
-def renew(directory: Path, body: Body) -> None:
-    """Where a checkout was published, its ``model.sig`` is of the version it came from: write the new one's."""
+def renew(directory: Path, body: Body) -> bool:
+    """Where a checkout was published, its ``model.sig`` is of the version it came from: write the new one's.
+
+    False when it can't be written: what was published is none the worse for it.
+    """
     data = oms.bundle(body)
     path = directory / oms.FILE
     if data and oms.is_ours(path) and not _holds(path, data):
         try:
             atomic.write(path, data, mode=0o644)
-        except OSError as exc:
-            raise disk_error(exc, path) from exc
+        except OSError:
+            return False
+    return True
 
 
 def is_damaged(directory: Path, body: Body, *, published_here: bool) -> bool:

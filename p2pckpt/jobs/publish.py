@@ -245,7 +245,8 @@ async def _sign_and_register(
             continue
         await services.shares.refresh(share)
         await asyncio.to_thread(_record, services, draft, signed.torrent, target)
-        await asyncio.to_thread(model_signature.renew, Path(draft.request.path), signed.manifest.body)
+        if not await asyncio.to_thread(model_signature.renew, Path(draft.request.path), signed.manifest.body):
+            progress.warn(f"{oms.FILE} in {draft.request.path} can't be written: it stays an earlier version's")
         if oms.is_taken(signed.manifest.body):
             progress.warn(f"{oms.FILE} travels as it is: this version gets no model signature of yours")
         return signed

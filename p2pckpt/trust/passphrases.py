@@ -1,8 +1,10 @@
-"""Where a daemon that nobody watches finds its identity's passphrase: a file, or a credential of its service."""
+"""Where a daemon that nobody watches finds its identity's passphrase: a file, or a credential of its service; and what
+every process does that holds one."""
 
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +37,11 @@ def clean(data: bytes) -> str:
         return data[:_MAX].decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
         return ""
+
+
+def stay_out_of_core_dumps() -> None:
+    """Keys and passphrases are in this process's memory: a dump of it would put them on the disk."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _first_line(path: Path) -> str:
