@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tests.unit.checkpoint.builders import gguf_bytes, safetensors_bytes, torch_bytes
+from tests.unit.checkpoint.builders import gguf_bytes, noise, safetensors_bytes, torch_bytes
 
 
 class Technique(NamedTuple):
@@ -209,6 +209,8 @@ CONTAINERS: dict[str, Callable[[bytes], bytes]] = {
     "wrong checksums": _bad_checksum,
     "gzip": gzip.compress,
     "second stream of a gzip": lambda raw: gzip.compress(raw[:7]) + gzip.compress(raw[7:]),
+    "gzip cut off behind it": lambda raw: gzip.compress(raw + noise(20_000))[:-9_000],
+    "zlib damaged behind it": lambda raw: zlib.compress(raw + noise(20_000))[:-9_000] + bytes(9_000),
     "bzip2": bz2.compress,
     "xz": lzma.compress,
     "lzma of joblib": lambda raw: lzma.compress(raw, lzma.FORMAT_ALONE),

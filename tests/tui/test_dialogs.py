@@ -30,6 +30,7 @@ async def test_share_goes_from_form_over_plan_to_link(tmp_path: Path) -> None:
         put(st, "#tags", "stable, best")
         st.app.screen.query_one("#to", Select).value = Visibility.MEMBERS
         st.app.screen.query_one("#no-licence", Checkbox).value = True
+        st.app.screen.query_one("#unsafe-pickle", Checkbox).value = True
         await st.press("enter")
         await st.shows("cars/new — v2, a new version of it")
         for text in (
@@ -41,7 +42,12 @@ async def test_share_goes_from_form_over_plan_to_link(tmp_path: Path) -> None:
         ):
             assert text in st.text
         request = m.PublishRequest(
-            path=str(tmp_path), name="cars/new", to=Visibility.MEMBERS, tags=("stable", "best"), allow_no_licence=True
+            path=str(tmp_path),
+            name="cars/new",
+            to=Visibility.MEMBERS,
+            tags=("stable", "best"),
+            allow_no_licence=True,
+            allow_unsafe_pickle=True,
         )
         assert st.client.called("publish_plan") == [(request,)]
         assert not st.client.called("publish")

@@ -13,6 +13,8 @@ from p2pckpt.checkpoint.formats.source import Peekable
 MAX_INFLATED: Final = 1 << 30
 """Bytes that are decompressed on behalf of one file, all its members together: about five seconds of work."""
 _STEP: Final = 1 << 16
+_INPUT: Final = 512
+"""Compressed bytes given to a decoder at once. Damage takes what was given with it: no reader is to see more."""
 _LZMA_MEMORY: Final = 128 << 20
 _ENDLESS: Final = 1 << 62
 _MAGIC: Final = 16
@@ -80,21 +82,36 @@ class Inflated:
         self._window = b""
         self._window_at = 0
         self._pending = b""
+        self._failure: NotInflated | None = None
 
     def peek(self, offset: int, length: int) -> bytes:
-        """At most ``length`` bytes, fewer only at the end."""
+        """At most ``length`` bytes, fewer only at the end or before damage."""
         if offset < self._window_at:
             self._rewind()
         while self._window_at + len(self._window) < offset + length:
-            more = self._more()
+            more = self._more_or_failure(offset)
             if more is None:
-                self.size = self._window_at + len(self._window)
                 break
             keep = max(0, min(offset - self._window_at, len(self._window)))
             self._window = self._window[keep:] + more
             self._window_at += keep
         first = offset - self._window_at
         return self._window[first : first + length] if first >= 0 else b""
+
+    def _more_or_failure(self, offset: int) -> bytes | None:
+        """The next bytes; None at the end, and where damage follows on something that can still be had."""
+        try:
+            if self._failure is None:
+                more = self._more()
+                if more is None:
+                    self.size = self._window_at + len(self._window)
+                return more
+        except NotInflated as exc:
+            self._failure = exc
+        # whoever loads it acts on what comes before the damage
+        if self._failure is not None and offset >= self._window_at + len(self._window):
+            raise self._failure
+        return None
 
     def _more(self) -> bytes | None:
         """The next bytes; None at the end."""
@@ -119,7 +136,7 @@ class Inflated:
     def _compressed(self) -> bytes:
         if not getattr(self._decoder, "needs_input", True):
             return b""
-        length = min(_STEP, self._end - self._at)
+        length = min(_INPUT, self._end - self._at)
         data = self._source.peek(self._at, length)
         self._at += len(data)
         return data

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from p2pckpt.checkpoint.formats.inflated import NotInflated
 from p2pckpt.checkpoint.formats.source import Peekable
 
 MAX_OPCODES: Final = 5_000_000
@@ -59,7 +60,7 @@ class Trace:
     whole: bool = False
     """It ended with STOP."""
     gave_up: str = ""
-    """The limit that ended it, one clause: "it …"; empty for none."""
+    """The limit, or the damage of what it is compressed in, that ended it, one clause: "it …"; empty for none."""
     opcodes: int = 0
     framed: bool = False
     """It begins with PROTO, as every pickle of protocol 2 and later does."""
@@ -88,7 +89,7 @@ def trace(source: Peekable, start: int, allowance: Allowance) -> Trace:
         _Machine(found, reader).run(allowance)
     except (_Broken, IndexError):
         pass
-    except _Exhausted as exc:
+    except (_Exhausted, NotInflated) as exc:
         found.gave_up = str(exc)
     found.end = reader.position
     return found
