@@ -136,6 +136,33 @@ class ReplayClient(ControlClient):
     async def set_member(self, request: m.SetMemberRequest) -> m.MembersReply:
         return self._answer("set_member", (request,), m.MembersReply((), ()))
 
+    async def ask(self, request: m.AskRequest) -> m.AskReply:
+        return self._answer("ask", (request,), m.AskReply("ab" * 32, "lusab-babad", "cd" * 32))
+
+    async def requests(self, share: str) -> list[m.RequestRow]:
+        return self._answer("requests", (share,), [])
+
+    async def decide(self, request: m.DecideRequest) -> None:
+        self._answer("decide", (request,), None)
+
+    async def invite(self, request: m.InviteRequest) -> m.InviteReply:
+        return self._answer("invite", (request,), m.InviteReply("p2pckpt:abcd", "ab" * 32, "lusab-babad"))
+
+    async def log(self, request: m.LogRequest) -> m.LogReply:
+        return self._answer("log", (request,), m.LogReply(request.share, (), 0, 0, 1))
+
+    async def access(self, share: str) -> m.Access:
+        return self._answer("access", (share,), None)
+
+    async def set_terms(self, request: m.TermsRequest) -> m.Access:
+        return self._answer("set_terms", (request,), None)
+
+    async def sign(self, share: str, digest: str) -> m.SignReply:
+        return self._answer("sign", (share, digest), None)
+
+    async def withdraw(self, share: str) -> None:
+        self._answer("withdraw", (share,), None)
+
     async def links(self, share: str) -> list[m.LinkRow]:
         return self._answer("links", (share,), [])
 
@@ -156,7 +183,7 @@ class ReplayClient(ControlClient):
         if method in self.failures:
             raise self.failures[method]
         answer = self.replies.get(method, canned)
-        if answer is None and method not in ("remove", "stop", "revoke_link"):
+        if answer is None and method not in ("remove", "stop", "revoke_link", "decide", "withdraw"):
             raise NotFound(f"the replay knows no answer to {method}{arguments}")
         return cast("T", answer)
 
