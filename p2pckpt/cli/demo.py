@@ -69,6 +69,7 @@ class _Home:
             f'name = "{name}"',
             'listen = "127.0.0.1"',
             "port_mapping = false",
+            'key_store = "file"',
             "dht = false",
             "local_discovery = false",
             f"download_limit = {download_limit}",

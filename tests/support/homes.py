@@ -53,6 +53,7 @@ class Home:
         self.env = {key: value for key, value in os.environ.items() if not key.startswith("P2PCKPT_")}
         self._prefix = _WITHOUT_PRIVILEGE if obeys_permissions and os.geteuid() == 0 else ()
         self.set(port_mapping=0, dht=0, local_discovery=0)  # no packet leaves this machine
+        self.set(key_store="file")  # nor does a key get into the keyring of whoever runs the tests
         self.set(listen="127.0.0.1", tracker_listen="127.0.0.1", name=path.name, **settings)
         self.env["P2PCKPT_HOME"] = str(path)
         self.process: subprocess.Popen[bytes] | None = None

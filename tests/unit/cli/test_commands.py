@@ -358,9 +358,12 @@ def test_key_show_quietly_is_what_one_sends(daemon: CannedDaemon, cli: Cli) -> N
     assert "p2pckpt-id:abc" in cli("key", "show").out
 
 
-def test_an_identity_survives_backup_and_restore(cli: Cli, config: Config, tmp_path: Path) -> None:
+def test_an_identity_survives_backup_and_restore(
+    cli: Cli, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from p2pckpt.trust import identity_file
 
+    monkeypatch.setenv("P2PCKPT_KEY_STORE", "file")
     made = identity_file.load_or_create(config.keys_dir, "alice")
     assert cli("key", "backup", "kept.txt", "--passphrase-stdin", stdin="sesame\n").out == "kept.txt\n"
     assert (tmp_path / "kept.txt").stat().st_mode & 0o777 == 0o600
