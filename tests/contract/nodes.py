@@ -37,12 +37,14 @@ Pieces = set[tuple[int, int]]
 class Sample:
     """A torrent and the bytes of its files, the same for the same arguments."""
 
-    def __init__(self, seed: str, lengths: Iterable[int] = OBJECTS, *, private: bool = True) -> None:
+    def __init__(
+        self, seed: str, lengths: Iterable[int] = OBJECTS, *, private: bool = True, name: str = TORRENT_NAME
+    ) -> None:
         manifest = noise(f"{seed} manifest", 5000)
         objects = [noise(f"{seed} {number}", length) for number, length in enumerate(lengths)]
         by_root = {(file := torrent_file(data)).root: (file, data) for data in objects}
         files = [file for file, _ in by_root.values()]
-        self.torrent: Torrent = build(TORRENT_NAME, torrent_file(manifest), files, private=private)
+        self.torrent: Torrent = build(name, torrent_file(manifest), files, private=private)
         self.contents = [manifest, *(by_root[file.root][1] for file in self.torrent.objects)]
 
     @property

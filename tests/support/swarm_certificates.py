@@ -17,8 +17,8 @@ DAY = 24 * HOUR
 class SwarmAuthority:
     """The authority of one share."""
 
-    def __init__(self, share: str = "ab" * 32) -> None:
-        self._authority: Authority = new_authority(share, 1, int(time.time()))
+    def __init__(self, share: str = "ab" * 32, *, authority: Authority | None = None) -> None:
+        self._authority = authority or new_authority(share, 1, int(time.time()))
 
     @property
     def pem(self) -> str:
