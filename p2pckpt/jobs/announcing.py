@@ -18,7 +18,7 @@ import structlog
 from p2pckpt import tracker_protocol as tp
 from p2pckpt.access.pool import Trackers
 from p2pckpt.errors import NotAllowed, NotFound, P2pckptError
-from p2pckpt.jobs.joined import Joined
+from p2pckpt.jobs.joined import Joined, why
 from p2pckpt.swarm.engine import Engine, TorrentStats
 
 _log = structlog.get_logger(__name__)
@@ -192,7 +192,7 @@ class Announcer:
         try:
             announce_pass = await self._pass(joined.share_id, joined.tracker)
         except (NotAllowed, NotFound) as exc:
-            joined.failure = exc.fact
+            joined.failure = why(exc)
             return None
         stats = self.stats.get(joined.torrent.info_hash)
         return tp.SwarmState(

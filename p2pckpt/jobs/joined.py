@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from p2pckpt.checkpoint.pieces import PieceSet
+from p2pckpt.errors import NotFound, P2pckptError
 from p2pckpt.swarm.engine import TlsCredentials
 from p2pckpt.swarm.torrent import Torrent
+
+NO_LONGER: Final = "your access to this share was taken away"
+
+
+def why(refusal: P2pckptError) -> str:
+    """A tracker's refusal for people: it shows to who may not see a share that there is none."""
+    return NO_LONGER if isinstance(refusal, NotFound) else refusal.fact
 
 
 @dataclass(slots=True)

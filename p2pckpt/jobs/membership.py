@@ -16,6 +16,7 @@ import structlog
 from p2pckpt.access.certificates import Certificates, MemberCertificate
 from p2pckpt.access.pool import Trackers
 from p2pckpt.errors import NotAllowed, NotFound, P2pckptError
+from p2pckpt.jobs.joined import why
 
 _log = structlog.get_logger(__name__)
 
@@ -102,7 +103,7 @@ class Membership:
             await self._certificates.get(share_id, tracker)
         except (NotAllowed, NotFound) as exc:
             self._certificates.forget(share_id)
-            await self._leave(share_id, exc.fact)
+            await self._leave(share_id, why(exc))
             return _RETRY_REFUSED
         except P2pckptError as exc:
             if self._trouble.get(share_id) != exc.fact:

@@ -20,7 +20,7 @@ from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.pieces import count as piece_count
 from p2pckpt.errors import NotAllowed, P2pckptError
 from p2pckpt.jobs.announcing import Addresses, Announcer
-from p2pckpt.jobs.joined import Joined
+from p2pckpt.jobs.joined import NO_LONGER, Joined
 from p2pckpt.jobs.membership import Membership
 from p2pckpt.store.catalogue import Catalogue
 from p2pckpt.store.layout import StoreLayout
@@ -39,7 +39,6 @@ from p2pckpt.swarm.torrent import Torrent
 _log = structlog.get_logger(__name__)
 
 _FLUSH_DEADLINE: Final = 5.0
-_NO_LONGER: Final = "your access to this share was taken away"
 
 Listener = Callable[[EngineEvent], None]
 
@@ -415,7 +414,7 @@ class Swarms:
     async def _heard(self, tracker: str, event: tp.TrackerEvent) -> None:
         match event:
             case tp.Revoked():
-                await self._leave_share(bytes.fromhex(event.share_id), _NO_LONGER)
+                await self._leave_share(bytes.fromhex(event.share_id), NO_LONGER)
             case tp.AuthorityChanged():
                 self._membership.authority_is(bytes.fromhex(event.share_id), event.generation)
             case tp.MembersChanged():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
+import time
 from typing import Any
 
 import libtorrent as lt
@@ -19,7 +19,9 @@ _TURNED_AWAY = (lt.peer_disconnected_alert, lt.peer_error_alert)
 class Stranger:
     """Use as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 0) -> None:
+        """``limit`` in bytes per second; 0 for none."""
+        self._limit = limit
         self._session: Any = lt.session(
             {
                 "listen_interfaces": "127.0.0.1:0,127.0.0.1:0s",
@@ -28,6 +30,7 @@ class Stranger:
                 "enable_upnp": False,
                 "enable_natpmp": False,
                 "enable_outgoing_utp": False,
+                "allow_multiple_connections_per_ip": True,
                 "min_reconnect_time": 1,
                 "max_failcount": 100,
                 "stop_tracker_timeout": 0,
@@ -63,6 +66,7 @@ class Stranger:
         self._handle = self._session.add_torrent(parameters)
         if tls is not None:
             self._handle.set_ssl_certificate_buffer(tls.certificate, tls.key, _FFDHE2048)
+        self._handle.set_download_limit(self._limit)  # the session's does not count for local peers
         self._handle.resume()
 
     def connect(self, *ports: int) -> None:
@@ -83,12 +87,22 @@ class Stranger:
 
         await until(refused, "the stranger was turned away")
 
+    async def last_byte(self, times: int) -> float:
+        """When the last payload came, on the monotonic clock, once so many more connections were closed or refused."""
+        self.turned_away, seen, at = 0, self.received, time.monotonic()
+
+        async def cut_off() -> bool:
+            nonlocal seen, at
+            if self.received != seen:
+                seen, at = self.received, time.monotonic()
+            self.turned_away += sum(isinstance(alert, _TURNED_AWAY) for alert in self._session.pop_alerts())
+            return self.turned_away >= times
+
+        await until(cut_off, "the stranger was cut off")
+        return at
+
     async def until_received(self, size: int) -> None:
         async def enough() -> bool:
             return self.received >= size
 
         await until(enough, f"the stranger has {size} bytes")
-
-    @property
-    def directory(self) -> Path:
-        return Path(self._directory.name)
