@@ -71,7 +71,7 @@ class TrustedShare:
     @property
     def swarm_tls(self) -> bool:
         """Whether the share's swarms are for members with certificates."""
-        return self.terms.sealed
+        return self.terms.sealed and self.keyring.swarm_tls
 
     def target(self, version: int) -> versions.VersionTarget:
         """Raises ``NotFound`` for a version that is not in the signed targets."""
