@@ -54,7 +54,7 @@ async def fetch(
     source = await resolve(services, request)
     path = checkout_path(source, request)
     _describe(source, path, progress)
-    for warning in () if source.manifest.body.licence else ("no licence is named",):
+    for warning in (*source.doubts, *(() if source.manifest.body.licence else ("no licence is named",))):
         progress.warn(warning)
     progress.enter(Phase.ADOPTING)
     found = await look(services, source, path, progress.checkpoint)

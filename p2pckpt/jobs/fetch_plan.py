@@ -6,6 +6,7 @@ import asyncio
 import fnmatch
 import hashlib
 import os
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +19,14 @@ from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.checkpoint.pieces import count
 from p2pckpt.checkpoint.plan import missing_chunks, pieces_wanted, wire_bytes
 from p2pckpt.control.messages import FetchPreview, FetchRequest, FileRow
-from p2pckpt.errors import BadUsage, NotFound, TrackerUnreachable
+from p2pckpt.errors import BadUsage, NotFound, Stale, TrackerUnreachable
 from p2pckpt.jobs.safety import as_warnings
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.checkout import free_bytes
 from p2pckpt.trust import links, oms
-from p2pckpt.trust.admission import TrustedShare
+from p2pckpt.trust.admission import TrustedShare, is_number
 from p2pckpt.trust.versions import VersionTarget
 
 _READ: Final = 4 << 20
@@ -43,6 +44,8 @@ class Source:
     """Indices of the files wanted."""
     licence_due: str = ""
     """What has to be accepted before anything is fetched."""
+    doubts: tuple[str, ...] = ()
+    """Why this may not be the newest: what the user should know."""
 
     @property
     def mark(self) -> str:
@@ -72,7 +75,8 @@ class OnDisk:
 async def resolve(services: Services, request: FetchRequest) -> Source:
     """Join if ``source`` is a link, judge the signed files, open the manifest. Fetches no content.
 
-    With the tracker away, a version that was seen before is resolved from this disk. Raises ``LicenceNotAccepted``.
+    With the tracker away, a version that was seen before is resolved from this disk. Where nobody vouches any more for
+    what is newest, only a version that is named by its number is. Raises ``LicenceNotAccepted``, ``Stale``.
     """
     source = await _resolve(services, request)
     if source.licence_due:
@@ -86,19 +90,28 @@ async def _resolve(services: Services, request: FetchRequest) -> Source:
         link = links.Link.parse(request.source)
         share = await shares.join(link, request.password)
         selector = str(link.version) if link.version else ""
-        trusted = await shares.trusted(share, fresh=True)
     else:
         name, selector = split_name(request.source)
         share = shares.find(name)
-        try:
-            trusted = await shares.trusted(share, fresh=True)
-        except TrackerUnreachable:
-            trusted = await shares.trusted(share)
+    doubts: tuple[str, ...] = ()
+    try:
+        trusted = await shares.trusted(share, fresh=True)
+    except (TrackerUnreachable, Stale) as exc:
+        trusted = await shares.trusted(share)
+        if isinstance(exc, Stale) and not is_number(selector):
+            raise Stale(
+                exc.fact,
+                kept=exc.kept,
+                next_step=f"p2pckpt get {share.name}@{trusted.resolve(selector)} takes the one that was known last",
+            ) from exc
+        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(trusted.fresh_until))
+        doubts = (f"freshness unknown: {exc.fact}; the tracker last vouched for these versions until {day}",)
     version = trusted.resolve(selector)
     manifest, _ = await shares.manifest(share, trusted, version)
     await asyncio.to_thread(oms.check, manifest.body)
     due = await shares.licence_due(share, trusted, request.accept_licence)
-    return Source(share, trusted, trusted.target(version), manifest, chosen_files(manifest, request.only), due)
+    chosen = chosen_files(manifest, request.only)
+    return Source(share, trusted, trusted.target(version), manifest, chosen, due, doubts)
 
 
 def checkout_path(source: Source, request: FetchRequest) -> Path:
@@ -173,7 +186,7 @@ async def preview(services: Services, request: FetchRequest) -> FetchPreview:
         rows.append(FileRow(file.path, file.size, done, file.kind))
     wire = wire_bytes(manifest, wanted)
     in_place = sum(manifest.body.files[number].size for number in found.in_place)
-    warnings = [] if manifest.body.licence else ["no licence is named"]
+    warnings = [*source.doubts, *(() if manifest.body.licence else ("no licence is named",))]
     warnings += as_warnings(manifest.body.findings, "the publisher's scan: ")
     return FetchPreview(
         share_id=source.share.share_id.hex(),

@@ -85,15 +85,20 @@ class TrustedShare:
             raise NotFound(f"{self.terms.name} has no version yet")
         if not selector:
             return self.targets.latest
-        number = selector.removeprefix("v")
-        if number.isascii() and number.isdigit() and len(number) < 10 and int(number) in self.targets.versions:
-            return int(number)
+        if is_number(selector) and int(selector.removeprefix("v")) in self.targets.versions:
+            return int(selector.removeprefix("v"))
         if selector in self.targets.tags:
             return self.targets.tags[selector]
         named = [v.version for v in self.targets.versions.values() if v.name == selector]
         if named:
             return max(named)
         raise NotFound(f"{self.terms.name} has no version {selector!r}", next_step=f"p2pckpt show {self.terms.name}")
+
+
+def is_number(selector: str) -> bool:
+    """Whether a selector names a version for good, as ``7`` or ``v7``: tags move, and names may be given twice."""
+    number = selector.removeprefix("v")
+    return number.isascii() and number.isdigit() and len(number) < 10
 
 
 def refresh(share_id: bytes, directory: Path, fetch: FetchFile, identity: Identity) -> TrustedShare:
