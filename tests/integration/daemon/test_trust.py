@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.formats import encode_canonical
 
 from p2pckpt.control import messages as m
+from p2pckpt.trust.identity import PublicIdentity
 from p2pckpt.trust.links import Link, TrackerAddress
 from p2pckpt_tracker.metadata import OnlineSigner
 
-from ...support.homes import Home, failure, flip_bit, seeded_bytes, tree, until, write_files
+from ...support.homes import DEADLINE, Home, failure, flip_bit, seeded_bytes, tree, until, write_files
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 MIB = 1 << 20
@@ -40,7 +44,7 @@ class LyingTracker:
     def blobs(self, kind: str) -> list[Path]:
         return sorted((self.files / kind).iterdir())
 
-    def sign(self, targets: bytes) -> None:
+    def sign(self, targets: bytes, timestamp_made: datetime | None = None) -> None:
         """Put these targets in the place of the newest ones and sign snapshot and timestamp to match."""
         self.newest("targets").write_bytes(targets)
         key = load_pem_private_key((self._data / "tracker.key").read_bytes(), None)
@@ -50,7 +54,14 @@ class LyingTracker:
         numbers = {role: int(self.newest(role).name.partition(".")[0]) for role in ("snapshot", "timestamp")}
         snapshot = signer.snapshot(numbers["snapshot"], root, targets, keyring, now)
         self.newest("snapshot").write_bytes(snapshot)
-        self.newest("timestamp").write_bytes(signer.timestamp(numbers["timestamp"], root, snapshot, now))
+        timestamp = signer.timestamp(numbers["timestamp"], root, snapshot, timestamp_made or now)
+        self.newest("timestamp").write_bytes(timestamp)
+
+    def run(self, statement: str, *values: object) -> None:
+        """Change its database behind its back."""
+        with sqlite3.connect(self._data / "tracker.db", timeout=20) as database:
+            database.execute(statement, values)
+        database.close()
 
 
 async def published(alice: Home, tmp_path: Path, name: str) -> tuple[m.Job, LyingTracker]:
@@ -181,3 +192,61 @@ async def test_a_version_that_changes_after_it_was_seen_is_refused(alice: Home, 
     seen.write_text(json.dumps(known))
     fact = await refused(bob, job.link, tmp_path / "other", "verification_failed", 6)
     assert "signed twice" in fact
+
+
+async def test_a_share_that_is_frozen_is_told_within_the_timestamp_s_day_and_what_is_pinned_stays_usable(
+    alice: Home, bob: Home, tmp_path: Path
+) -> None:
+    job, tracker = await published(alice, tmp_path, "frozen")
+    nearly_over = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1) + timedelta(seconds=8)
+    tracker.sign(tracker.newest("targets").read_bytes(), nearly_over)
+    await bob.get(job.link, tmp_path / "bob")
+    async with asyncio.timeout(DEADLINE), contextlib.aclosing(bob.client.events()) as events:  # type: ignore[type-var]
+        async for event in events:
+            if isinstance(event, m.Notice) and "frozen may be frozen" in event.text:
+                break
+    fact = await refused(bob, "frozen", tmp_path / "newest", "stale", 6, cli=True)
+    assert "vouches" in fact
+    pinned = await bob.get("frozen@1", tmp_path / "pinned")
+    assert any("freshness unknown" in warning for warning in pinned.warnings)
+    assert tree(tmp_path / "pinned") == tree(tmp_path / "bob")
+
+
+async def test_a_version_that_the_link_s_maker_has_seen_can_not_be_hidden(
+    alice: Home, bob: Home, tmp_path: Path
+) -> None:
+    """The tracker holds the key that says what is newest; whoever comes by a link knows of more than it says."""
+    job, tracker = await published(alice, tmp_path, "hidden")
+    before = tracker.newest("targets").read_bytes()
+    write_files(tmp_path / "source", {"more.bin": b"version 2"})
+    second = await alice.share(tmp_path / "source", name="hidden")
+    assert second.version == 2
+    tracker.sign(before)
+    fact = await refused(bob, second.link, tmp_path / "target", "verification_failed", 6, cli=True)
+    assert "holds back" in fact
+    await bob.get(job.link, tmp_path / "bob")  # the earlier link knows no better
+
+
+async def test_a_tracker_that_swaps_a_member_s_key_or_invents_members_gets_no_key_sealed(
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
+) -> None:
+    job, tracker = await published(alice, tmp_path, "swapped")
+    for home in (bob, carol):
+        await home.get(job.link, tmp_path / home.path.name)
+    bobs, carols = (await bob.client.key()).identity, (await carol.client.key()).identity
+    mole = PublicIdentity.parse((await carol.client.key()).public_text)  # any key that the tracker has
+    tracker.run(
+        "UPDATE accounts SET receive_key = ?, receive_key_signature = ? WHERE identity = ?",
+        mole.receive_key.hex(), mole.signature.hex(), bobs,
+    )  # fmt: skip
+    invented = "ab" * 32
+    tracker.run(
+        "INSERT INTO members SELECT share_id, ?, 'downloader', added_at, link_id, binding FROM members"
+        " WHERE share_id = ? AND identity = ?",
+        invented, job.share_id, bobs,
+    )  # fmt: skip
+    reply = await alice.client.set_member(m.SetMemberRequest("swapped", carols, None))
+    assert any("got none of them" in note for note in reply.notes), reply.notes
+    keyring = json.loads(tracker.newest("keyring").read_bytes())["signed"]["p2pckpt"]
+    assert keyring["epochs"][-1]["epoch"] == 2
+    assert set(keyring["epochs"][-1]["sealed"]) == set(keyring["readers"]) == {(await alice.client.key()).identity}
