@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_share
-from p2pckpt.cli.options import Command, Group, Invocation
+from p2pckpt.cli.files import write_whole
+from p2pckpt.cli.keys import new_passphrase
+from p2pckpt.cli.options import Command, Group, Invocation, password_options
 from p2pckpt.cli.session import talk
 from p2pckpt.cli.table import facts
 from p2pckpt.control.client import ControlClient
-from p2pckpt.control.messages import Access, Proposal, TermsRequest
+from p2pckpt.control.messages import Access, Proposal, SetMemberRequest, TermsRequest
 from p2pckpt.errors import BadUsage, NotFound
+from p2pckpt.tracker_protocol import Role
 from p2pckpt.trust.identity import words
 
 _SHARE = click.argument("share", shell_complete=complete_share)
@@ -96,6 +100,37 @@ def sign(invocation: Invocation, share: str, yes: bool) -> None:
     in_force, after = talk(invocation, sign_it)
     _print(invocation, after)
     report.narrate("in force" if in_force else "signed; it waits for another owner still")
+
+
+@access.command("spare", cls=Command)
+@_SHARE
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@password_options("passphrase")
+@click.pass_obj
+def spare(invocation: Invocation, share: str, file: Path, secret_file: Path | None, secret_stdin: bool) -> None:
+    """Make a spare owner's key for SHARE and write it to FILE, encrypted with a passphrase; keep it elsewhere.
+
+    Should this machine's key be lost, "key restore FILE" in an empty home makes you an owner again.
+    """
+    if file.exists():
+        raise BadUsage(f"{file} exists", kept="it was not changed", next_step="choose another name")
+    passphrase = new_passphrase(invocation, secret_file, secret_stdin)
+    from p2pckpt.trust import identity_file
+
+    data, public = identity_file.spare(f"spare key of {share}"[:64], passphrase)
+    write_whole(file, data)  # before anybody relies on it
+    try:
+        reply = talk(invocation, lambda client: client.set_member(SetMemberRequest(share, public.text, Role.OWNER)))
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+    report = invocation.report
+    if report.as_text:
+        report.line(str(file))
+    else:
+        report.json({"path": str(file.absolute()), "identity": public.identity.hex()})
+    for note in reply.notes:
+        report.narrate(note)
 
 
 @access.command("withdraw", cls=Command)

@@ -45,23 +45,33 @@ def start(invocation: Invocation) -> None:
 def stop(invocation: Invocation) -> None:
     """Stop the daemon and wait until it is gone. Its jobs go on when it starts again."""
 
-    async def stop_and_wait(client: ControlClient) -> None:
-        await client.stop()
-        deadline = time.monotonic() + _STOP_DEADLINE
-        while time.monotonic() < deadline:
-            try:
-                await client.status()
-            except DaemonUnavailable:
-                return
-            await asyncio.sleep(_POLL)
-        raise P2pckptError("the daemon still answers after 30 s", next_step="p2pckpt daemon logs")
-
     try:
         talk(invocation, stop_and_wait, start=False)
     except DaemonUnavailable:
         invocation.report.narrate("no daemon is running")
     else:
         invocation.report.narrate("stopped; transfers go on at the next start")
+
+
+async def stop_and_wait(client: ControlClient) -> None:
+    """Returns once the daemon's process has ended: one that only closed its socket keeps the next from starting."""
+    pid = (await client.status()).pid
+    await client.stop()
+    deadline = time.monotonic() + _STOP_DEADLINE
+    while time.monotonic() < deadline:
+        if not _is_alive(pid):
+            return
+        await asyncio.sleep(_POLL)
+    raise P2pckptError("the daemon still runs after 30 s", next_step="p2pckpt daemon logs")
+
+
+def _is_alive(pid: int) -> bool:
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @daemon.command("status", cls=Command)

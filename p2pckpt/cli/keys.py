@@ -86,7 +86,7 @@ def backup(invocation: Invocation, file: Path, force: bool, secret_file: Path | 
     from p2pckpt.trust import identity_file
 
     present = _present(invocation)
-    passphrase = _new_passphrase(invocation, secret_file, secret_stdin)
+    passphrase = new_passphrase(invocation, secret_file, secret_stdin)
     data = identity_file.backup(invocation.config.keys_dir, passphrase, ask=present)
     if to_stdout:
         report.bytes(data)
@@ -124,6 +124,20 @@ def restore(invocation: Invocation, file: Path, secret_file: Path | None, secret
     report.narrate("shares that you own come back with a link to each: p2pckpt get LINK")
 
 
+@key.command("rotate", cls=Command)
+@click.option("-y", "--yes", is_flag=True, help="Rotate without asking.")
+@click.pass_obj
+def rotate(invocation: Invocation, yes: bool) -> None:
+    """Replace your identity by a new one, and hand your shares over to it.
+
+    The old key signs the new one into each share that you own, the new one takes the old one out, and later versions
+    are sealed with new keys. Owners of other shares have to add the new key.
+    """
+    from p2pckpt.cli.rotation import rotate as run
+
+    run(invocation, yes=yes)
+
+
 @key.command("store", cls=Command)
 @click.argument("where", type=click.Choice(["keyring", "file"]))
 @click.pass_obj
@@ -150,7 +164,7 @@ def set_(invocation: Invocation, secret_file: Path | None, secret_stdin: bool) -
     keys_dir = invocation.config.keys_dir
     if identity_file.needs_passphrase(keys_dir):
         raise BadUsage("the identity has a passphrase", next_step="p2pckpt key passphrase change")
-    identity_file.set_passphrase(keys_dir, _new_passphrase(invocation, secret_file, secret_stdin))
+    identity_file.set_passphrase(keys_dir, new_passphrase(invocation, secret_file, secret_stdin))
     _say_where(invocation)
     _say_how_to_start(invocation)
 
@@ -163,7 +177,7 @@ def change(invocation: Invocation, secret_file: Path | None, secret_stdin: bool)
     from p2pckpt.trust import identity_file
 
     keys_dir, present = invocation.config.keys_dir, _present(invocation, needed=True)
-    identity_file.set_passphrase(keys_dir, _new_passphrase(invocation, secret_file, secret_stdin), ask=present)
+    identity_file.set_passphrase(keys_dir, new_passphrase(invocation, secret_file, secret_stdin), ask=present)
     _say_where(invocation)
     _say_how_to_start(invocation)
 
@@ -188,7 +202,8 @@ def _present(invocation: Invocation, *, needed: bool = False) -> Ask:
     return lambda: found
 
 
-def _new_passphrase(invocation: Invocation, secret_file: Path | None, secret_stdin: bool) -> str:
+def new_passphrase(invocation: Invocation, secret_file: Path | None, secret_stdin: bool) -> str:
+    """One from file or stdin, else typed twice."""
     passphrase = read_secret(invocation, secret_file, secret_stdin)
     if passphrase:
         return passphrase

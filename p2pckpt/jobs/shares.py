@@ -309,6 +309,8 @@ class Shares:
         manifest = await asyncio.to_thread(lambda: unpack(sealing.open_manifest(sealed, keys, share_id, version)))
         if manifest.body.share_id != share_id or manifest.body.version != version:
             raise VerificationFailed("the manifest is of another share or version than was signed")
+        if manifest.body.publisher.hex() != target.publisher:
+            raise VerificationFailed("the manifest names another publisher than was signed")
         return manifest, sealed
 
     async def torrent(self, share: KnownShare, info_hash: bytes) -> torrents.Torrent:

@@ -25,12 +25,14 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from p2pckpt import atomic
-from p2pckpt.errors import BadUsage, NotAllowed, P2pckptError, VerificationFailed
+from p2pckpt.errors import BadUsage, NotAllowed, NotFound, P2pckptError, VerificationFailed
 from p2pckpt.trust import os_keyring, sealing
-from p2pckpt.trust.identity import Identity, model_key_of_old
+from p2pckpt.trust.identity import Identity, PublicIdentity, model_key_of_old
 
 FORMAT: Final = 2
 _FILE: Final = "identity.json"
+_NEXT: Final = "next"
+"""Directory of the identity that is to follow."""
 _MAX_FILE: Final = 64 << 10
 _BACKUP: Final = b"p2pckpt identity backup v2\n"
 _OLD_BACKUP: Final = b"p2pckpt identity backup v1\n"
@@ -87,16 +89,8 @@ def load_or_create(keys_dir: Path, name: str, *, store: str = "file", ask: Ask =
     """
     keys_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not os.path.lexists(keys_dir / _FILE):
-        keys = _Keys(
-            FORMAT,
-            Ed25519PrivateKey.generate().private_bytes_raw().hex(),
-            X25519PrivateKey.generate().private_bytes_raw().hex(),
-            name,
-            int(time.time()),
-            _scalar(ec.generate_private_key(ec.SECP256R1())),
-        )
         with contextlib.suppress(FileExistsError):  # another process made it first: use that one
-            _create(keys_dir, keys, store)
+            _create(keys_dir, _new_keys(name), store)
     return load(keys_dir, ask=ask)
 
 
@@ -154,8 +148,7 @@ def move(keys_dir: Path, store: str, *, ask: Ask = nobody) -> None:
 
 def backup(keys_dir: Path, passphrase: str, *, ask: Ask = nobody) -> bytes:
     """All keys as text, under Argon2id (RFC 9106: t=3, p=4, 64 MiB) and ChaCha20-Poly1305."""
-    plain = msgspec.json.encode(_keys(keys_dir, ask))
-    return _BACKUP + base64.encodebytes(_seal(passphrase, plain, _BACKUP))
+    return _backed_up(_keys(keys_dir, ask), passphrase)
 
 
 def restore(keys_dir: Path, data: bytes, passphrase: str, *, store: str = "file", ask: Ask = nobody) -> None:
@@ -191,7 +184,55 @@ def restore(keys_dir: Path, data: bytes, passphrase: str, *, store: str = "file"
         ) from exc
 
 
+def spare(name: str, passphrase: str) -> tuple[bytes, PublicIdentity]:
+    """A new identity that is nowhere but in the backup returned, and what others need of it."""
+    keys = _new_keys(name)
+    return _backed_up(keys, passphrase), _identity(keys).public
+
+
+def successor(keys_dir: Path, *, ask: Ask = nobody) -> Identity:
+    """The identity that is to follow the one in ``keys_dir``, made beside it and kept in the same way."""
+    record, directory = _read(keys_dir), keys_dir / _NEXT
+    directory.mkdir(exist_ok=True, mode=0o700)
+    if not os.path.lexists(directory / _FILE):
+        present = _keys(keys_dir, ask)
+        keys = _new_keys(present.name)
+        _create(directory, keys, "keyring" if isinstance(record, _InKeyring) else "file")
+        if isinstance(record, _Sealed):
+            _write(directory, _sealed(keys, ask()))
+    return load(directory, ask=ask)
+
+
+def succeed(keys_dir: Path) -> Path:
+    """Put the successor in the place of the identity, which is kept beside it under the name returned."""
+    record = _read(keys_dir)
+    old = _hex(record) if isinstance(record, _Keys) else record.identity
+    retired = keys_dir / f"retired-{old[:16]}.json"
+    if not os.path.lexists(keys_dir / _NEXT / _FILE):
+        raise NotFound("there is no identity to take over", next_step="p2pckpt key rotate")
+    with contextlib.suppress(FileExistsError):
+        os.link(keys_dir / _FILE, retired)
+    (keys_dir / _NEXT / _FILE).replace(keys_dir / _FILE)
+    atomic.sync_directory(keys_dir)
+    return retired
+
+
 # -- the file
+
+
+def _backed_up(keys: _Keys, passphrase: str) -> bytes:
+    return _BACKUP + base64.encodebytes(_seal(passphrase, msgspec.json.encode(keys), _BACKUP))
+
+
+def _new_keys(name: str) -> _Keys:
+    return _Keys(
+        FORMAT,
+        Ed25519PrivateKey.generate().private_bytes_raw().hex(),
+        X25519PrivateKey.generate().private_bytes_raw().hex(),
+        name,
+        int(time.time()),
+        _scalar(ec.generate_private_key(ec.SECP256R1())),
+    )
 
 
 def _read(keys_dir: Path) -> _Record:

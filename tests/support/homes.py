@@ -89,6 +89,13 @@ class Home:
         if tracker:
             assert not is_alive(tracker), "the tracker outlived a daemon that was asked to stop"
 
+    async def take_over(self) -> None:
+        """A command has replaced the daemon: stop its one, and start one that is a child of this process."""
+        await self._gone()
+        stopped = await self.cli("daemon", "stop")
+        assert stopped.returncode == 0, stopped.stderr
+        await self.start()
+
     async def kill(self, *, tracker: bool = False) -> None:
         """SIGKILL the daemon, and with ``tracker`` the tracker beside it."""
         assert self.process is not None

@@ -70,10 +70,10 @@ def test_every_command_loads_under_its_own_name_and_has_help(name: str, command:
 def test_groups_hold_the_planned_subcommands() -> None:
     groups = {name: set(g.commands) for name, g in _all_commands() if isinstance(g, Group)}
     assert groups == {
-        "access": {"show", "set", "sign", "withdraw"},
+        "access": {"show", "set", "sign", "spare", "withdraw"},
         "member": {"ls", "add", "set", "rm", "requests", "approve", "deny"},
         "link": {"new", "ls", "revoke"},
-        "key": {"show", "backup", "restore", "store", "passphrase"},
+        "key": {"show", "backup", "restore", "rotate", "store", "passphrase"},
         "key passphrase": {"set", "change", "remove"},
         "daemon": {"start", "stop", "status", "logs", "install"},
         "config": {"get", "set", "show"},
