@@ -29,6 +29,7 @@ from p2pckpt.swarm.engine import (
     EngineEvent,
     EngineProblem,
     Flushed,
+    PeerBanned,
     PieceArrived,
     Placement,
     TlsCredentials,
@@ -426,6 +427,9 @@ class Swarms:
             waiting = self._flushes.get(event.info_hash)
             if waiting and not (future := waiting.pop(0)).done():
                 future.set_result(None)
+            return
+        if isinstance(event, PeerBanned):
+            _log.warning("a peer sent false data", peer=event.address)
             return
         joined = self._joined.get(event.info_hash)
         if joined is not None and isinstance(event, PieceArrived):

@@ -69,7 +69,16 @@ class EngineProblem:
     disk_full: bool
 
 
-EngineEvent = PieceArrived | Flushed | EngineProblem
+@dataclass(frozen=True, slots=True)
+class PeerBanned:
+    """A peer sent false data and was disconnected."""
+
+    info_hash: bytes
+    address: str
+    """With its port: others behind the same address go on."""
+
+
+EngineEvent = PieceArrived | Flushed | EngineProblem | PeerBanned
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from p2pckpt.swarm.engine import (
     EngineEvent,
     EngineProblem,
     Flushed,
+    PeerBanned,
     PeerStats,
     PieceArrived,
     Placement,
@@ -56,6 +57,8 @@ _SETTINGS: Final[dict[str, Any]] = {
     "allow_multiple_connections_per_ip": True,
     "peer_timeout": 15,
     "peer_connect_timeout": 3,
+    # a peer on parole takes whole pieces only: one who sits on a block of each piece stopped a download with it
+    "use_parole_mode": False,
     "min_reconnect_time": 2,
     "connection_speed": 50,
     "torrent_connect_boost": 30,
@@ -79,6 +82,7 @@ _ALERTS: Final = (
     | lt.alert.category_t.piece_progress_notification
     | lt.alert.category_t.port_mapping_notification
     | lt.alert.category_t.dht_notification
+    | lt.alert.category_t.peer_notification
 )
 _WAIT_MS: Final = 500
 _STATS_DEADLINE: Final = 5.0
@@ -362,6 +366,9 @@ class LibtorrentEngine:
                 return self._problems(alert)
             case lt.state_update_alert():
                 return [{_v2(status.info_hashes): _torrent_stats(status) for status in alert.status}]
+            case lt.peer_ban_alert():
+                host, port = alert.endpoint
+                return [PeerBanned(_info_hash(alert), f"{_bracket(host)}:{port}")]
             case lt.dht_bootstrap_alert():
                 for active in tuple(self._active.values()):
                     if active.handle is not None and not active.private:
@@ -412,7 +419,12 @@ class LibtorrentEngine:
 
 
 def _session(settings: Any) -> Any:
-    return lt.session(settings)
+    """Without libtorrent's default plugins, but for those wanted: "smart ban" leaves failed pieces locked at times, and
+    nobody is asked for them any more."""
+    session = lt.session(settings, flags=0)
+    for plugin in ("ut_metadata", "ut_pex"):
+        session.add_extension(plugin)
+    return session
 
 
 def _end(ending: list[Any]) -> None:
