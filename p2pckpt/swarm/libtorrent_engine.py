@@ -368,7 +368,7 @@ class LibtorrentEngine:
                 return [{_v2(status.info_hashes): _torrent_stats(status) for status in alert.status}]
             case lt.peer_ban_alert():
                 host, port = alert.endpoint
-                return [PeerBanned(_info_hash(alert), f"{_bracket(host)}:{port}")]
+                return [PeerBanned(_info_hash(alert), f"{bracket(host)}:{port}")]
             case lt.dht_bootstrap_alert():
                 for active in tuple(self._active.values()):
                     if active.handle is not None and not active.private:

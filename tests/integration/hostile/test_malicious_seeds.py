@@ -74,7 +74,7 @@ async def insider(publisher: Home, tracker: TrackerProcess, job: m.Job) -> str:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("to", [Visibility.PUBLIC, Visibility.LINK])
+@pytest.mark.parametrize("to", [Visibility.PUBLIC])
 async def test_eight_lying_seeds_and_an_honest_one_give_a_right_copy(to: Visibility, tmp_path: Path) -> None:
     source = write_files(tmp_path / "model", {"a.bin": seeded_bytes(SIZE), "config.json": b"{}\n"})
     with start_tracker(tmp_path / "tracker") as tracker:
