@@ -17,12 +17,12 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 
-from bench import codec, loopback, memory, next_version, startup, table, tui_tick
+from bench import codec, loopback, memory, next_version, startup, table, transport, tui_tick
 from bench.generate import _size
 from bench.table import Row
 
 GB = 10**9
-KINDS = ("loopback", "memory", "help", "tui", "codec", "versions")
+KINDS = ("loopback", "transport", "memory", "help", "tui", "codec", "versions")
 _NEXT_VERSION = GB
 _SMALL, _FULL = (1, 2), (2, 4)
 """GB of the memory rows."""
@@ -68,6 +68,8 @@ def _work(options: argparse.Namespace, directory: Path) -> list[tuple[str, Calla
     work: list[tuple[str, Callable[[], list[Row]]]] = []
     if "loopback" in chosen:
         work.append(_later("loopback", partial(loopback.measure, directory / "l", options.size, options.rounds)))
+    if "transport" in chosen:
+        work.append(_later("transport", partial(transport.measure, directory / "t", options.size, options.rounds)))
     for size in (_FULL if options.full else _SMALL) if "memory" in chosen else ():
         work.append(_later(f"memory at {size} GB", partial(memory.measure, directory / "m", size * GB)))
     if "help" in chosen:

@@ -61,9 +61,9 @@ class Home:
         """Of the tracker beside this daemon."""
         return usage(json.loads((self.path / "data" / "tracker" / "ready.json").read_text())["pid"])
 
-    async def publish(self, directory: Path, name: str) -> m.Job:
-        """Publish as public and wait until it is seeded."""
-        request = m.PublishRequest(path=str(directory), name=name, to=Visibility.PUBLIC, allow_no_licence=True)
+    async def publish(self, directory: Path, name: str, to: Visibility = Visibility.PUBLIC) -> m.Job:
+        """Publish and wait until it is seeded."""
+        request = m.PublishRequest(path=str(directory), name=name, to=to, allow_no_licence=True)
         return await self._ended(await self.client.publish(request))
 
     async def fetch(self, link: str, target: Path) -> m.Job:

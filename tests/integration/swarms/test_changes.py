@@ -17,7 +17,7 @@ from .test_revocation import MIB, SLOW, begin
 
 
 async def test_certificates_are_renewed_while_a_transfer_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They live for three seconds, and the transfer for longer; whoever comes later finds certificates that are valid."""
+    """They live for three seconds, the transfer for longer; who comes later finds certificates that are valid."""
     issued: dict[str, int] = {}
     issue = swarm_routes.issue
 
