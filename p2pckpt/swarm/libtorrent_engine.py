@@ -210,7 +210,7 @@ class LibtorrentEngine:
         """The machine's addresses changed."""
         if tuple(addresses) != self._listening.addresses:
             self._listening.addresses = tuple(addresses)
-            self._session.apply_settings({"listen_interfaces": self._listening.interfaces})
+            self._apply({})
 
     def mapped(self, *, tls: bool) -> Endpoint | None:
         """The router's address and port that lead here, once it has mapped one."""
@@ -307,7 +307,7 @@ class LibtorrentEngine:
             active.handle.resume()
 
     def limit(self, down: int, up: int) -> None:
-        self._session.apply_settings({"download_rate_limit": down, "upload_rate_limit": up})
+        self._apply({"download_rate_limit": down, "upload_rate_limit": up})
 
     async def stats(self) -> Mapping[bytes, TorrentStats]:
         waiter: asyncio.Future[Mapping[bytes, TorrentStats]] = self._loop.create_future()
@@ -332,13 +332,18 @@ class LibtorrentEngine:
         active = self._active.get(info_hash)
         return active if active is not None and active.handle is not None else None
 
+    def _apply(self, settings: dict[str, Any]) -> None:
+        """libtorrent forgets the addresses for TLS with every change of settings, and closes them when it next looks at
+        the machine's interfaces: so they are told again each time."""
+        self._session.apply_settings({**settings, "listen_interfaces": self._listening.interfaces})
+
     def _discover(self) -> None:
         """Be in the DHT, and heard on the LAN, while there is a torrent to be found there, and only then."""
         wanted = any(not active.private for active in self._active.values())
         if wanted != self._discovering:
             self._discovering = wanted
             found = {"enable_dht": wanted and self._discovery.dht, "enable_lsd": wanted and self._discovery.lan}
-            self._session.apply_settings(found)
+            self._apply(found)
 
     # -- the alert thread
 

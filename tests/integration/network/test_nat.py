@@ -98,9 +98,11 @@ async def test_neighbours_use_the_lan_and_the_world_uses_the_forwarded_ports(roo
     # P may not open connections to the outside, so that it is certain who dialled whom
     with Lab(forward=[TRACKER_PORT, PORT["p"]], refuse=[LAN["p"]]) as net:
         async with (
-            HomeOn(net, "p", room / "p", public_address=PUBLIC, port=PORT["p"], tracker_port=TRACKER_PORT) as publisher,
-            HomeOn(net, "b", room / "b", port=PORT["b"], download_limit=SLOWLY) as neighbour,
-            HomeOn(net, "c", room / "c", port=PORT["c"], download_limit=SLOWLY) as stranger,
+            HomeOn(
+                net, "p", room / "p", public_address=PUBLIC, tls_port=PORT["p"], tracker_port=TRACKER_PORT
+            ) as publisher,
+            HomeOn(net, "b", room / "b", tls_port=PORT["b"], download_limit=SLOWLY) as neighbour,
+            HomeOn(net, "c", room / "c", tls_port=PORT["c"], download_limit=SLOWLY) as stranger,
         ):
             link = await _share(publisher, checkpoint)
             assert not net.can_dial("c", LAN["p"], PORT["p"])
@@ -129,8 +131,8 @@ async def test_two_behind_one_router_meet_on_the_lan_through_a_tracker_outside(r
         tracker = await _tracker(net, room)
         settings = {"tracker": tracker, "download_limit": SLOWLY}
         async with (
-            HomeOn(net, "p", room / "p", port=PORT["p"], tracker=tracker) as publisher,
-            HomeOn(net, "b", room / "b", port=PORT["b"], **settings) as neighbour,
+            HomeOn(net, "p", room / "p", tls_port=PORT["p"], tracker=tracker) as publisher,
+            HomeOn(net, "b", room / "b", tls_port=PORT["b"], **settings) as neighbour,
         ):
             link = await _share(publisher, checkpoint)
             assert not publisher.tracker_pid
@@ -144,8 +146,8 @@ async def test_two_behind_one_router_meet_on_the_lan_through_a_tracker_outside(r
 async def test_who_can_not_be_dialled_dials_itself(room: Path, checkpoint: Path) -> None:
     with Lab(silent=True) as net:
         async with (
-            HomeOn(net, "c", room / "p", port=PORT["c"], tracker_port=TRACKER_PORT) as publisher,
-            HomeOn(net, "b", room / "b", port=PORT["b"]) as receiver,
+            HomeOn(net, "c", room / "p", tls_port=PORT["c"], tracker_port=TRACKER_PORT) as publisher,
+            HomeOn(net, "b", room / "b", tls_port=PORT["b"]) as receiver,
         ):
             link = await _share(publisher, checkpoint)
             await _get(receiver, link, room / "out")

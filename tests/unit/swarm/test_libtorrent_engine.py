@@ -7,6 +7,7 @@ import dataclasses
 import select
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -87,3 +88,17 @@ async def test_an_engine_that_was_told_not_to_be_found_is_not(tmp_path: Path) ->
     settings = node.engine._session.get_settings()  # type: ignore[attr-defined]
     assert not settings["enable_dht"] and not settings["enable_lsd"]
     await node.engine.stop()
+
+
+async def test_no_change_of_settings_forgets_the_port_for_tls(tmp_path: Path) -> None:
+    """libtorrent would, and would close it at the next change of the network (tests/integration/network)."""
+    engine = LibtorrentEngine(["127.0.0.1"], 1001, 1002, scratch=tmp_path / "scratch")
+    told: list[dict[str, object]] = []
+    engine._session = SimpleNamespace(apply_settings=told.append)
+    engine.limit(1, 2)
+    engine.listen_on(["127.0.0.1", "127.0.0.2"])
+    assert told[0]["upload_rate_limit"] == 2
+    assert [each["listen_interfaces"] for each in told] == [
+        "127.0.0.1:1001,127.0.0.1:1002s",
+        "127.0.0.1:1001,127.0.0.2:1001,127.0.0.1:1002s,127.0.0.2:1002s",
+    ]
