@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +87,20 @@ def test_every_setting_is_explained(setting: object) -> None:
     documents = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
     key = getattr(setting, "key", "")
     assert any(f"`{key}`" in path.read_text("utf-8") for path in documents), f"{key} is in no document"
+
+
+def test_the_tests_that_the_list_of_threats_names_exist() -> None:
+    """A countermeasure without its test is a claim."""
+    page = (ROOT / "docs" / "threats.md").read_text("utf-8")
+    files = [path for path in (ROOT / "tests").rglob("*.py") if "__pycache__" not in path.parts]
+    known = {path.name for path in files} | {
+        node.name
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    named = set(re.findall(r"`(test_\w+(?:\.py)?)`", page))
+    places = set(re.findall(r"`(tests/[\w/.]+)`", page))
+    assert len(named) > 60
+    assert named - known == set()
+    assert {place for place in places if not (ROOT / place).exists()} == set()
