@@ -272,6 +272,8 @@ class KeyringContent(msgspec.Struct, frozen=True):
     """Oldest first; none in public shares. New versions are sealed with the last one."""
     readers: dict[str, Reader] = {}
     """By identity. Who came by a link has the keys from there, and is added when a new epoch begins."""
+    removed: tuple[str, ...] = ()
+    """Identities that an owner took out and did not name again: no link they once used vouches for them any more."""
     links: dict[str, dict[str, str]] = {}
     """Link id → owner's identity → base64 of what the link's maker keeps of it, HPKE-sealed to that owner: enough to
     wrap new keys for it and to know those who came by it."""

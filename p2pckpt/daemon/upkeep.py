@@ -47,7 +47,7 @@ class _Keeper:
     async def look_after(self, share: KnownShare) -> None:
         services = self._services
         if share.role == tp.Role.OWNER.value:
-            await self._try(share, "new epoch", lambda: services.members.finish_rotation(share))
+            await self._try(share, "removal", lambda: services.members.finish_removals(share))
             await self._try(share, "renewal", lambda: self._renew(share))
         await self._try(share, "freshness", lambda: self._refresh(share))
 

@@ -2,23 +2,27 @@
 
 Signed files change only for the person the owner named, and for those whom a link's secret vouches for: a tracker
 that invents members gets no key sealed and no key signed. Access is cut at the tracker first; then the keyring gets
-an epoch more, sealed to those who remain. A machine that dies in between finishes that when it starts again.
+an epoch more, sealed to those who remain. What is to be done is noted before: a machine that dies in between, or loses
+its tracker, finishes it later.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from p2pckpt import tracker_protocol as tp
 from p2pckpt.errors import BadUsage, Conflict, NotAllowed, NotFound
 from p2pckpt.jobs.link_book import LinkBook
 from p2pckpt.jobs.owners import Owners
 from p2pckpt.jobs.shares import Shares
-from p2pckpt.store.catalogue import Catalogue, KnownShare
+from p2pckpt.store.catalogue import Catalogue, KnownShare, RemovalRow
 from p2pckpt.trust import keyrings
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.identity import PUBLIC_PREFIX, Identity, PublicIdentity
@@ -38,7 +42,8 @@ class Members:
         self._shares = shares
         self._owners = owners
         self._links = link_book
-        self._rotating = asyncio.Lock()
+        self._changing = asyncio.Lock()
+        """Held while members change: what one owner asks for is done one thing after the other."""
 
     async def all(self, share: KnownShare) -> list[tp.Member]:
         return await self._shares.client(share).members(share.share_id.hex())
@@ -58,16 +63,17 @@ class Members:
             return []
         if identity == self._identity.hex and role is not tp.Role.OWNER:
             raise BadUsage("an owner can't remove itself", kept="nothing was changed", next_step="ask another owner")
-        if role is None or await self._reads_less(share, identity, role):
-            async with self._rotating:
-                return await self._take(share, identity, role)
-        return await self._give(share, identity, public, role)
+        async with self._changing:
+            if role is None or await self._reads_less(share, identity, role):
+                return await self._begin_to_take(share, identity, role)
+            self._catalogue.forget_removals(share.share_id, [identity])  # the owner has thought better of it
+            return await self._give(share, identity, public, role)
 
-    async def finish_rotation(self, share: KnownShare) -> None:
-        """Begin the epoch that was due when this machine stopped, if one was."""
-        async with self._rotating:  # a removal in progress begins it itself
-            if share.share_id in self._catalogue.rotations_due():
-                await self._rotate(share)
+    async def finish_removals(self, share: KnownShare) -> None:
+        """What was begun when this machine stopped, or lost its tracker."""
+        async with self._changing:
+            if due := self._catalogue.removals_due(share.share_id):
+                await self._take(share, due)
 
     async def sign(self, share: KnownShare, digest: str) -> bool:
         """Sign the change of keys that waits; False when it needs still more signatures.
@@ -162,58 +168,79 @@ class Members:
             return False
         return any(m.identity == identity and m.role.covers(tp.Role.DOWNLOADER) for m in await self.all(share))
 
-    async def _take(self, share: KnownShare, identity: str, role: tp.Role | None) -> list[str]:
-        """The tracker first, so that access ends at once; then the keys."""
-        client, share_id = self._shares.client(share), share.share_id.hex()
+    async def _begin_to_take(self, share: KnownShare, identity: str, role: tp.Role | None) -> list[str]:
+        """Note it, cut access at the tracker, and go on with the rest."""
         member = next((m for m in await self.all(share) if m.identity == identity), None)
-        sealed = (await self._shares.trusted(share)).terms.sealed
-        if sealed:
-            self._catalogue.note_rotation(share.share_id, due=True)
-        notes = []
+        if member is None:
+            raise NotFound(f"{identity[:12]} is no member of {share.name}", next_step=f"p2pckpt member ls {share.name}")
+        row = RemovalRow(share.share_id, identity, role.value if role is not None else "", member.link_id)
+        self._catalogue.note_removal(row)
         try:
-            await client.set_member(share_id, identity, role)
-        except (BadUsage, Conflict, NotAllowed, NotFound):  # refused: nothing has changed
-            self._catalogue.note_rotation(share.share_id, due=False)
+            await self._shares.client(share).set_member(share.share_id.hex(), identity, role)
+        except (BadUsage, Conflict, NotAllowed):  # refused: nothing has changed
+            self._catalogue.forget_removals(share.share_id, [identity])
             raise
-        if not await self._owners.set_publisher(share, bytes.fromhex(identity), role):
-            notes.append(f"their key may sign until another owner agrees: p2pckpt access sign {share.name}")
-        if member is not None and member.link_id and sealed:
-            # it is theirs to use again under another name
-            await self._links.revoke(share, member.link_id)
-            notes.append(f"the link they joined by ({member.link_id}) was revoked with them")
+        return await self._take(share, self._catalogue.removals_due(share.share_id))
+
+    async def _take(self, share: KnownShare, due: list[RemovalRow]) -> list[str]:
+        """The tracker, the root, their links, the keys: each may have been done before."""
+        client, share_id, notes = self._shares.client(share), share.share_id.hex(), list[str]()
+        sealed = (await self._shares.trusted(share)).terms.sealed
+        for row in due:
+            role = tp.Role(row.role) if row.role else None
+            with contextlib.suppress(NotFound):  # they are gone already
+                await client.set_member(share_id, row.identity, role)
+            if not await self._owners.set_publisher(share, bytes.fromhex(row.identity), role):
+                notes.append(f"their key may sign until another owner agrees: p2pckpt access sign {share.name}")
+            if row.link and sealed:
+                # it is theirs to use again under another name
+                await self._links.revoke(share, row.link)
+                notes.append(f"the link they joined by ({row.link}) was revoked with them")
         if sealed:
-            notes += await self._rotate(share)
+            notes += await self._rotate(share, {row.identity: row.role for row in due})
+        self._catalogue.forget_removals(share.share_id, [row.identity for row in due])
         return notes
 
-    async def _rotate(self, share: KnownShare) -> list[str]:
-        """Begin an epoch: whoever remains gets its keys, and so does whoever joins by a link that is still open."""
+    async def _rotate(self, share: KnownShare, taken: Mapping[str, str]) -> list[str]:
+        """Begin an epoch: whoever remains gets its keys, and so does whoever joins by a link that is still open.
+
+        ``taken`` names who loses what, by identity: the tracker's word that somebody is gone is not asked for, nor does
+        its word that somebody is back count.
+        """
         client, share_id = self._shares.client(share), share.share_id.hex()
         members = {member.identity: member for member in await self.all(share)}
         links = {record.link_id for record in await client.links(share_id) if not record.revoked}
+        gone = {identity for identity, role in taken.items() if not role}
         strangers: list[str] = []
 
+        def most(identity: str, role: tp.Role) -> tp.Role:
+            """What somebody may read at most: as signed, as the tracker says, and as was just decided."""
+            roles = [role, members[identity].role]
+            return min([*roles, tp.Role(taken[identity])] if identity in taken else roles, key=lambda r: r.rank)
+
         def edit(trusted: TrustedShare) -> tp.KeyringContent:
+            content = trusted.keyring
+            removed = gone | set(content.removed)
             readers = {
-                identity: tp.Reader(min(reader.role, members[identity].role, key=lambda r: r.rank), reader.receive_key)
-                for identity, reader in trusted.keyring.readers.items()
-                if identity in members
+                identity: tp.Reader(most(identity, reader.role), reader.receive_key)
+                for identity, reader in content.readers.items()
+                if identity in members and identity not in gone
             }
             strangers.clear()
-            for identity in members.keys() - readers.keys():
+            for identity in members.keys() - readers.keys() - removed:
                 joined = self._links.joined(trusted, members[identity])
                 if joined is None:
                     strangers.append(members[identity].name or identity[:8])
                 else:
-                    role = min(joined[1], members[identity].role, key=lambda r: r.rank)
-                    readers[identity] = keyrings.reader_of(joined[0], role)
+                    readers[identity] = keyrings.reader_of(joined[0], most(identity, joined[1]))
             present = self._shares.newest_keys(share, trusted)
-            content, _ = keyrings.new_epoch(trusted.keyring, present, readers, share.share_id)
+            content, _ = keyrings.new_epoch(content, present, readers, share.share_id)
             used = {member.link_id for member in members.values() if member.link_id}
+            content = replace(content, removed=tuple(sorted(removed - readers.keys())))
             return self._links.for_owners(trusted, content, sorted(links | used))
 
         trusted = await self._shares.change_keyring(share, edit)
         await self._links.rewrap(share, trusted)
-        self._catalogue.note_rotation(share.share_id, due=False)
         _log.info("new epoch", share=share.share_id.hex(), epoch=trusted.keyring.newest)
         notes = [f"later versions are sealed with new keys (epoch {trusted.keyring.newest})"]
         if strangers:

@@ -68,8 +68,12 @@ CREATE TABLE IF NOT EXISTS shares (
   role TEXT NOT NULL,
   keys BLOB NOT NULL               -- epoch keys that came with a link
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS rotations_due (
-  share BLOB PRIMARY KEY           -- somebody lost the right to read; the new epoch is not published yet
+CREATE TABLE IF NOT EXISTS removals_due (
+  share BLOB NOT NULL,
+  identity TEXT NOT NULL,
+  role TEXT NOT NULL,              -- what is left to them; empty for nothing
+  link TEXT NOT NULL,              -- by which they joined
+  PRIMARY KEY (share, identity)
 ) WITHOUT ROWID;
 """
 
@@ -124,6 +128,18 @@ class KnownShare:
     visibility: str
     role: str
     keys: dict[int, EpochKeys]
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalRow:
+    """Somebody whose right to read an owner on this machine is taking away."""
+
+    share: bytes
+    identity: str
+    role: str
+    """What is left to them; empty for nothing."""
+    link: str
+    """By which they joined; empty for none."""
 
 
 class Catalogue:
@@ -330,18 +346,24 @@ class Catalogue:
     def share(self, share_id: bytes) -> KnownShare | None:
         return next((share for share in self.shares() if share.share_id == share_id), None)
 
-    def note_rotation(self, share_id: bytes, *, due: bool) -> None:
-        """A share needs a new epoch, or has it."""
+    def note_removal(self, row: RemovalRow) -> None:
+        """Somebody is about to lose the right to read; kept until all of it is done."""
         with self.transaction():
             self._db.execute(
-                "INSERT OR IGNORE INTO rotations_due VALUES (?)"
-                if due
-                else "DELETE FROM rotations_due WHERE share = ?",
-                (share_id,),
+                "INSERT OR REPLACE INTO removals_due(share, identity, role, link) VALUES (?,?,?,?)",
+                (row.share, row.identity, row.role, row.link),
             )
 
-    def rotations_due(self) -> list[bytes]:
-        return [share for (share,) in self._rows("SELECT share FROM rotations_due")]
+    def removals_due(self, share: bytes) -> list[RemovalRow]:
+        rows = self._rows("SELECT share, identity, role, link FROM removals_due WHERE share = ?", (share,))
+        return [RemovalRow(*row) for row in rows]
+
+    def forget_removals(self, share: bytes, identities: Collection[str]) -> None:
+        """They are done, or were refused."""
+        with self.transaction():
+            self._db.executemany(
+                "DELETE FROM removals_due WHERE share = ? AND identity = ?", ((share, each) for each in identities)
+            )
 
     def forget_share(self, share_id: bytes) -> None:
         with self.transaction():

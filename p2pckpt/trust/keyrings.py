@@ -46,6 +46,7 @@ def with_reader(
         content,
         epochs=(*content.epochs[:-1], replace(newest, sealed=sealed)),
         readers=content.readers | {member.identity.hex(): reader},
+        removed=tuple(each for each in content.removed if each != member.identity.hex()),
     )
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from p2pckpt.control import messages as m
-from p2pckpt.store.catalogue import Catalogue, KnownShare
+from p2pckpt.store.catalogue import Catalogue, KnownShare, RemovalRow
 from p2pckpt.tracker_protocol import Role, Visibility
+from p2pckpt.trust.links import Link
 
 from ...support.homes import Home, failure, seeded_bytes, tree, write_files
 
@@ -143,13 +144,17 @@ async def test_a_member_named_by_key_keeps_reading_through_epochs_and_comes_back
     await carol.get("epochs/named@1", tmp_path / "carol 1")
 
 
-async def test_an_epoch_that_was_due_when_the_daemon_died_begins_when_it_starts(tmp_path: Path, bob: Home) -> None:
+async def test_a_removal_that_was_due_when_the_daemon_died_is_finished_when_it_starts(
+    tmp_path: Path, bob: Home
+) -> None:
     async with Home(tmp_path / "erin") as erin:
         _, first = await shared(erin, tmp_path, "epochs/died")
         await bob.get(first.link, tmp_path / "bob")
         await erin.stop()
         catalogue = Catalogue(erin.store / "catalogue.db")
-        catalogue.note_rotation(bytes.fromhex(first.share_id), due=True)  # as written before the tracker is told
+        share_id, bobs = bytes.fromhex(first.share_id), (await key_of(bob)).identity
+        link_id = first.link.partition("#")[2] and Link.parse(first.link).secret.link_id  # type: ignore[union-attr]
+        catalogue.note_removal(RemovalRow(share_id, bobs, "", link_id))  # as written before the tracker is told
         catalogue.close()
         await erin.start()
 
@@ -159,9 +164,17 @@ async def test_an_epoch_that_was_due_when_the_daemon_died_begins_when_it_starts(
         from ...support.homes import until
 
         await until(begun, "the new epoch has begun")
-        catalogue = Catalogue(erin.store / "catalogue.db")
-        assert catalogue.rotations_due() == []
-        catalogue.close()
+
+        async def done() -> bool:
+            catalogue = Catalogue(erin.store / "catalogue.db")
+            due = catalogue.removals_due(share_id)
+            catalogue.close()
+            return not due
+
+        await until(done, "nothing is left to do")
+        assert bobs not in {row.identity for row in await erin.client.members("epochs/died")}
+        assert [row.revoked for row in await erin.client.links("epochs/died")] == [True]
+        assert (await failure(bob.get("epochs/died", tmp_path / "bob 2"))).exit_code in (4, 5)
 
 
 async def test_a_publish_in_the_middle_of_a_removal_is_packed_again_with_the_new_keys(

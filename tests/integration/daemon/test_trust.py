@@ -250,3 +250,22 @@ async def test_a_tracker_that_swaps_a_member_s_key_or_invents_members_gets_no_ke
     keyring = json.loads(tracker.newest("keyring").read_bytes())["signed"]["p2pckpt"]
     assert keyring["epochs"][-1]["epoch"] == 2
     assert set(keyring["epochs"][-1]["sealed"]) == set(keyring["readers"]) == {(await alice.client.key()).identity}
+
+
+async def test_a_tracker_that_keeps_or_brings_back_somebody_removed_gets_no_key_sealed_to_them(
+    alice: Home, bob: Home, carol: Home, tmp_path: Path
+) -> None:
+    """Bob joined by a link, so the tracker still has the proof that he once knew its secret."""
+    job, tracker = await published(alice, tmp_path, "collusion")
+    for home in (bob, carol):
+        await home.get(job.link, tmp_path / home.path.name)
+    bobs, carols = (await bob.client.key()).identity, (await carol.client.key()).identity
+    tracker.run("CREATE TABLE kept AS SELECT * FROM members WHERE share_id = ? AND identity = ?", job.share_id, bobs)
+    await alice.client.set_member(m.SetMemberRequest("collusion", bobs, None))
+    tracker.run("INSERT INTO members SELECT * FROM kept")
+    tracker.run("DROP TABLE kept")
+    await alice.client.set_member(m.SetMemberRequest("collusion", carols, None))
+    keyring = json.loads(tracker.newest("keyring").read_bytes())["signed"]["p2pckpt"]
+    assert keyring["epochs"][-1]["epoch"] == 3
+    assert set(keyring["epochs"][-1]["sealed"]) == {(await alice.client.key()).identity}
+    assert set(keyring["removed"]) == {bobs, carols}
