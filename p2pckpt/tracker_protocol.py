@@ -274,6 +274,8 @@ class KeyringContent(msgspec.Struct, frozen=True):
     """By identity. Who came by a link has the keys from there, and is added when a new epoch begins."""
     removed: tuple[str, ...] = ()
     """Identities that an owner took out and did not name again: no link they once used vouches for them any more."""
+    dead_links: tuple[str, ...] = ()
+    """Links that give no newer keys: revoked ones. They still tell who joined by them."""
     links: dict[str, dict[str, str]] = {}
     """Link id → owner's identity → base64 of what the link's maker keeps of it, HPKE-sealed to that owner: enough to
     wrap new keys for it and to know those who came by it."""

@@ -119,11 +119,7 @@ def spare(invocation: Invocation, share: str, file: Path, secret_file: Path | No
 
     data, public = identity_file.spare(f"spare key of {share}"[:64], passphrase)
     write_whole(file, data)  # before anybody relies on it
-    try:
-        reply = talk(invocation, lambda client: client.set_member(SetMemberRequest(share, public.text, Role.OWNER)))
-    except BaseException:
-        file.unlink(missing_ok=True)
-        raise
+    reply = talk(invocation, lambda client: client.set_member(SetMemberRequest(share, public.text, Role.OWNER)))
     report = invocation.report
     if report.as_text:
         report.line(str(file))

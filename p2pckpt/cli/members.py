@@ -189,6 +189,11 @@ def find_member(members: Sequence[MemberRow], who: str) -> MemberRow:
 def _set(invocation: Invocation, share: str, who: str, role: Role | None) -> MembersReply:
     async def change(client: ControlClient) -> MembersReply:
         row = find_member(await client.members(share), who)
+        if role in (Role.PUBLISHER, Role.OWNER) and who != row.identity:
+            # names are chosen by their bearers, and this signs the key behind one
+            question = f"Is {row.words} the key of {who}, as they told you? It may sign from now on."
+            if not invocation.report.ask(question, otherwise=f"the whole identity: {row.identity}"):
+                raise Cancelled("not changed")
         return await client.set_member(SetMemberRequest(share, row.identity, role))
 
     return talk(invocation, change)

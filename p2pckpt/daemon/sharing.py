@@ -85,7 +85,7 @@ class Sharing:
         if licence is not None and (len(licence) > tp.MAX_LICENCE or not licence.isprintable()):
             raise NotAllowed(f"a licence to accept is one line of at most {tp.MAX_LICENCE} characters")
 
-        def edit(trusted: TrustedShare) -> tp.KeyringContent:
+        async def edit(trusted: TrustedShare) -> tp.KeyringContent:
             content = trusted.keyring
             if request.swarm_tls is not None:
                 content = replace(content, swarm_tls=request.swarm_tls)

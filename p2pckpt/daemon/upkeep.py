@@ -9,7 +9,6 @@ from typing import Final
 
 import structlog
 
-from p2pckpt import tracker_protocol as tp
 from p2pckpt.control.messages import Notice
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.errors import NotFound, P2pckptError, Stale
@@ -46,10 +45,16 @@ class _Keeper:
 
     async def look_after(self, share: KnownShare) -> None:
         services = self._services
-        if share.role == tp.Role.OWNER.value:
+        if await self._owns(share):
             await self._try(share, "removal", lambda: services.members.finish_removals(share))
             await self._try(share, "renewal", lambda: self._renew(share))
         await self._try(share, "freshness", lambda: self._refresh(share))
+
+    async def _owns(self, share: KnownShare) -> bool:
+        try:
+            return await self._services.owners.owns(share)
+        except P2pckptError:  # never looked at, or the tracker is away
+            return False
 
     async def _try(self, share: KnownShare, what: str, work: Callable[[], Awaitable[None]]) -> None:
         if self._waiting.get((share.share_id, what), 0) > time.monotonic():

@@ -11,7 +11,6 @@ import asyncio
 import base64
 import hmac
 import os
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -56,7 +55,8 @@ class LinkBook:
         secret = links.Link.parse(earlier).secret if earlier else None
         if secret is not None:
             records = await self._shares.client(share).links(share.share_id.hex())
-            if any(record.link_id == secret.link_id and not record.revoked for record in records):
+            dead = (await self._shares.trusted(share)).keyring.dead_links
+            if any(r.link_id == secret.link_id and not r.revoked and r.link_id not in dead for r in records):
                 return await self._link(share, secret)
         return await self.create(share)
 
@@ -83,7 +83,12 @@ class LinkBook:
         salt = os.urandom(16) if password else b""
         opened = await asyncio.to_thread(secret.keys, password, salt)
         box = LinkBox(secret.secret, opened.wrap, role)
-        trusted = await self._shares.change_keyring(share, lambda t: self._with_box(t, secret.link_id, box))
+
+        async def edit(trusted: TrustedShare) -> tp.KeyringContent:
+            sealed = self._sealed(share.share_id, secret.link_id, box, trusted.keyring)
+            return replace(trusted.keyring, links=trusted.keyring.links | {secret.link_id: sealed})
+
+        trusted = await self._shares.change_keyring(share, edit)
         await self._shares.client(share).create_link(
             share.share_id.hex(),
             tp.CreateLink(
@@ -96,18 +101,36 @@ class LinkBook:
                 password_salt=salt.hex(),
             ),
         )
+        now = await self._shares.refresh(share)
+        if now.keyring.newest != trusted.keyring.newest:  # somebody was removed meanwhile
+            await self.settle(share, now)
         return await self._link(share, secret, version)
 
     async def revoke(self, share: KnownShare, link_id: str) -> None:
-        """Nobody joins through it any more. Who did stays a member, and is still known by it."""
+        """Nobody joins through it any more, and it gets no newer keys. Who did join is still known by it."""
         await self._shares.client(share).revoke_link(share.share_id.hex(), link_id)
 
-    async def rewrap(self, share: KnownShare, trusted: TrustedShare) -> None:
-        """Give open links the newest epoch's keys."""
+        async def edit(trusted: TrustedShare) -> tp.KeyringContent:
+            content = trusted.keyring
+            known = {link_id} & content.links.keys()
+            return replace(content, dead_links=tuple(sorted(known | set(content.dead_links))))
+
+        if (await self._shares.trusted(share)).terms.sealed:
+            await self._shares.change_keyring(share, edit)
+
+    async def settle(self, share: KnownShare, trusted: TrustedShare) -> None:
+        """Give open links the newest epoch's keys, and have the tracker close those that the keyring calls dead.
+
+        What is open is for the keyring to say: a tracker that calls a link open again gets no newer keys for it.
+        """
         client, share_id, keys = self._shares.client(share), share.share_id.hex(), self._newest(share, trusted)
         for record in await client.links(share_id):
             box = self.box(trusted, record.link_id)
-            if box is not None and not record.revoked:
+            if record.revoked or box is None:
+                continue
+            if record.link_id in trusted.keyring.dead_links:
+                await client.revoke_link(share_id, record.link_id)
+            else:
                 await client.rewrap_link(share_id, record.link_id, _wrapped(box, keys, share.share_id))
 
     def box(self, trusted: TrustedShare, link_id: str) -> LinkBox | None:
@@ -136,22 +159,17 @@ class LinkBook:
                 bytes.fromhex(member.receive_key),
                 bytes.fromhex(member.receive_key_signature),
             ).checked()
+            sealing.seal_to(public.receive_key, b"", b"")  # one that nothing can be sealed to must not stop the others
         except (ValueError, P2pckptError):
             return None
         proof = sealing.bind(box.secret, tp.LINK_BIND_CONTEXT, public.identity, public.receive_key)
         return (public, box.role) if hmac.compare_digest(proof.hex(), member.binding) else None
 
-    def for_owners(self, trusted: TrustedShare, content: tp.KeyringContent, keep: Iterable[str]) -> tp.KeyringContent:
-        """``content`` with the boxes of these links sealed to all its owners, and no others."""
-        boxes = {link_id: box for link_id in keep if (box := self.box(trusted, link_id)) is not None}
-        return replace(
-            content,
-            links={link_id: self._sealed(trusted.share_id, link_id, box, content) for link_id, box in boxes.items()},
-        )
-
-    def _with_box(self, trusted: TrustedShare, link_id: str, box: LinkBox) -> tp.KeyringContent:
-        sealed = self._sealed(trusted.share_id, link_id, box, trusted.keyring)
-        return replace(trusted.keyring, links=trusted.keyring.links | {link_id: sealed})
+    def for_owners(self, trusted: TrustedShare, content: tp.KeyringContent) -> tp.KeyringContent:
+        """``content`` with every link's box sealed to all its owners, and nobody else."""
+        boxes = {link_id: box for link_id in content.links if (box := self.box(trusted, link_id)) is not None}
+        sealed = {link_id: self._sealed(trusted.share_id, link_id, box, content) for link_id, box in boxes.items()}
+        return replace(content, links=sealed)
 
     def _sealed(self, share_id: bytes, link_id: str, box: LinkBox, content: tp.KeyringContent) -> dict[str, str]:
         plain, context = msgspec.msgpack.encode(box), _context(share_id, link_id)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -23,7 +22,7 @@ from p2pckpt.jobs.link_book import LinkBook
 from p2pckpt.jobs.owners import Owners
 from p2pckpt.jobs.shares import Shares
 from p2pckpt.store.catalogue import Catalogue, KnownShare, RemovalRow
-from p2pckpt.trust import keyrings
+from p2pckpt.trust import keyrings, versions
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.identity import PUBLIC_PREFIX, Identity, PublicIdentity
 
@@ -57,8 +56,9 @@ class Members:
         identity = public.identity.hex() if public is not None else who
         if not _IDENTITY.fullmatch(identity):
             raise BadUsage(f"{who[:60]!r} is no public key", next_step="ask for the output of: p2pckpt key show")
-        if share.role != tp.Role.OWNER.value:
-            # the tracker knows better than we do, and refuses by itself
+        await self._shares.refresh(share)
+        if not await self._owners.owns(share):
+            # the tracker refuses by itself
             await self._shares.client(share).set_member(share.share_id.hex(), identity, role)
             return []
         if identity == self._identity.hex and role is not tp.Role.OWNER:
@@ -86,31 +86,33 @@ class Members:
         in_force = await self._owners.sign(share, proposal)
         if in_force:
             await self._settle_owners(share)
+            async with self._changing:
+                for key in proposal.before.owners - proposal.after.owners:
+                    await self._begin_to_take(share, key.hex(), None)
         return in_force
 
     # -- giving
 
     async def _give(self, share: KnownShare, identity: str, public: PublicIdentity | None, role: tp.Role) -> list[str]:
-        """Keys first, then the tracker: whoever is let in can read."""
+        """Somebody vouches for the key, it gets what it may, and then the tracker lets it in: it can read at once."""
         client, share_id, notes = self._shares.client(share), share.share_id.hex(), list[str]()
+        trusted = await self._shares.trusted(share)
+        public = public or await self._known(share, trusted, identity)
+        if public is None and (trusted.terms.sealed or role.covers(tp.Role.PUBLISHER)):
+            raise NotAllowed(
+                "nothing vouches for this member's key but the tracker, so nothing was sealed to it or signed for it",
+                kept="nothing was changed",
+                next_step="ask them for: p2pckpt key show -q, and name them by that",
+            )
         key = bytes.fromhex(identity)
+        owners = self._owners
         in_force = await (
-            self._owners.set_owner(share, key)
-            if role is tp.Role.OWNER
-            else self._owners.set_publisher(share, key, role)
+            owners.set_owner(share, key) if role is tp.Role.OWNER else owners.set_publisher(share, key, role)
         )
         if not in_force:
             notes.append(f"the change of keys waits for another owner: p2pckpt access sign {share.name}")
             role = min(role, tp.Role.DOWNLOADER, key=lambda r: r.rank)
-        trusted = await self._shares.trusted(share)
-        if trusted.terms.sealed:
-            public = public or await self._known(share, trusted, identity)
-            if public is None:
-                raise NotAllowed(
-                    "nothing vouches for this member's key but the tracker, so no content key was sealed to it",
-                    kept="nothing was changed",
-                    next_step="ask them for: p2pckpt key show -q, and name them by that",
-                )
+        if trusted.terms.sealed and public is not None:
             await self._seal_to(share, public, role)
         await client.set_member(share_id, identity, role)
         if role is tp.Role.OWNER:
@@ -118,7 +120,7 @@ class Members:
         return notes
 
     async def _seal_to(self, share: KnownShare, public: PublicIdentity, role: tp.Role) -> None:
-        def edit(trusted: TrustedShare) -> tp.KeyringContent:
+        async def edit(trusted: TrustedShare) -> tp.KeyringContent:
             present = trusted.keyring.readers.get(public.identity.hex())
             if present == keyrings.reader_of(public, role):
                 return trusted.keyring
@@ -142,7 +144,7 @@ class Members:
         trusted = await self._shares.refresh(share)
         owners = {key.hex() for key in (await self._owners.keys(share)).owners}
 
-        def edit(trusted: TrustedShare) -> tp.KeyringContent:
+        async def edit(trusted: TrustedShare) -> tp.KeyringContent:
             content = trusted.keyring
             for identity in owners & content.readers.keys():
                 reader = content.readers[identity]
@@ -151,7 +153,7 @@ class Members:
                     keys = self._shares.newest_keys(share, trusted)
                     content = keyrings.with_reader(content, keys, public, tp.Role.OWNER, share.share_id)
             complete = all(owners & content.readers.keys() == box.keys() for box in content.links.values())
-            return content if complete else self._links.for_owners(trusted, content, content.links)
+            return content if complete else self._links.for_owners(trusted, content)
 
         if trusted.terms.sealed:
             await self._shares.change_keyring(share, edit)
@@ -163,20 +165,36 @@ class Members:
     # -- taking
 
     async def _reads_less(self, share: KnownShare, identity: str, role: tp.Role) -> bool:
-        """Whether the change takes somebody's right to read content."""
+        """Whether the change takes somebody's right to read content, as far as anybody knows that they have it."""
         if role.covers(tp.Role.DOWNLOADER):
             return False
-        return any(m.identity == identity and m.role.covers(tp.Role.DOWNLOADER) for m in await self.all(share))
+        reader = (await self._shares.trusted(share)).keyring.readers.get(identity)
+        if reader is not None:
+            return reader.role.covers(tp.Role.DOWNLOADER)
+        member = next((m for m in await self.all(share) if m.identity == identity), None)
+        return member is not None and (member.role.covers(tp.Role.DOWNLOADER) or bool(member.link_id))
 
     async def _begin_to_take(self, share: KnownShare, identity: str, role: tp.Role | None) -> list[str]:
-        """Note it, cut access at the tracker, and go on with the rest."""
+        """Note what is to be done, then cut access at the tracker, and go on with the rest."""
+        client, share_id = self._shares.client(share), share.share_id.hex()
         member = next((m for m in await self.all(share) if m.identity == identity), None)
-        if member is None:
+        trusted = await self._shares.trusted(share)
+        if member is None and identity not in trusted.keyring.readers:
             raise NotFound(f"{identity[:12]} is no member of {share.name}", next_step=f"p2pckpt member ls {share.name}")
-        row = RemovalRow(share.share_id, identity, role.value if role is not None else "", member.link_id)
+        key, link = bytes.fromhex(identity), member.link_id if member is not None else ""
+        if key in versions.root_keys(trusted.root_bytes).owners and not await self._owners.set_publisher(
+            share, key, role
+        ):
+            return [f"an owner goes when another owner has signed that, too: p2pckpt access sign {share.name}"]
+        row = RemovalRow(share.share_id, identity, role.value if role is not None else "", link)
         self._catalogue.note_removal(row)
         try:
-            await self._shares.client(share).set_member(share.share_id.hex(), identity, role)
+            if link and trusted.terms.sealed:
+                # first: it would let them in again under another name
+                await client.revoke_link(share_id, link)
+            await client.set_member(share_id, identity, role)
+        except NotFound:
+            pass  # gone already
         except (BadUsage, Conflict, NotAllowed):  # refused: nothing has changed
             self._catalogue.forget_removals(share.share_id, [identity])
             raise
@@ -188,59 +206,60 @@ class Members:
         sealed = (await self._shares.trusted(share)).terms.sealed
         for row in due:
             role = tp.Role(row.role) if row.role else None
-            with contextlib.suppress(NotFound):  # they are gone already
+            if row.link and sealed:
+                with contextlib.suppress(NotFound):
+                    await client.revoke_link(share_id, row.link)
+                notes.append(f"the link they joined by ({row.link}) was revoked with them")
+            with contextlib.suppress(NotFound):
                 await client.set_member(share_id, row.identity, role)
             if not await self._owners.set_publisher(share, bytes.fromhex(row.identity), role):
                 notes.append(f"their key may sign until another owner agrees: p2pckpt access sign {share.name}")
-            if row.link and sealed:
-                # it is theirs to use again under another name
-                await self._links.revoke(share, row.link)
-                notes.append(f"the link they joined by ({row.link}) was revoked with them")
         if sealed:
-            notes += await self._rotate(share, {row.identity: row.role for row in due})
+            notes += await self._rotate(share, due)
         self._catalogue.forget_removals(share.share_id, [row.identity for row in due])
         return notes
 
-    async def _rotate(self, share: KnownShare, taken: Mapping[str, str]) -> list[str]:
+    async def _rotate(self, share: KnownShare, due: list[RemovalRow]) -> list[str]:
         """Begin an epoch: whoever remains gets its keys, and so does whoever joins by a link that is still open.
 
-        ``taken`` names who loses what, by identity: the tracker's word that somebody is gone is not asked for, nor does
-        its word that somebody is back count.
+        Who remains is what owners signed, less what was just decided. Of the tracker only those are heard of who came
+        by a link since, and only with its proof; neither that somebody is gone nor that somebody is back is its to say.
         """
-        client, share_id = self._shares.client(share), share.share_id.hex()
-        members = {member.identity: member for member in await self.all(share)}
-        links = {record.link_id for record in await client.links(share_id) if not record.revoked}
-        gone = {identity for identity, role in taken.items() if not role}
+        taken = {row.identity: row.role for row in due}
         strangers: list[str] = []
 
-        def most(identity: str, role: tp.Role) -> tp.Role:
-            """What somebody may read at most: as signed, as the tracker says, and as was just decided."""
-            roles = [role, members[identity].role]
-            return min([*roles, tp.Role(taken[identity])] if identity in taken else roles, key=lambda r: r.rank)
-
-        def edit(trusted: TrustedShare) -> tp.KeyringContent:
-            content = trusted.keyring
+        async def edit(trusted: TrustedShare) -> tp.KeyringContent:
+            content, strangers[:] = trusted.keyring, []
+            gone = {identity for identity, role in taken.items() if not role}
             removed = gone | set(content.removed)
             readers = {
-                identity: tp.Reader(most(identity, reader.role), reader.receive_key)
+                identity: tp.Reader(_at_most(reader.role, taken.get(identity, "")), reader.receive_key)
                 for identity, reader in content.readers.items()
-                if identity in members and identity not in gone
+                if identity not in gone
             }
-            strangers.clear()
-            for identity in members.keys() - readers.keys() - removed:
-                joined = self._links.joined(trusted, members[identity])
+            for member in await self.all(share):
+                if member.identity in readers or member.identity in removed:
+                    continue
+                joined = self._links.joined(trusted, member)
                 if joined is None:
-                    strangers.append(members[identity].name or identity[:8])
+                    strangers.append(member.name or member.identity[:8])
                 else:
-                    readers[identity] = keyrings.reader_of(joined[0], most(identity, joined[1]))
+                    role = _at_most(_at_most(joined[1], member.role.value), taken.get(member.identity, ""))
+                    readers[member.identity] = keyrings.reader_of(joined[0], role)
+            dead = set(content.dead_links) | {row.link for row in due if row.link}
+            if any(content.readers[each].role is tp.Role.OWNER for each in taken.keys() & content.readers.keys()):
+                dead |= content.links.keys()  # an owner could open every one of them
             present = self._shares.newest_keys(share, trusted)
             content, _ = keyrings.new_epoch(content, present, readers, share.share_id)
-            used = {member.link_id for member in members.values() if member.link_id}
-            content = replace(content, removed=tuple(sorted(removed - readers.keys())))
-            return self._links.for_owners(trusted, content, sorted(links | used))
+            content = replace(
+                content,
+                removed=tuple(sorted(removed - readers.keys())),
+                dead_links=tuple(sorted(dead & content.links.keys())),
+            )
+            return self._links.for_owners(trusted, content)
 
         trusted = await self._shares.change_keyring(share, edit)
-        await self._links.rewrap(share, trusted)
+        await self._links.settle(share, trusted)
         _log.info("new epoch", share=share.share_id.hex(), epoch=trusted.keyring.newest)
         notes = [f"later versions are sealed with new keys (epoch {trusted.keyring.newest})"]
         if strangers:
@@ -249,3 +268,8 @@ class Members:
                 f"add them anew with: p2pckpt member add {share.name} KEY"
             )
         return notes
+
+
+def _at_most(role: tp.Role, bound: str) -> tp.Role:
+    """The lower of two roles; an empty bound is none."""
+    return min(role, tp.Role(bound), key=lambda each: each.rank) if bound else role

@@ -6,6 +6,7 @@ their own. Who reads is in the keyring (``jobs.members``); any one owner signs t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable
@@ -60,7 +61,7 @@ class Owners:
         """
         client, share_id = self._shares.client(share), share.share_id.hex()
         for _ in range(RACES):
-            trusted = await self._shares.refresh(share)
+            trusted = await self._shares.refresh(share, expired=renew)
             before = versions.root_keys(trusted.root_bytes)
             after = edit(before)
             if after == before and not renew:
@@ -75,9 +76,13 @@ class Owners:
                 await client.publish_root(share_id, self._bundle(trusted, root))
             except Conflict:
                 continue
-            await self._shares.refresh(share)
+            await self._shares.refresh(share, expired=renew)
             return True
         raise Conflict(f"others keep changing {share.name}", next_step="try again")
+
+    async def owns(self, share: KnownShare) -> bool:
+        """Whether the signed root names us: the tracker's word on our role does not count here."""
+        return self._identity.public_bytes in versions.root_keys((await self._shares.trusted(share)).root_bytes).owners
 
     async def set_owner(self, share: KnownShare, identity: bytes) -> bool:
         """Let somebody sign roots; False while other owners have to agree."""
@@ -138,10 +143,17 @@ class Owners:
         trusted = await self._shares.trusted(share)
         soon = time.time() + RENEW_WITHIN
         if versions.expiry(trusted.targets_bytes) < soon:
-            await self._shares.change_targets(share, lambda t: versions.sign_again(t.targets_bytes, self._identity))
+            await self._shares.change_targets(
+                share, lambda t: versions.sign_again(t.targets_bytes, self._identity), expired=True
+            )
         if versions.expiry(trusted.keyring_bytes) < soon:
-            await self._shares.change_keyring(share, lambda t: t.keyring, again=True)
-        return versions.expiry(trusted.root_bytes) >= soon or await self.change(share, lambda keys: keys, renew=True)
+            await self._shares.change_keyring(share, _as_it_is, renew=True)
+        if versions.expiry(trusted.root_bytes) >= soon:
+            return True
+        with contextlib.suppress(NotFound):
+            await self.proposal(share)
+            return False  # one that waits is enough; another would take its place
+        return await self.change(share, lambda keys: keys, renew=True)
 
     def _bundle(self, trusted: TrustedShare, root: bytes) -> tp.PublishRoot:
         """The root with the files that must verify under it."""
@@ -150,3 +162,7 @@ class Owners:
         if not versions.may_sign_keyring(targets, trusted.keyring_bytes):  # signed by an owner who goes
             keyring = versions.update_keyring(trusted.keyring_bytes, self._identity, trusted.keyring)
         return tp.PublishRoot(root, targets, keyring)
+
+
+async def _as_it_is(trusted: TrustedShare) -> tp.KeyringContent:
+    return trusted.keyring

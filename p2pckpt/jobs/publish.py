@@ -25,7 +25,7 @@ from p2pckpt.checkpoint.formats import inspect
 from p2pckpt.checkpoint.merkle import FileTree
 from p2pckpt.checkpoint.plan import MAX_TORRENTS, PIECE_LENGTH
 from p2pckpt.control.messages import Phase, PublishPlan, PublishRequest
-from p2pckpt.errors import BadUsage, Conflict, P2pckptError, UnsafeContent
+from p2pckpt.errors import BadUsage, Conflict, P2pckptError, UnsafeContent, VerificationFailed
 from p2pckpt.jobs import model_signature
 from p2pckpt.jobs.packing import FileSource, Packed, Packer
 from p2pckpt.jobs.progress import Progress
@@ -385,7 +385,10 @@ async def _is_latest(services: Services, draft: _Draft, trusted: TrustedShare) -
     if not trusted.targets.versions:
         return False
     request = draft.request
-    manifest, _ = await services.shares.manifest(draft.share, trusted, trusted.targets.latest)
+    try:
+        manifest, _ = await services.shares.manifest(draft.share, trusted, trusted.targets.latest)
+    except VerificationFailed:
+        return False  # whatever somebody signed there must not stop the next version
     before = manifest.body
     asked = (request.version_name, request.metrics, request.step, request.tags)
     if any(asked) and asked != (before.name, before.metrics, before.step, before.tags):

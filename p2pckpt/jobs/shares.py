@@ -11,8 +11,9 @@ import contextlib
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -149,6 +150,12 @@ class Shares:
         if known is not None and known.role == tp.Role.OWNER.value:
             return known  # we have more than any link gives
         tracker = link.tracker.text
+        if known is not None and not _same_tracker(known.tracker, link.tracker):
+            raise UntrustedKey(
+                f"{known.name} is known here at another tracker than this link names",
+                kept="the share as it is known",
+                next_step="ask the sender, by a way you trust, whether the share has moved",
+            )
         client = self._trackers.client(tracker)
         keys: dict[int, EpochKeys] = dict(known.keys) if known is not None else {}
         if link.secret is not None:
@@ -254,21 +261,31 @@ class Shares:
 
     # -- trusted files
 
-    async def refresh(self, share: KnownShare) -> TrustedShare:
-        """Ask the tracker what is new and judge it (``trust.admission``)."""
+    async def refresh(self, share: KnownShare, *, expired: bool = False) -> TrustedShare:
+        """Ask the tracker what is new and judge it (``trust.admission``).
+
+        With ``expired`` what has run out since it was looked at last is taken, for owners who are about to renew it.
+        """
         client, loop = self.client(share), asyncio.get_running_loop()
 
         def fetch(name: str) -> bytes:
             wanted = client.metadata(share.share_id.hex(), name)
             return asyncio.run_coroutine_threadsafe(wanted, loop).result()
 
-        arguments = share.share_id, self._layout.trusted_files(share.share_id), fetch, self._identity
+        at = await asyncio.to_thread(self._last_good_moment, share) if expired else None
+        arguments = share.share_id, self._layout.trusted_files(share.share_id), fetch, self._identity, at
         async with self._locks[share.share_id]:
             try:
                 return await asyncio.to_thread(admission.refresh, *arguments)
             except (UntrustedKey, VerificationFailed):
                 # keys that change while we read make old and new files meet: what is wrong is so twice
                 return await asyncio.to_thread(admission.refresh, *arguments)
+
+    def _last_good_moment(self, share: KnownShare) -> datetime:
+        known = admission.load(share.share_id, self._layout.trusted_files(share.share_id), self._identity)
+        signed = known.root_bytes, known.targets_bytes, known.keyring_bytes
+        ends = min(known.fresh_until, *map(versions.expiry, signed))
+        return datetime.fromtimestamp(ends - 1, UTC)
 
     async def trusted(self, share: KnownShare, *, fresh: bool = False) -> TrustedShare:
         """What is known of a share; asks the tracker when nothing is, or when ``fresh``."""
@@ -372,36 +389,52 @@ class Shares:
 
         return await self.change_targets(share, edit)
 
-    async def change_targets(self, share: KnownShare, edit: Callable[[TrustedShare], bytes]) -> TrustedShare:
+    async def change_targets(
+        self, share: KnownShare, edit: Callable[[TrustedShare], bytes], *, expired: bool = False
+    ) -> TrustedShare:
         """Publish the targets that ``edit`` signs, made again on top of what others publish meanwhile."""
         for _ in range(RACES):
-            targets = edit(await self.refresh(share))
+            targets = edit(await self.refresh(share, expired=expired))
             try:
                 await self.client(share).publish_targets(share.share_id.hex(), targets)
             except Conflict:
                 continue
-            return await self.refresh(share)
+            return await self.refresh(share, expired=expired)
         raise Conflict(f"others keep publishing to {share.name}", next_step="try again")
 
     async def change_keyring(
-        self, share: KnownShare, edit: Callable[[TrustedShare], tp.KeyringContent], *, again: bool = False
+        self,
+        share: KnownShare,
+        edit: Callable[[TrustedShare], Awaitable[tp.KeyringContent]],
+        *,
+        renew: bool = False,
     ) -> TrustedShare:
-        """Sign and publish the keyring that ``edit`` makes, on top of what other owners publish meanwhile.
+        """Sign and publish the keyring that ``edit`` makes, made again on top of what other owners publish meanwhile.
 
-        One that says the same as before is published only when ``again`` asks for it.
+        One that says the same as before is published only to ``renew`` it.
         """
         for _ in range(RACES):
-            trusted = await self.refresh(share)
-            content = edit(trusted)
-            if content == trusted.keyring and not again:
+            trusted = await self.refresh(share, expired=renew)
+            content = await edit(trusted)
+            if content == trusted.keyring and not renew:
                 return trusted
             keyring = versions.update_keyring(trusted.keyring_bytes, self._identity, content)
             try:
                 await self.client(share).publish_keyring(share.share_id.hex(), keyring)
             except Conflict:
                 continue
-            return await self.refresh(share)
+            return await self.refresh(share, expired=renew)
         raise Conflict(f"others keep changing {share.name}", next_step="try again")
+
+
+def _same_tracker(known: str, named: links.TrackerAddress) -> bool:
+    """Whether a link leads to the tracker where a share is known: by its certificate, since addresses change."""
+    if known == BESIDE:
+        return False
+    before = links.TrackerAddress.parse(known)
+    if before.certificate or named.certificate:
+        return before.certificate == named.certificate
+    return bool({*before.hosts} & {*named.hosts})
 
 
 def _read(path: Path) -> bytes | None:

@@ -8,7 +8,8 @@ chained), which python-tuf's client applies:
 3. A version that was seen once never changes: same manifest, same torrent, for ever.
 4. What a share's first root fixes (its name, the torrents' name, whether it is sealed) stays, and the owner that a
    later root names is one of its keys.
-5. Trusted files are kept on disk, so a tracker can't roll a client back between runs.
+5. The keyring is as new as the versions are, and its epochs are only added to.
+6. Trusted files are kept on disk, so a tracker can't roll a client back between runs.
 
 Fetching is the caller's: ``refresh`` gets a function that returns one file's bytes.
 """
@@ -21,6 +22,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -48,6 +50,10 @@ _SEEN: Final = "seen.json"
 _TRUSTED: Final = ("root.json", "timestamp.json", "snapshot.json", "targets.json", f"{KEYRING_ROLE}.json", _SEEN)
 _NEXT: Final = "next"
 _COMPLETE: Final = "complete"
+_MAX_ROOTS: Final = 1 << 16
+"""Counted from the first: each change of publishers makes one."""
+_LOCKS: Final[dict[bytes, threading.Lock]] = {}
+"""By share: a thread whose caller was cancelled goes on, and must not meet the next one in the same directory."""
 _MOVING: Final = threading.Lock()
 """Held while files of any share are moved into place or read: a reader must not see half of a change."""
 
@@ -101,14 +107,24 @@ def is_number(selector: str) -> bool:
     return number.isascii() and number.isdigit() and len(number) < 10
 
 
-def refresh(share_id: bytes, directory: Path, fetch: FetchFile, identity: Identity) -> TrustedShare:
+def refresh(
+    share_id: bytes, directory: Path, fetch: FetchFile, identity: Identity, at: datetime | None = None
+) -> TrustedShare:
     """Bring the trusted files in ``directory`` up to date and return what they say.
 
     New files are gathered beside those that are trusted and replace them together, once all rules held: neither a
     refused file nor half a change stays. Blocking; ``fetch`` is called in this thread, and one refresh of a share runs
-    at a time. Raises ``UntrustedKey`` when something is signed by a key the root does not name or the root is not the
+    at a time. ``at`` is the moment that expiry is judged at, for owners who renew what has run out; else now.
+    Raises ``UntrustedKey`` when something is signed by a key the root does not name or the root is not the
     link's, ``Stale`` for what has run out, ``VerificationFailed`` for rollback and contradictions.
     """
+    with _LOCKS.setdefault(share_id, threading.Lock()):
+        return _refresh(share_id, directory, fetch, identity, at)
+
+
+def _refresh(
+    share_id: bytes, directory: Path, fetch: FetchFile, identity: Identity, at: datetime | None
+) -> TrustedShare:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _MOVING:
         _finish_move(directory)
@@ -123,9 +139,11 @@ def refresh(share_id: bytes, directory: Path, fetch: FetchFile, identity: Identi
         raise VerificationFailed(f"{root} was changed on this machine", next_step=f"remove {directory} and try again")
     gathering = directory / _NEXT
     _copy_trusted(directory, gathering)
-    _update(gathering, bootstrap, fetch)
+    _update(gathering, bootstrap, fetch, at)
     share = _load(share_id, gathering, identity)
+    _refuse_rewritten_epochs(directory, share.keyring)
     _remember_versions(gathering / _SEEN, share.targets)
+    _sync(gathering)  # before the marker that vouches for them
     with _MOVING:
         atomic.write(gathering / _COMPLETE, b"")
         _finish_move(directory)
@@ -139,14 +157,20 @@ def load(share_id: bytes, directory: Path, identity: Identity) -> TrustedShare:
         return _load(share_id, directory, identity)
 
 
-def _update(directory: Path, bootstrap: bytes, fetch: FetchFile) -> None:
+def _update(directory: Path, bootstrap: bytes, fetch: FetchFile, at: datetime | None) -> None:
     """Run python-tuf's client over ``directory``."""
     fetcher = _Fetcher(fetch)
     try:
         updater = Updater(
             str(directory), _BASE, fetcher=fetcher, bootstrap=bootstrap,
-            config=UpdaterConfig(targets_max_length=MAX_METADATA, snapshot_max_length=MAX_METADATA),
+            config=UpdaterConfig(
+                max_root_rotations=_MAX_ROOTS, root_max_length=MAX_METADATA,
+                targets_max_length=MAX_METADATA, snapshot_max_length=MAX_METADATA,
+            ),
         )  # fmt: skip
+        if at is not None:
+            # python-tuf offers no way to say which moment expiry is judged at, and its own tests set this
+            updater._trusted_set.reference_time = at
         updater.refresh()
         updater.get_targetinfo(f"{KEYRING_ROLE}/epochs")
     except DownloadError as exc:
@@ -184,6 +208,8 @@ def _load(share_id: bytes, directory: Path, identity: Identity) -> TrustedShare:
         raise VerificationFailed("the owner that the share's root names is none of those who sign it")
     content = versions.parse_keyring(keyring)
     signed = versions.parse_targets(targets)
+    if terms.sealed and content.newest < max((each.epoch for each in signed.versions.values()), default=0):
+        raise VerificationFailed("the tracker holds back the share's newest keyring")
     _refuse_changed_versions(_seen(directory / _SEEN), signed)
     return TrustedShare(
         share_id, terms, signed,
@@ -211,11 +237,22 @@ def _finish_move(directory: Path) -> None:
     try:
         (directory / "root_history").mkdir(exist_ok=True, mode=0o700)
         for name in _files_of(gathered):
-            if not (gathered / name).is_symlink():
-                atomic.sync_file(gathered / name)
             (gathered / name).replace(directory / name)
-        atomic.sync_directory(directory)
+        for changed in (directory / "root_history", directory):
+            atomic.sync_directory(changed)
         (gathered / _COMPLETE).unlink()
+    except OSError as exc:
+        raise disk_error(exc, directory, "what was known before") from exc
+
+
+def _sync(directory: Path) -> None:
+    """Make gathered files durable: python-tuf does not."""
+    try:
+        for name in _files_of(directory):
+            if not (directory / name).is_symlink():
+                atomic.sync_file(directory / name)
+        for each in (directory / "root_history", directory):
+            atomic.sync_directory(each)
     except OSError as exc:
         raise disk_error(exc, directory, "what was known before") from exc
 
@@ -234,12 +271,28 @@ def _refuse_changed_versions(seen: Mapping[int, tuple[str, str]], targets: versi
             raise VerificationFailed(f"version {number} was signed twice with different content")
 
 
+def _refuse_rewritten_epochs(directory: Path, keyring: KeyringContent) -> None:
+    """An owner adds epochs and changes none: one who takes keys away would take what is published already."""
+    try:
+        before = versions.parse_keyring((directory / f"{KEYRING_ROLE}.json").read_bytes())
+    except FileNotFoundError:
+        return
+    leads_back = [(epoch.earlier_view, epoch.earlier_content) for epoch in keyring.epochs]
+    if leads_back[: len(before.epochs)] != [(epoch.earlier_view, epoch.earlier_content) for epoch in before.epochs]:
+        raise VerificationFailed("an owner changed keys of versions that are published", kept="what was known before")
+
+
 def _seen(path: Path) -> dict[int, tuple[str, str]]:
     """Version → its content when it was first seen. Kept apart from the trusted files: those hold the newest."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[int, tuple[str, str]])
-    except (FileNotFoundError, msgspec.MsgspecError, ValueError):
+    except FileNotFoundError:
         return {}
+    except (msgspec.MsgspecError, ValueError) as exc:
+        raise VerificationFailed(
+            f"{path} is damaged: it says which versions this machine has seen",
+            next_step=f"remove {path.parent} to trust the tracker anew",
+        ) from exc
 
 
 def _remember_versions(path: Path, targets: versions.SignedTargets) -> None:

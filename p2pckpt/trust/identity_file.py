@@ -195,11 +195,11 @@ def successor(keys_dir: Path, *, ask: Ask = nobody) -> Identity:
     record, directory = _read(keys_dir), keys_dir / _NEXT
     directory.mkdir(exist_ok=True, mode=0o700)
     if not os.path.lexists(directory / _FILE):
-        present = _keys(keys_dir, ask)
-        keys = _new_keys(present.name)
-        _create(directory, keys, "keyring" if isinstance(record, _InKeyring) else "file")
+        keys = _new_keys(_keys(keys_dir, ask).name)
         if isinstance(record, _Sealed):
             _write(directory, _sealed(keys, ask()))
+        else:
+            _create(directory, keys, "keyring" if isinstance(record, _InKeyring) else "file")
     return load(directory, ask=ask)
 
 

@@ -32,6 +32,8 @@ _T = TypeVar("_T")
 _Signed = TypeVar("_Signed", Root, Targets)
 ROOT_LIFETIME: Final = timedelta(days=365)
 TARGETS_LIFETIME: Final = timedelta(days=365)
+_SLOWEST_SIGNER: Final = timedelta(days=60)
+"""How old a proposal may be that an owner signs: what runs out sooner may be meant to."""
 _NUMBER: Final = re.compile(rf"{MANIFEST_TARGET_PREFIX}([1-9][0-9]{{0,8}})")
 
 Hash = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
@@ -150,21 +152,21 @@ def publish_version(targets: bytes, identity: Identity, target: VersionTarget, t
     signed.targets[path] = TargetFile(
         target.manifest_length, {"sha256": target.manifest_sha256}, path, {"custom": custom}
     )
-    extension = signed.unrecognized_fields[SIGNED_EXTENSION]
-    for tag in ("latest", *tags):
-        extension["tags"][tag] = target.version
+    _set_tags(metadata, parse_targets(targets), dict.fromkeys(("latest", *tags), target.version))
     return _next(metadata, identity)
 
 
 def move_tag(targets: bytes, identity: Identity, tag: str, version: int | None) -> bytes:
     """Targets with ``tag`` on ``version``, or without it when that is None, signed."""
     metadata = _load_targets(targets)
-    tags = metadata.signed.unrecognized_fields[SIGNED_EXTENSION]["tags"]
-    if version is None:
-        tags.pop(tag, None)
-    else:
-        tags[tag] = version
+    _set_tags(metadata, parse_targets(targets), {tag: version})
     return _next(metadata, identity)
+
+
+def _set_tags(metadata: Metadata[Targets], before: SignedTargets, moved: Mapping[str, int | None]) -> None:
+    """Write our field anew, so that what somebody else wrote there is never in the way."""
+    tags = {tag: version for tag, version in (before.tags | moved).items() if version is not None}
+    metadata.signed.unrecognized_fields[SIGNED_EXTENSION] = {"tags": tags, "trackers": list(before.trackers)}
 
 
 def sign_again(targets: bytes, identity: Identity) -> bytes:
@@ -249,6 +251,8 @@ def judge_proposal(root: bytes, proposed: bytes) -> RootKeys:
         and after.consistent_snapshot == before.consistent_snapshot
         and all(after.roles[role] == before.roles[role] for role in ("snapshot", "timestamp"))
         and after.keys.keys() == expected
+        and all(after.keys[_key(public).keyid] == _key(public) for public in keys.owners | keys.publishers)
+        and after.expires >= _after(ROOT_LIFETIME) - _SLOWEST_SIGNER
         and all(after.keys[keyid] == before.keys[keyid] for keyid in online)
         and after.roles["targets"].threshold == 1
         and after.unrecognized_fields.keys() == before.unrecognized_fields.keys()
@@ -275,6 +279,8 @@ def parse_targets(targets: bytes) -> SignedTargets:
     """What verified targets bytes say. Raises ``VerificationFailed`` for what no publisher of ours writes."""
     signed = _load_targets(targets).signed
     versions: dict[int, VersionTarget] = {}
+    if any(path.startswith(f"{KEYRING_ROLE}/") for path in signed.targets):
+        raise VerificationFailed("a publisher tried to hide the share's keyring")
     for path, file in signed.targets.items():
         match = _NUMBER.fullmatch(path)
         if match is None:
@@ -286,13 +292,19 @@ def parse_targets(targets: bytes) -> SignedTargets:
             "manifest_length": file.length,
             "manifest_sha256": file.hashes.get("sha256", ""),
         }
-        versions[number] = _convert(fields, VersionTarget)
+        try:
+            versions[number] = _convert(fields, VersionTarget)
+        except VerificationFailed:
+            continue  # one publisher's nonsense must not take the others' versions away
 
     class Extension(msgspec.Struct):
         tags: dict[str, int]
         trackers: tuple[str, ...] = ()
 
-    extension = _convert(signed.unrecognized_fields.get(SIGNED_EXTENSION), Extension)
+    try:
+        extension = _convert(signed.unrecognized_fields.get(SIGNED_EXTENSION), Extension)
+    except VerificationFailed:
+        extension = Extension({})  # as above: versions can be fetched by number
     tags = {tag: version for tag, version in extension.tags.items() if version in versions}
     return SignedTargets(signed.version, versions, tags, extension.trackers)
 

@@ -70,9 +70,26 @@ async def test_two_owners_then_two_signatures_then_one_owner_again(
     assert (await bob.cli("access", "withdraw", "owners/team")).returncode == 0
     assert (await alice.client.access("owners/team")).proposal is None
 
-    # alice leaves it to bob: he can't be rid of her alone, and nobody can remove itself
-    await bob.client.set_member(m.SetMemberRequest("owners/team", keys[alice].identity, None))
+    # bob can't be rid of alice alone: she has time to object, and when carol, an owner too, agrees, alice is out
+    reply = await bob.client.set_member(m.SetMemberRequest("owners/team", keys[carol].public_text, Role.OWNER))
+    seen = (await alice.client.access("owners/team")).proposal
+    assert seen is not None
+    assert seen.owners_added == (keys[carol].identity,)
+    assert (await alice.client.sign("owners/team", seen.digest)).in_force
+    reply = await bob.client.set_member(m.SetMemberRequest("owners/team", keys[alice].identity, None))
+    assert any("access sign" in note for note in reply.notes)
+    assert keys[alice].identity in (await alice.client.access("owners/team")).owners
+    made = (await bob.client.create_link(m.CreateLinkRequest(share="owners/team"))).link
+    seen = (await carol.client.access("owners/team")).proposal
+    assert seen is not None
+    assert (await carol.client.sign("owners/team", seen.digest)).in_force
     assert (await failure(alice.client.access("owners/team"))).exit_code in (4, 5)
+    access = await bob.client.access("owners/team")
+    assert (set(access.owners), access.epoch) == ({keys[bob].identity, keys[carol].identity}, 3)
+    # an owner could open every link that was there: none is of use any more
+    assert all(row.revoked for row in await bob.client.links("owners/team"))
+    async with Home(tmp_path / "dave") as dave:
+        assert (await failure(dave.get(made, tmp_path / "daves"))).exit_code == 4
 
 
 async def test_an_owner_can_not_remove_itself(alice: Home, tmp_path: Path) -> None:
