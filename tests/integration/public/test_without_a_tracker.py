@@ -88,6 +88,6 @@ async def test_a_sealed_share_is_not_in_the_dht(bootstrap: str, tmp_path: Path) 
             return bool(found[hashes[1]])
 
         await until(heard, "the DHT knows the public share", deadline=DEADLINE)
-        (port_of_publisher,) = (await publisher.client.status()).listen_ports
+        port_of_publisher, _ = (await publisher.client.status()).listen_ports
         assert found == {hashes[0]: set(), hashes[1]: {port_of_publisher}}
         assert asker.is_dht_running()

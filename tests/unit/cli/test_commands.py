@@ -407,6 +407,7 @@ def test_the_identity_is_moved_into_the_keyring_and_back(
     from p2pckpt.trust import identity_file
 
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "tests.support.keyrings.Shelf")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]), prepend=os.pathsep)
     monkeypatch.setenv("TEST_KEYRING", str(tmp_path / "shelf.json"))
     made = identity_file.load_or_create(config.keys_dir, "alice")
     assert "the OS keyring" in cli("key", "store", "keyring").out
