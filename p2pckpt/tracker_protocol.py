@@ -43,7 +43,7 @@ CHALLENGE_LIFETIME: Final = 60
 MAX_EVENT_GAP: Final = 15
 """Seconds after which an event stream without an event carries a ``ping``."""
 
-LOGIN_CONTEXT: Final = b"p2pckpt login v1\0"
+LOGIN_CONTEXT: Final = b"p2pckpt login v2\0"
 RECEIVE_KEY_CONTEXT: Final = b"p2pckpt receive key v1\0"
 LINK_AUTH_CONTEXT: Final = b"p2pckpt link auth v1\0"
 LINK_WRAP_CONTEXT: Final = b"p2pckpt link wrap v1\0"
@@ -131,7 +131,15 @@ class LoginRequest(msgspec.Struct, frozen=True):
     """What the person calls themselves, ≤64 characters; shown, never trusted."""
     challenge: str
     signature: str
-    """Ed25519 over LOGIN_CONTEXT + tracker_id (UTF-8) + challenge (UTF-8), hex."""
+    """Ed25519 over ``login_message``, hex."""
+    certificate: str = ""
+    """SHA-256 of the TLS certificate that the client was shown, hex; empty over plain HTTP."""
+
+
+def login_message(tracker_id: str, challenge: str, certificate: str) -> bytes:
+    """What a login signs. The certificate stands first: whatever a tracker sends as its id and challenge, a login made
+    over a connection with one certificate is none for a tracker that shows another."""
+    return LOGIN_CONTEXT + b"\0".join(each.encode() for each in (certificate, tracker_id, challenge))
 
 
 class TokenReply(msgspec.Struct, frozen=True):

@@ -7,12 +7,15 @@ authorities decide. Several addresses of a tracker are tried in order, and the o
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator
 from typing import Any, Final, TypeVar
 
 import aiohttp
 import msgspec
+from aiohttp.client_reqrep import ClientResponse
+from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 
 from p2pckpt import __version__
@@ -40,6 +43,17 @@ _RENEW_BEFORE: Final = 3600
 """Seconds before its end at which a token is renewed."""
 
 
+class _Response(ClientResponse):
+    """Notes the certificate of its connection: small answers give the connection back before anybody could look."""
+
+    certificate = b""
+
+    async def start(self, connection: Connection) -> ClientResponse:
+        tls = connection.transport.get_extra_info("ssl_object") if connection.transport is not None else None
+        self.certificate = (tls.getpeercert(True) or b"") if tls is not None else b""
+        return await super().start(connection)
+
+
 class TrackerClient:
     """Requests to one tracker. Make it inside a running loop; ``close`` it."""
 
@@ -51,6 +65,7 @@ class TrackerClient:
         self._session = aiohttp.ClientSession(
             headers={"User-Agent": f"p2pckpt/{__version__}"},
             timeout=aiohttp.ClientTimeout(total=_REPLY, sock_connect=_CONNECT),
+            response_class=_Response,
         )
         self._base = ""
         self._token: tp.TokenReply | None = None
@@ -235,9 +250,10 @@ class TrackerClient:
 
     async def _login(self) -> tp.TokenReply:
         info = self.info if self._base and self.info is not None else await self.connect()
-        challenge = await self._send("POST", "/challenges", tp.ChallengeReply)
+        content, certificate = await self._exchange("POST", "/challenges", None, {}, 1 << 20)
+        challenge = _decode(content, tp.ChallengeReply)
         public = self._identity.public
-        signed = tp.LOGIN_CONTEXT + info.tracker_id.encode() + challenge.challenge.encode()
+        signed = tp.login_message(info.tracker_id, challenge.challenge, certificate)
         request = tp.LoginRequest(
             identity=self._identity.hex,
             receive_key=public.receive_key.hex(),
@@ -245,6 +261,7 @@ class TrackerClient:
             name=self._name[:64],
             challenge=challenge.challenge,
             signature=self._identity.sign(signed).hex(),
+            certificate=certificate,
         )
         return await self._send("POST", "/tokens", tp.TokenReply, request)
 
@@ -270,6 +287,12 @@ class TrackerClient:
             raise
 
     async def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str], limit: int) -> bytes:
+        return (await self._exchange(method, path, body, headers, limit))[0]
+
+    async def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], limit: int
+    ) -> tuple[bytes, str]:
+        """The answer, and SHA-256 (hex) of the certificate of the connection it came by; empty for plain HTTP."""
         if not self._base:
             await self.connect()
         try:
@@ -291,7 +314,9 @@ class TrackerClient:
             ) from exc
         if response.status >= 400:
             raise _problem(response.status, bytes(content))
-        return bytes(content)
+        assert isinstance(response, _Response)
+        certificate = response.certificate
+        return bytes(content), hashlib.sha256(certificate).hexdigest() if certificate else ""
 
 
 class _TokenRefused(NotAllowed):

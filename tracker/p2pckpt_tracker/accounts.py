@@ -6,12 +6,15 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from p2pckpt.tracker_protocol import CHALLENGE_LIFETIME, LOGIN_CONTEXT, RECEIVE_KEY_CONTEXT, LoginRequest
+from p2pckpt.tracker_protocol import CHALLENGE_LIFETIME, RECEIVE_KEY_CONTEXT, LoginRequest, login_message
+
+from .data_dir import fingerprint
 
 MAX_NAME = 64
 _OPEN_CHALLENGES = 10_000
@@ -49,10 +52,25 @@ class Challenges:
         return deadline is not None and self._clock() <= deadline
 
 
-def check_login(login: LoginRequest, tracker_id: str) -> None:
+class ShownCertificates:
+    """Which certificates clients are shown when they are connected to this tracker, as SHA-256 in hex."""
+
+    def __init__(self, own: str, proxies: Sequence[Path] = ()) -> None:
+        """``own`` is empty without TLS; ``proxies`` are PEM files of what proxies in front show."""
+        self._own = own
+        self._proxies = tuple(proxies)
+
+    def read(self) -> frozenset[str]:
+        """All of them, the empty one when connections are plain. Files are read each time: certificates from an
+        authority are renewed every few weeks. Raises OSError, ValueError."""
+        proxies = frozenset(fingerprint(path) for path in self._proxies)
+        return proxies | {self._own} if self._own or not proxies else proxies
+
+
+def check_login(login: LoginRequest, tracker_id: str, certificates: frozenset[str]) -> None:
     """Verify both signatures of a login whose challenge has been used up. Raises LoginRefused.
 
-    ``tracker_id`` is signed as well, so that a login can't be passed on to another tracker.
+    Tracker and certificate are signed as well, so that whoever a client talks to can't log in elsewhere in its name.
     """
     if not is_identity(login.identity) or not _HEX64.fullmatch(login.receive_key):
         raise LoginRefused("identity and receive key must be 64 hex digits")
@@ -60,11 +78,16 @@ def check_login(login: LoginRequest, tracker_id: str) -> None:
         raise LoginRefused("signatures must be 128 hex digits")
     if len(login.name) > MAX_NAME or not login.name.isprintable():
         raise LoginRefused(f"the name must be at most {MAX_NAME} printable characters")
+    if login.certificate not in certificates:
+        raise LoginRefused(
+            "the login was made for another certificate than this tracker shows: somebody passes it on, or the tracker "
+            "was not told which certificate the proxy before it has (--proxy-certificate)"
+        )
     key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(login.identity))
-    challenge = LOGIN_CONTEXT + tracker_id.encode() + login.challenge.encode()
+    signed = login_message(tracker_id, login.challenge, login.certificate)
     receive_key = RECEIVE_KEY_CONTEXT + bytes.fromhex(login.receive_key)
     try:
-        key.verify(bytes.fromhex(login.signature), challenge)
+        key.verify(bytes.fromhex(login.signature), signed)
         key.verify(bytes.fromhex(login.receive_key_signature), receive_key)
     except InvalidSignature:
         raise LoginRefused("a signature does not verify") from None

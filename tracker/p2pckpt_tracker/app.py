@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import secrets
+import ssl
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import structlog
 
 from .access_rules import AccessRules
+from .accounts import ShownCertificates
 from .announce import AnnounceDesk, announce_app
 from .api.dispatch import api_app
 from .api.services import Services
@@ -100,6 +102,9 @@ class Tracker:
 
     def _build(self) -> None:
         settings = self._settings
+        self._context, self._fingerprint = self._tls()
+        certificates = ShownCertificates(self._fingerprint, settings.proxy_certificates)
+        certificates.read()  # better no start than no login
         signer = OnlineSigner(self._data.load_online_key())
         blobs = Blobs(self._data.blobs)
         self._hub = EventHub()
@@ -124,7 +129,18 @@ class Tracker:
             hub=self._hub,
             fetches=self._fetches,
             certificate_lifetime=settings.certificate_lifetime,
+            certificates=certificates,
         )
+
+    def _tls(self) -> tuple[ssl.SSLContext | None, str]:
+        """What the API is served with, and the SHA-256 of its certificate; nothing for plain HTTP."""
+        settings = self._settings
+        if settings.plain_http:
+            return None, ""
+        certificate, key = settings.tls_certificate, settings.tls_key
+        if certificate is None or key is None:
+            certificate, key = self._data.own_certificate()
+        return server_context(certificate, key), fingerprint(certificate)
 
     async def _open(self) -> None:
         settings = self._settings
@@ -136,15 +152,7 @@ class Tracker:
         if settings.ops_listen is not None:
             self._ops = await listen(ops_app(self._database, self._numbers), settings.ops_listen)
             self._listeners.append(self._ops)
-        context = None
-        self._fingerprint = ""
-        if not settings.plain_http:
-            certificate, key = settings.tls_certificate, settings.tls_key
-            if certificate is None or key is None:
-                certificate, key = self._data.own_certificate()
-            context = server_context(certificate, key)
-            self._fingerprint = fingerprint(certificate)
-        self._api = await listen(api_app(self._services), settings.listen, context)
+        self._api = await listen(api_app(self._services), settings.listen, self._context)
         self._listeners.append(self._api)
         for work in (
             self._lag.watch(),
@@ -159,7 +167,7 @@ class Tracker:
             "listening",
             api=self._api.port,
             tracker_id=self._tracker_id,
-            tls=context is not None,
+            tls=self._context is not None,
             setting=f"HOST:{self._api.port}#{_base32(self._fingerprint)}" if self._fingerprint else "",
         )
 

@@ -55,6 +55,7 @@ def _serve(options: argparse.Namespace) -> int:
         tls_certificate=options.tls_cert,
         tls_key=options.tls_key,
         plain_http=options.plain_http,
+        proxy_certificates=tuple(options.proxy_certificate),
         trusted_proxies=trusted(options.trusted_proxy),
         only_listed=options.new_shares == "listed",
         owners=tuple(options.owner),
@@ -148,6 +149,14 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--plain-http", action="store_true", help="no TLS: a proxy in front does it")
     serve.add_argument(
         "--trusted-proxy", action="append", default=[], metavar="CIDR", help="believe its X-Forwarded-For"
+    )
+    serve.add_argument(
+        "--proxy-certificate",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="PEM of the certificate that a proxy in front shows; clients sign it when they log in",
     )
     serve.add_argument("--new-shares", choices=["open", "listed"], default="listed")
     serve.add_argument(

@@ -34,6 +34,8 @@ class Settings:
     """With ``tls_key``: a certificate from elsewhere in place of the self-signed one."""
     tls_key: Path | None = None
     plain_http: bool = False
+    proxy_certificates: tuple[Path, ...] = ()
+    """What proxies that end TLS in front of this tracker show, PEM: clients sign it when they log in."""
     trusted_proxies: tuple[Network, ...] = ()
     only_listed: bool = True
     """Whether only listed identities may create shares."""

@@ -30,13 +30,13 @@ from tuf.api.metadata import (
 
 from p2pckpt.tracker_protocol import (
     API,
-    LOGIN_CONTEXT,
     RECEIVE_KEY_CONTEXT,
     AnnounceReply,
     Endpoint,
     PassReply,
     SwarmState,
     TrackerEvent,
+    login_message,
 )
 from p2pckpt_tracker.wire import bencode
 
@@ -87,7 +87,7 @@ class Person:
         """A login request with a fresh challenge, ready to be sent or spoilt."""
         info = await self.good("GET", "/tracker")
         challenge = (await self.good("POST", "/challenges"))["challenge"]
-        signed = LOGIN_CONTEXT + info["tracker_id"].encode() + challenge.encode()
+        signed = login_message(info["tracker_id"], challenge, "")
         return {
             "identity": self.identity,
             "receive_key": self.receive_key,

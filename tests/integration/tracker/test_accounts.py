@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from p2pckpt.tracker_protocol import PROBLEM_BAD_SIGNATURE, TOKEN_PREFIX
+from p2pckpt.tracker_protocol import PROBLEM_BAD_SIGNATURE, TOKEN_PREFIX, login_message
 
 from .conftest import Login
 
@@ -49,7 +49,7 @@ async def test_a_spoilt_login_is_refused(person: Login, field: str, value: str) 
 async def test_a_login_signed_for_another_tracker_is_refused(person: Login) -> None:
     someone = await person()
     body = await someone.login_body()
-    signed = b"p2pckpt login v1\0" + secrets.token_hex(16).encode() + body["challenge"].encode()
+    signed = login_message(secrets.token_hex(16), body["challenge"], "")
     body["signature"] = someone.key.sign(signed).hex()
     assert (await someone.call("POST", "/tokens", body)).status == 401
 

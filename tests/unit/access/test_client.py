@@ -56,12 +56,15 @@ class Tracker:
         """The event stream, which ends behind them."""
         self.last_body = b""
         self.url = ""
+        self.certificate = ""
+        """SHA-256 of what it shows, hex."""
         self.lifetime = tp.TOKEN_LIFETIME
 
     def _login(self) -> Answer:
         request = msgspec.json.decode(self.last_body, type=tp.LoginRequest)
         identity = bytes.fromhex(request.identity)
-        signed = tp.LOGIN_CONTEXT + INFO.tracker_id.encode() + request.challenge.encode()
+        assert request.certificate == self.certificate
+        signed = tp.login_message(INFO.tracker_id, request.challenge, self.certificate)
         assert verify(identity, bytes.fromhex(request.signature), signed)
         key = bytes.fromhex(request.receive_key)
         assert verify(identity, bytes.fromhex(request.receive_key_signature), tp.RECEIVE_KEY_CONTEXT + key)
@@ -323,7 +326,11 @@ async def test_the_certificate_must_be_the_one_that_was_pinned(tmp_path: Path) -
     runner = await tracker.start(context)
     right = TrackerClient(TrackerAddress((tracker.url,), fingerprint), OWNER, "")
     assert await right.connect() == INFO
+    tracker.certificate = fingerprint.hex()
+    tracker.answers[f"GET /shares/{SHARE}/members"] = (200, b"[]")
+    assert await right.members(SHARE) == [], "its hash is what a login signs"
     await right.close()
+    tracker.asked.clear()
     wrong = TrackerClient(TrackerAddress((tracker.url, dead_url()), bytes(32)), OWNER, "")
     with pytest.raises(UntrustedKey, match="another certificate"):
         await wrong.share(SHARE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from aiohttp import web
@@ -64,9 +65,13 @@ async def log_in(call: Call) -> web.Response:
     login = await call.body(LoginRequest)
     fresh = services.challenges.use(login.challenge)
     try:
+        certificates = await asyncio.to_thread(services.certificates.read)
+    except ValueError as exc:
+        raise Refusal(503, "store unavailable", "a proxy's certificate can't be read") from exc
+    try:
         if not fresh:
             raise LoginRefused("the challenge is unknown, used or too old")
-        check_login(login, services.tracker_id)
+        check_login(login, services.tracker_id, certificates)
     except LoginRefused as refusal:
         services.failures.take(call.seen.text)
         raise Refusal(401, "login refused", str(refusal), PROBLEM_BAD_SIGNATURE) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..access_rules import AccessRules
-from ..accounts import Challenges
+from ..accounts import Challenges, ShownCertificates
 from ..announce import AnnounceDesk
 from ..events import EventHub
 from ..fetch_log import FetchLog
@@ -31,6 +31,7 @@ class Services:
     hub: EventHub
     fetches: FetchLog
     certificate_lifetime: int
+    certificates: ShownCertificates
     announce_listen: Listen | None = None
     """Set once that listener has its port; None when it is off."""
     challenges: Challenges = field(default_factory=Challenges)
