@@ -164,6 +164,7 @@ def _print(invocation: Invocation, found: Access) -> None:
         ("content", content),
         ("swarms", transport),
         ("licence to accept", found.licence or "none"),
+        ("last signed", _when(found.signed_at).removesuffix(" (over)")),
         ("vouched for until", _when(found.fresh_until)),
         ("signed until", _when(found.expires_at)),
     ]

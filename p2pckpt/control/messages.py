@@ -507,6 +507,8 @@ class Access(msgspec.Struct, frozen=True):
     licence: str
     fresh_until: int
     """Unix seconds until which the tracker vouches that nothing newer was there."""
+    signed_at: int
+    """When a publisher last signed what is there: a tracker can vouch for old files, and can't make this newer."""
     expires_at: int
     """When the first of root, targets and keyring runs out, unless it is signed anew."""
     proposal: Proposal | None

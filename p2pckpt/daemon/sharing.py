@@ -126,6 +126,7 @@ class Sharing:
             swarm_tls=trusted.terms.sealed and trusted.keyring.swarm_tls,
             licence=trusted.keyring.licence,
             fresh_until=trusted.fresh_until,
+            signed_at=versions.expiry(trusted.targets_bytes) - int(versions.TARGETS_LIFETIME.total_seconds()),
             expires_at=min(map(versions.expiry, files)),
             proposal=proposal,
         )

@@ -165,7 +165,7 @@ def move_tag(targets: bytes, identity: Identity, tag: str, version: int | None) 
 
 def _set_tags(metadata: Metadata[Targets], before: SignedTargets, moved: Mapping[str, int | None]) -> None:
     """Write our field anew, so that what somebody else wrote there is never in the way."""
-    tags = {tag: version for tag, version in (before.tags | moved).items() if version is not None}
+    tags = {tag: version for tag, version in {**before.tags, **moved}.items() if version is not None}
     metadata.signed.unrecognized_fields[SIGNED_EXTENSION] = {"tags": tags, "trackers": list(before.trackers)}
 
 

@@ -603,3 +603,52 @@ def test_a_move_into_place_that_was_cut_off_is_finished_by_the_next_reader(
     monkeypatch.setattr(Path, "replace", original)
     share = admission.load(shelf.share_id, directory, OWNER)
     assert (share.targets.latest, share.root_bytes) == (2, shelf.root)
+
+
+# -- what one owner or publisher could do to all
+
+
+def test_a_share_lives_through_hundreds_of_roots(shelf: Shelf, directory: Path) -> None:
+    shelf.refresh(directory)
+    for _ in range(130):
+        shelf.put(root=with_publishers(shelf.root, PUBLISHER))
+        shelf.put(root=with_publishers(shelf.root))
+    assert number(shelf.refresh(directory).root_bytes, Root) == 261
+
+
+def test_an_owner_can_take_no_keys_away(shelf: Shelf, directory: Path) -> None:
+    keys = shelf.refresh(directory).keys[1]
+    content = versions.parse_keyring(shelf.keyring)
+    longer, newest = keyrings.new_epoch(content, keys, content.readers, shelf.share_id)
+    shelf.put(keyring=versions.update_keyring(shelf.keyring, OWNER, longer))
+    assert set(shelf.refresh(directory).keys) == {1, 2}
+    other, _ = keyrings.new_epoch(content, keys, content.readers, shelf.share_id)
+    before = shelf.keyring
+    for rewritten in (KeyringContent(()), content, other):
+        shelf.put(keyring=versions.update_keyring(shelf.keyring, OWNER, rewritten))
+        with pytest.raises(VerificationFailed):
+            shelf.refresh(directory)
+        assert set(admission.load(shelf.share_id, directory, OWNER).keys) == {1, 2}
+    assert admission.load(shelf.share_id, directory, OWNER).keyring_bytes == before
+    assert newest.epoch == 2
+
+
+def test_new_versions_with_an_old_keyring_are_refused(shelf: Shelf, directory: Path, tmp_path: Path) -> None:
+    """The tracker signs which files belong together: it could let a publisher go on with keys of somebody removed."""
+    keys = shelf.refresh(directory).keys[1]
+    content, old = versions.parse_keyring(shelf.keyring), shelf.keyring
+    longer, _ = keyrings.new_epoch(content, keys, content.readers, shelf.share_id)
+    shelf.put(keyring=versions.update_keyring(shelf.keyring, OWNER, longer))
+    shelf.publish(OWNER, target(1, epoch=2))
+    assert shelf.refresh(tmp_path / "honest").keyring.newest == 2
+    shelf.put(keyring=old)
+    with pytest.raises(VerificationFailed, match="holds back"):
+        shelf.refresh(directory)
+
+
+def test_a_damaged_memory_of_versions_is_an_error_and_not_an_empty_one(shelf: Shelf, directory: Path) -> None:
+    shelf.publish(OWNER, target(1))
+    shelf.refresh(directory)
+    (directory / "seen.json").write_bytes(b"")
+    with pytest.raises(VerificationFailed, match="damaged"):
+        admission.load(shelf.share_id, directory, OWNER)
