@@ -51,10 +51,11 @@ def add(invocation: Invocation, share: str, identity: str, role: str) -> None:
 @_SHARE
 @click.argument("who", metavar="MEMBER")
 @click.option("--role", type=_ROLES, required=True, help="What MEMBER may do from now on.")
+@click.option("-y", "--yes", is_flag=True, help="The words of MEMBER's key were compared: ask nothing.")
 @click.pass_obj
-def set_(invocation: Invocation, share: str, who: str, role: str) -> None:
+def set_(invocation: Invocation, share: str, who: str, role: str, yes: bool) -> None:
     """Give MEMBER, named by identity, its first digits or name, another role."""
-    _print_change(invocation, _set(invocation, share, who, Role(role)))
+    _print_change(invocation, _set(invocation, share, who, Role(role), yes=yes))
 
 
 @member.command("rm", cls=Command)
@@ -186,10 +187,10 @@ def find_member(members: Sequence[MemberRow], who: str) -> MemberRow:
     return found[0]
 
 
-def _set(invocation: Invocation, share: str, who: str, role: Role | None) -> MembersReply:
+def _set(invocation: Invocation, share: str, who: str, role: Role | None, *, yes: bool = True) -> MembersReply:
     async def change(client: ControlClient) -> MembersReply:
         row = find_member(await client.members(share), who)
-        if role in (Role.PUBLISHER, Role.OWNER) and who != row.identity:
+        if role in (Role.PUBLISHER, Role.OWNER) and who != row.identity and not yes:
             # names are chosen by their bearers, and this signs the key behind one
             question = f"Is {row.words} the key of {who}, as they told you? It may sign from now on."
             if not invocation.report.ask(question, otherwise=f"the whole identity: {row.identity}"):

@@ -331,7 +331,9 @@ def test_members_are_found_by_name_and_never_guessed(daemon: CannedDaemon, cli: 
     namesake = m.MemberRow("aa" * 32, "x", "bob", Role.VIEWER, 0, "", False)
     daemon.replies["GET", "/v1/members?share=cars/sd15"] = [MEMBER]
     daemon.replies["POST", "/v1/members"] = m.MembersReply((MEMBER,), ("new keys",))
-    assert cli("member", "set", "cars/sd15", "bob", "--role", "publisher").code == 0
+    unasked = cli("member", "set", "cars/sd15", "bob", "--role", "publisher", "--no-input")
+    assert (unasked.code, daemon.asked("POST", "/v1/members")) == (2, [])
+    assert cli("member", "set", "cars/sd15", "bob", "--role", "publisher", "--yes").code == 0
     assert cli("member", "rm", "cars/sd15", "efefef").code == 0
     assert [(b["identity"], b["role"]) for b in daemon.asked("POST", "/v1/members")] == [
         ("ef" * 32, "publisher"),
