@@ -18,66 +18,37 @@ from typing import Any, NoReturn
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
-from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, T, TargetFile, Targets, Timestamp
-from tuf.api.serialization import DeserializationError
+from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, T, Targets, Timestamp
+from tuf.api.serialization import DeserializationError, SerializationError
 
 from p2pckpt.audit_log import AUDIT_START, AuditHead
 from p2pckpt.tracker_protocol import (
     KEYRING_ROLE,
     MANIFEST_TARGET_PREFIX,
-    MAX_LICENCE,
     MAX_METADATA,
     SIGNED_EXTENSION,
-    KeyringContent,
+)
+
+from .refusals import BadSignature, MetadataRefused, VersionConflict
+from .signed_content import (
+    RootFacts,
+    Version,
+    check_growth,
+    check_keyring_content,
+    check_offer,
+    keyring_content,
+    read_version,
+    root_facts,
 )
 
 SNAPSHOT_LIFETIME = timedelta(days=30)
 TIMESTAMP_LIFETIME = timedelta(days=1)
 
-_TARGET_PATH = re.compile(rf"{MANIFEST_TARGET_PREFIX}([1-9][0-9]{{0,8}})")
 _HEX64 = re.compile("[0-9a-f]{64}")
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
-_TORRENT_NAME = re.compile(r"[^\x00-\x1f\x7f/\\]{1,200}")
-_TAG = re.compile(r"[^\x00-\x20\x7f]{1,100}")
-_MAX_TAGS = 1000
-
-
-class MetadataRefused(Exception):
-    """A signed file breaks a rule; the text names the rule."""
-
-
-class BadSignature(MetadataRefused):
-    """A signature is missing, wrong, or by somebody who may not sign this."""
-
-
-class VersionConflict(MetadataRefused):
-    """The file is not the successor of the current one: somebody published in between."""
-
-
-@dataclass(frozen=True, slots=True)
-class RootFacts:
-    """What the tracker reads out of a root."""
-
-    name: str
-    torrent_name: str
-    owner: str
-    """Identity, hex."""
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One target ``v/N``."""
-
-    number: int
-    length: int
-    """Bytes of the sealed manifest."""
-    manifest: str
-    """SHA-256 of the sealed manifest, hex."""
-    info_hash: str
-    card: str
-    """SHA-256 of the card, hex; empty for none."""
-    epoch: int
-    """Whose keys its manifest is sealed with; 0 in public shares."""
+_LIFETIMES = timedelta(days=300), timedelta(days=400)
+"""A signed file that runs out sooner or later than this is none that clients write: they give it a year."""
+_MAX_TARGETS = 3 << 20
+"""Bytes of targets that are taken: below what clients read, so that a next file, with less in it, fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +96,8 @@ def check_first(
     if targets_md.signed.targets:
         raise MetadataRefused("the first targets must be empty: nothing has been uploaded yet")
     _check_targets(root_md.signed, targets_md, 1, caller, now)
-    licence = _check_keyring(targets_md.signed, _load(keyring, Targets), 1, now)
+    check_offer(targets_md.signed, 0)
+    licence = _check_keyring(root_md.signed, targets_md.signed, _load(keyring, Targets), 1, now)
     return facts, KeyringFacts(1, licence)
 
 
@@ -134,44 +106,62 @@ def check_targets(
 ) -> TargetsFacts:
     """Check the successor of the targets. Raises MetadataRefused, VersionConflict for any other version.
 
-    Versions are immutable: one that stays must be unchanged, a new one has a number never used before, and one
-    that is missing is retired. The current keyring must still verify under the new delegation, and a new version is
-    sealed with its newest epoch: whoever was removed meanwhile must not be able to read it.
+    Versions are immutable: one that stays must be unchanged, a new one is the caller's and has the number after the
+    last, and one that is missing is retired, which is for owners: publishers add versions and move tags. The current
+    keyring must still verify under the new delegation, and a new version is sealed with its newest epoch: whoever was
+    removed meanwhile must not be able to read it.
     """
+    if len(new) > _MAX_TARGETS:
+        raise MetadataRefused(f"targets are at most {_MAX_TARGETS >> 20} MiB: an owner has to retire versions")
     old_md, new_md = _load(current, Targets), _load(new, Targets)
     _check_successor(old_md.signed.version, new_md.signed.version)
-    _check_targets(_load(root, Root).signed, new_md, old_md.signed.version + 1, caller, now)
+    root_signed = _load(root, Root).signed
+    _check_targets(root_signed, new_md, old_md.signed.version + 1, caller, now)
     keyring_md = _load(keyring, Targets)
     _verify(new_md.signed, KEYRING_ROLE, keyring_md, "the current keyring")
-    newest = keyring_content(keyring_md).newest
+    newest = keyring_content(keyring_md.signed).newest
     added: list[Version] = []
     for path, target in new_md.signed.targets.items():
         before = old_md.signed.targets.get(path)
         if before is not None and before != target:
             raise MetadataRefused(f"{path} was published before and can't change")
-        version = _version(path, target)
+        version = read_version(path, target)
         if before is None:
-            if version.number <= last_number:
-                raise MetadataRefused(f"{path} is a number that was used before")
+            if version.number != last_number + 1:
+                raise MetadataRefused(f"{path} is not the number after the last, which was {last_number}")
+            if version.publisher != caller:
+                raise MetadataRefused(f"{path} names a publisher who is not the caller")
             if version.epoch != newest:
                 raise VersionConflict(f"{path} is sealed with epoch {version.epoch}, and the newest is {newest}")
             added.append(version)
+    last_number = max((each.number for each in added), default=last_number)
+    check_offer(new_md.signed, last_number)
     kept = new_md.signed.targets
-    return TargetsFacts(
+    facts = TargetsFacts(
         version=new_md.signed.version,
         added=tuple(added),
         count=len(new_md.signed.targets),
-        last_number=max((each.number for each in added), default=last_number),
-        retired=tuple(_version(path, old).number for path, old in old_md.signed.targets.items() if path not in kept),
+        last_number=last_number,
+        retired=tuple(
+            read_version(path, old).number for path, old in old_md.signed.targets.items() if path not in kept
+        ),
         moved_tags=_moved_tags(old_md.signed, new_md.signed, {each.number for each in added}),
     )
+    if caller not in _publics(root_signed, root_signed.roles[Root.type]):
+        _check_publisher(old_md.signed, facts, caller)
+    return facts
 
 
-def check_keyring(targets: bytes, current: bytes, new: bytes, *, now: datetime) -> KeyringFacts:
-    """Check the successor of the keyring. Raises MetadataRefused, VersionConflict."""
+def check_keyring(root: bytes, targets: bytes, current: bytes, new: bytes, *, now: datetime) -> KeyringFacts:
+    """Check the successor of the keyring. Raises MetadataRefused, VersionConflict.
+
+    Epochs only grow: what members and versions rely on can't be taken away or exchanged.
+    """
     old_md, new_md = _load(current, Targets), _load(new, Targets)
     _check_successor(old_md.signed.version, new_md.signed.version)
-    licence = _check_keyring(_load(targets, Targets).signed, new_md, old_md.signed.version + 1, now)
+    root_signed, targets_signed = _load(root, Root).signed, _load(targets, Targets).signed
+    licence = _check_keyring(root_signed, targets_signed, new_md, old_md.signed.version + 1, now)
+    check_growth(keyring_content(old_md.signed), keyring_content(new_md.signed))
     return KeyringFacts(new_md.signed.version, licence)
 
 
@@ -185,8 +175,8 @@ def check_root(current: bytes, new: bytes, targets: bytes, *, online_key: str, n
     old_md, new_md = _load(current, Root), _load(new, Root)
     _check_successor(old_md.signed.version, new_md.signed.version)
     facts = _check_root(new_md.signed, online_key, now)
-    if facts.torrent_name != _root_facts(old_md.signed).torrent_name:
-        raise MetadataRefused("the torrents' name can't change")
+    if facts.fixed != root_facts(old_md.signed).fixed:
+        raise MetadataRefused("the share's name, the torrents' name and whether it is sealed can't change")
     if not new_md.signed.get_root_verification_result(old_md.signed, new_md.signed_bytes, new_md.signatures):
         raise BadSignature("the root is not signed by enough of the old and of the new root keys")
     targets_md = _load(targets, Targets)
@@ -206,14 +196,6 @@ def check_proposal(current: bytes, new: bytes, *, caller: str, online_key: str, 
     result = new_md.signed.get_root_verification_result(old_md.signed, new_md.signed_bytes, new_md.signatures)
     if caller not in {_public(key) for key in result.signed.values()}:
         raise BadSignature("the caller is not among the signers of the root")
-
-
-def keyring_content(keyring: Metadata[Targets]) -> KeyringContent:
-    """What a keyring says. Raises MetadataRefused for what clients could not read."""
-    try:
-        return msgspec.convert(keyring.signed.unrecognized_fields.get(SIGNED_EXTENSION), KeyringContent)
-    except msgspec.ValidationError as exc:
-        raise MetadataRefused(f"the keyring's {SIGNED_EXTENSION} field is malformed") from exc
 
 
 class OnlineSigner:
@@ -254,13 +236,13 @@ class OnlineSigner:
 
 
 def _check_root(root: Root, online_key: str, now: datetime) -> RootFacts:
-    facts = _root_facts(root)
+    facts = root_facts(root)
     if not root.consistent_snapshot:
         raise MetadataRefused("the root must ask for consistent snapshots")
-    if root.expires <= now:
-        raise MetadataRefused("the root has expired")
+    _check_lifetime(root, "the root", now)
     for keyid, key in root.keys.items():
-        if key.keytype != "ed25519" or key.scheme != "ed25519" or not _HEX64.fullmatch(_public(key)):
+        plain = {"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": _public(key)}}
+        if key.to_dict() != plain or not _HEX64.fullmatch(_public(key)):
             raise MetadataRefused(f"key {keyid[:16]} is no Ed25519 key")
     if len({_public(key) for key in root.keys.values()}) != len(root.keys):
         raise MetadataRefused("one key stands in the root under two ids")
@@ -274,20 +256,6 @@ def _check_root(root: Root, online_key: str, now: datetime) -> RootFacts:
     return facts
 
 
-def _root_facts(root: Root) -> RootFacts:
-    extension = root.unrecognized_fields.get(SIGNED_EXTENSION)
-    if not isinstance(extension, dict):
-        raise MetadataRefused(f"the root lacks its {SIGNED_EXTENSION} field")
-    name, torrent_name, owner = (extension.get(field) for field in ("name", "torrent_name", "owner"))
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise MetadataRefused("the share's name is missing, too long, or holds control characters")
-    if not isinstance(torrent_name, str) or not _TORRENT_NAME.fullmatch(torrent_name):
-        raise MetadataRefused("the torrents' name is missing, too long, or holds slashes or control characters")
-    if not isinstance(owner, str) or not _HEX64.fullmatch(owner):
-        raise MetadataRefused("the owner is no identity")
-    return RootFacts(name, torrent_name, owner)
-
-
 def _moved_tags(old: Targets, new: Targets, added: set[int]) -> tuple[tuple[str, int | None], ...]:
     before: dict[str, int] = old.unrecognized_fields[SIGNED_EXTENSION]["tags"]
     after: dict[str, int] = new.unrecognized_fields[SIGNED_EXTENSION]["tags"]
@@ -299,23 +267,34 @@ def _check_targets(root: Root, targets: Metadata[Targets], version: int, caller:
     signed = targets.signed
     if signed.version != version:
         raise MetadataRefused(f"targets must be version {version}")
-    if signed.expires <= now:
-        raise MetadataRefused("the targets have expired")
-    extension = signed.unrecognized_fields.get(SIGNED_EXTENSION)
-    if (
-        not isinstance(extension, dict)
-        or not isinstance(extension.get("tags"), dict)
-        or not isinstance(extension.get("trackers"), list)
-    ):
-        raise MetadataRefused(f"the targets lack tags or trackers in their {SIGNED_EXTENSION} field")
-    tags = extension["tags"]
-    if len(tags) > _MAX_TAGS or not all(_TAG.fullmatch(tag) and type(number) is int for tag, number in tags.items()):
-        raise MetadataRefused("there are too many tags, or one is too long, or leads to no number")
+    _check_lifetime(signed, "the targets", now)
     _verify(root, Targets.type, targets, "the targets")
     result = root.get_verification_result(Targets.type, targets.signed_bytes, targets.signatures)
     if caller not in {_public(key) for key in result.signed.values()}:
         raise BadSignature("the caller is not among the signers of the targets")
     _check_delegation(root, signed)
+
+
+def _check_publisher(before: Targets, facts: TargetsFacts, caller: str) -> None:
+    """What a publisher who is no owner may do besides adding versions: move tags, and take those off its own."""
+    if facts.retired:
+        raise MetadataRefused("versions are retired by an owner")
+    tags: dict[str, int] = before.unrecognized_fields[SIGNED_EXTENSION]["tags"]
+    for tag, number in facts.moved_tags:
+        path = f"{MANIFEST_TARGET_PREFIX}{tags.get(tag)}"
+        target = before.targets.get(path)
+        if number is None and (target is None or read_version(path, target).publisher != caller):
+            raise MetadataRefused(f"the tag {tag} is on somebody else's version: an owner can take it away")
+
+
+def _check_lifetime(signed: Root | Targets, what: str, now: datetime) -> None:
+    shortest, longest = _LIFETIMES
+    if signed.version == 1:
+        shortest = timedelta()  # who makes a share can spoil only that one
+    if signed.expires <= now:
+        raise MetadataRefused(f"{what} has expired")
+    if not now + shortest <= signed.expires <= now + longest:
+        raise MetadataRefused(f"{what} must run out in {shortest.days} to {longest.days} days")
 
 
 def _check_delegation(root: Root, targets: Targets) -> None:
@@ -326,24 +305,26 @@ def _check_delegation(root: Root, targets: Targets) -> None:
     role = roles[KEYRING_ROLE]
     if role.paths != [f"{KEYRING_ROLE}/*"] or role.path_hash_prefixes is not None:
         raise MetadataRefused(f"the keyring's paths must be {KEYRING_ROLE}/*")
-    keys = {_public(delegations.keys[keyid]) for keyid in role.keyids if keyid in delegations.keys}
-    if keys != _publics(root, root.roles[Root.type]) or len(keys) != len(role.keyids) or role.threshold != 1:
+    owners = {keyid: root.keys[keyid] for keyid in root.roles[Root.type].keyids}
+    if delegations.keys != owners or set(role.keyids) != set(owners) or role.threshold != 1:
         raise MetadataRefused("the keyring must be delegated to exactly the root's keys, one of which is enough")
+    if delegations.unrecognized_fields or role.unrecognized_fields or not role.terminating:
+        raise MetadataRefused("the delegation of the keyring has fields that clients do not write")
 
 
-def _check_keyring(targets: Targets, keyring: Metadata[Targets], version: int, now: datetime) -> str:
+def _check_keyring(root: Root, targets: Targets, keyring: Metadata[Targets], version: int, now: datetime) -> str:
     """Returns the licence that downloaders have to accept."""
     if keyring.signed.version != version:
         raise MetadataRefused(f"the keyring must be version {version}")
-    if keyring.signed.expires <= now:
-        raise MetadataRefused("the keyring has expired")
+    _check_lifetime(keyring.signed, "the keyring", now)
     if keyring.signed.delegations is not None:
         raise MetadataRefused("the keyring delegates nothing")
-    if any(not path.startswith(f"{KEYRING_ROLE}/") for path in keyring.signed.targets):
-        raise MetadataRefused(f"the keyring's targets must lie below {KEYRING_ROLE}/")
-    content = keyring_content(keyring)
-    if len(content.licence) > MAX_LICENCE or not content.licence.isprintable():
-        raise MetadataRefused(f"a licence to accept is at most {MAX_LICENCE} printable characters")
+    if keyring.signed.targets:
+        raise MetadataRefused("the keyring names no targets")
+    content = keyring_content(keyring.signed)
+    check_keyring_content(content, sealed=root_facts(root).sealed)
+    if any(read_version(path, target).epoch > content.newest for path, target in targets.targets.items()):
+        raise MetadataRefused("a version is sealed with an epoch that this keyring lacks")
     _verify(targets, KEYRING_ROLE, keyring, "the keyring")
     return content.licence
 
@@ -362,27 +343,6 @@ def _verify(delegator: Root | Targets, role: str, metadata: Metadata[Any], what:
         raise BadSignature(f"{what} would not be signed by enough keys that may sign it")
 
 
-def _version(path: str, target: TargetFile) -> Version:
-    match = _TARGET_PATH.fullmatch(path)
-    if match is None:
-        raise MetadataRefused("targets may name versions (v/N) only")
-    custom = target.custom
-    manifest = target.hashes.get("sha256", "")
-    if not isinstance(custom, dict):
-        raise MetadataRefused(f"{path} lacks its custom field")
-    info_hash, card, size = custom.get("infohash"), custom.get("card"), custom.get("torrent_length")
-    if not isinstance(info_hash, str) or not _HEX64.fullmatch(info_hash):
-        raise MetadataRefused(f"{path} lacks a v2 infohash")
-    if not isinstance(card, str) or (card and not _HEX64.fullmatch(card)):
-        raise MetadataRefused(f"{path} has no valid card hash")
-    if not isinstance(size, int) or isinstance(size, bool) or size <= 0 or not _HEX64.fullmatch(manifest):
-        raise MetadataRefused(f"{path} lacks a length or a SHA-256")
-    epoch = custom.get("epoch")
-    if not isinstance(epoch, int) or isinstance(epoch, bool):
-        raise MetadataRefused(f"{path} names no epoch")
-    return Version(int(match[1]), target.length, manifest, info_hash, card, epoch)
-
-
 def _load(data: bytes, kind: type[T]) -> Metadata[T]:
     """Parse one signed file, refusing what parsers could read in two ways."""
     if len(data) > MAX_METADATA:
@@ -390,10 +350,13 @@ def _load(data: bytes, kind: type[T]) -> Metadata[T]:
     try:
         json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
         metadata = Metadata[T].from_bytes(data)
-    except (DeserializationError, ValueError, RecursionError) as exc:
+        _ = metadata.signed_bytes  # there are numbers and texts that can be read and have no canonical form
+    except (DeserializationError, SerializationError, ValueError, RecursionError) as exc:
         raise MetadataRefused(f"not a {kind.type} file") from exc
     if type(metadata.signed) is not kind:
         raise MetadataRefused(f"not a {kind.type} file")
+    if metadata.unrecognized_fields or not metadata.signed.unrecognized_fields.keys() <= {SIGNED_EXTENSION}:
+        raise MetadataRefused(f"a {kind.type} file has fields that clients do not write")
     return metadata
 
 

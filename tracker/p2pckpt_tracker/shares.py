@@ -37,10 +37,8 @@ from .events import EventHub
 from .metadata import (
     SNAPSHOT_LIFETIME,
     TIMESTAMP_LIFETIME,
-    MetadataRefused,
     OnlineSigner,
     TargetsFacts,
-    VersionConflict,
     check_first,
     check_keyring,
     check_proposal,
@@ -48,6 +46,7 @@ from .metadata import (
     check_targets,
     utc_now,
 )
+from .refusals import MetadataRefused, VersionConflict
 from .store import acceptance_rows, audit, member_rows, share_rows
 from .store.blobs import Blobs
 from .store.database import Database, StoreUnavailable
@@ -188,7 +187,7 @@ class Shares:
 
             def prepare() -> Share:
                 root, targets, current = self._current_files(share)
-                facts = check_keyring(targets, current, keyring, now=now)
+                facts = check_keyring(root, targets, current, keyring, now=now)
                 after = replace(_signed_anew(share, now, head), keyring_version=facts.version, licence=facts.licence)
                 self._blobs.write_metadata(share_id, f"{facts.version}.{KEYRING_ROLE}.json", keyring)
                 self._sign(after, now, head, root, targets, keyring)
@@ -237,7 +236,7 @@ class Shares:
                     after = replace(after, targets_version=numbers.version, versions=numbers.count)
                     self._blobs.write_metadata(share_id, f"{after.targets_version}.targets.json", targets)
                 if request.keyring:
-                    said = check_keyring(targets, old_keyring, keyring, now=now)
+                    said = check_keyring(root, targets, old_keyring, keyring, now=now)
                     if said.licence != share.licence:
                         raise MetadataRefused("a new root comes without a new licence")
                     after = replace(after, keyring_version=said.version)

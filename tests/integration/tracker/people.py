@@ -42,7 +42,7 @@ from p2pckpt_tracker.wire import bencode
 
 DEADLINE = 20.0
 """Seconds that any event may take before a test gives up."""
-SOON = timedelta(days=100)
+SOON = timedelta(days=365)
 
 
 @dataclass
@@ -218,7 +218,7 @@ class ShareFiles:
             },
             "consistent_snapshot": True,
             "unrecognized_fields": {
-                "p2pckpt": {"name": self.name, "torrent_name": "share-" + self.name[:4], "owner": own}
+                "p2pckpt": {"name": self.name, "torrent_name": "share-" + self.name[:4], "owner": own, "sealed": False}
             },
         }
         return Root(**(values | changes))
@@ -271,8 +271,19 @@ class ShareFiles:
         await by.good("PUT", f"{blobs}/manifest/{manifest_hash}", manifest)
         await by.good("PUT", f"{blobs}/card/{card_hash}", card)
         await by.good("PUT", f"{blobs}/torrent/{info_hash}", data)
-        custom = {"custom": {"infohash": info_hash, "torrent_length": 5, "card": card_hash, "epoch": 0}}
-        return info_hash, TargetFile(len(manifest), {"sha256": manifest_hash}, f"v/{number}", custom)
+        custom = {
+            "infohash": info_hash,
+            "torrent_length": 5,
+            "torrent_size": 5,
+            "name": f"step-{number}",
+            "published_at": 1_700_000_000,
+            "publisher": by.identity,
+            "epoch": 0,
+            "size": 5,
+            "files": 1,
+            "card": card_hash,
+        }
+        return info_hash, TargetFile(len(manifest), {"sha256": manifest_hash}, f"v/{number}", {"custom": custom})
 
     async def publish(self, number: int, by: Person | None = None) -> str:
         """Upload and publish a version; returns its infohash."""

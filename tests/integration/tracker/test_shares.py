@@ -98,13 +98,21 @@ FIRST_FILES: dict[str, Spoil] = {
     "root without our field": lambda s, o: {"root": sign(s.root(unrecognized_fields={}), s.owner)},
     "root with a torrent name that is a path": lambda s, o: {
         "root": sign(
-            s.root(unrecognized_fields={"p2pckpt": {"name": "a", "torrent_name": "../a", "owner": s.owner.identity}}),
+            s.root(
+                unrecognized_fields={
+                    "p2pckpt": {"name": "a", "torrent_name": "../a", "owner": s.owner.identity, "sealed": False}
+                }
+            ),
             s.owner,
         )
     },
     "root that names another owner": lambda s, o: {
         "root": sign(
-            s.root(unrecognized_fields={"p2pckpt": {"name": "a", "torrent_name": "a", "owner": o.identity}}),
+            s.root(
+                unrecognized_fields={
+                    "p2pckpt": {"name": "a", "torrent_name": "a", "owner": o.identity, "sealed": False}
+                }
+            ),
             s.owner,
         )
     },
@@ -256,6 +264,7 @@ async def test_a_publisher_needs_both_the_role_and_a_key_in_the_root(share: Shar
     publisher = await person()
     members = f"/shares/{share.share_id}/members/{publisher.identity}"
     _, target = await share.upload(1)
+    target.unrecognized_fields["custom"]["publisher"] = publisher.identity
     signed = sign(share.targets_file(version=2, targets={"v/1": target}), publisher)
     assert (await send_targets(share, signed, publisher)).status == 404
     await share.owner.good("PUT", members, {"role": "publisher"})
@@ -278,7 +287,7 @@ async def test_a_root_can_not_strand_the_current_targets(share: ShareFiles, pers
     share.publishers, share.root_version = [publisher], 2
     assert (await send_root(publisher)).status == 422
     assert (await send_root(share.owner, version=3)).status == 409
-    renamed = {"p2pckpt": {"name": "a", "torrent_name": "other", "owner": share.owner.identity}}
+    renamed = {"p2pckpt": {"name": "a", "torrent_name": "other", "owner": share.owner.identity, "sealed": False}}
     assert (await send_root(share.owner, unrecognized_fields=renamed)).status == 422
     two = Role([share.owner.identity, heir.identity], 2)
     keys = share.root().keys | {heir.identity: tuf_key(heir.identity)}

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from p2pckpt.audit_log import MAX_LOG_PAGE, AuditPage, AuditRow
 
-from ..metadata import MetadataRefused
+from ..refusals import MetadataRefused
 from ..store import audit
 from .call import Call, Refusal, reply
 

@@ -20,7 +20,7 @@ from p2pckpt.tracker_protocol import (
     ShareRecord,
 )
 
-from ..metadata import BadSignature, MetadataRefused, VersionConflict
+from ..refusals import BadSignature, MetadataRefused, VersionConflict
 from ..shares import ShareExists
 from ..store import account_rows, share_rows
 from ..store.share_rows import Share
@@ -119,7 +119,7 @@ async def publish_keyring(call: Call) -> web.Response:
 
 
 async def publish_root(call: Call) -> web.Response:
-    """Other keys, another name."""
+    """Other keys."""
     request = await call.body(PublishRoot, 3 * _ONE_FILE)
     try:
         return reply(await call.services.shares.publish_root(call.share_id, call.identity, request))
