@@ -59,6 +59,9 @@ _SETTINGS: Final[dict[str, Any]] = {
     "peer_connect_timeout": 3,
     # a peer on parole takes whole pieces only: one who sits on a block of each piece stopped a download with it
     "use_parole_mode": False,
+    # what was asked of a peer that sends nothing goes to others after so many seconds; the peer stays
+    "piece_timeout": 5,
+    "request_timeout": 10,
     "min_reconnect_time": 2,
     "connection_speed": 50,
     "torrent_connect_boost": 30,

@@ -15,6 +15,8 @@ from typing import Any, Final
 import libtorrent as lt
 
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
+from p2pckpt.swarm.engine import TlsCredentials
+from p2pckpt.swarm.libtorrent_engine import _FFDHE2048
 
 _BLOCK: Final = 16 << 10
 
@@ -55,16 +57,27 @@ ONLY_MANIFEST: Final = Kind(manifest=every_block)
 
 
 class Liar:
-    """A malicious seed on an address of its own. ``files``: name in the torrent → true bytes."""
+    """A malicious seed on an address of its own. ``files``: name in the torrent → true bytes.
+
+    With ``tls`` it is a member, and somebody else announces it; else it does so at ``announce_url``.
+    """
 
     def __init__(
-        self, directory: Path, address: str, kind: Kind, torrent: bytes, files: dict[str, bytes], announce_url: str
+        self,
+        directory: Path,
+        address: str,
+        kind: Kind,
+        torrent: bytes,
+        files: dict[str, bytes],
+        *,
+        announce_url: str = "",
+        tls: TlsCredentials | None = None,
     ) -> None:
         self.address = address
         self.kind = kind
         self._session = lt.session(
             {
-                "listen_interfaces": f"{address}:0",
+                "listen_interfaces": f"{address}:0,{address}:0s",
                 "outgoing_interfaces": address,
                 "enable_dht": False,
                 "enable_lsd": False,
@@ -87,15 +100,21 @@ class Liar:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(bad)
         parameters.save_path = str(directory)
-        parameters.trackers = [announce_url]
+        parameters.trackers = [announce_url] if announce_url else []
         parameters.have_pieces = [True] * parameters.ti.num_pieces()
         parameters.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
+        if tls is not None:
+            parameters.root_certificate = tls.authority
+            parameters.flags |= lt.torrent_flags.paused
         self._handle = self._session.add_torrent(parameters)
+        if tls is not None:
+            self._handle.set_ssl_certificate_buffer(tls.certificate, tls.key, _FFDHE2048)
+            self._handle.resume()
         self._announced = False
 
     @property
-    def endpoint(self) -> str:
-        return f"{self.address}:{self._session.listen_port()}"
+    def tls_port(self) -> int:
+        return int(self._session.ssl_listen_port())
 
     @property
     def sent(self) -> int:
