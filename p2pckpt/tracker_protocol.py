@@ -321,8 +321,9 @@ class Member(msgspec.Struct, frozen=True):
 class SetMember(msgspec.Struct, frozen=True):
     """``PUT /api/v1/shares/{id}/members/{identity}``: add a member or change the role, needs owner.
 
-    ``DELETE`` on the same path removes the member: passes die, peers are evicted, ``revoked`` is sent. The last
-    owner can be neither removed nor demoted (409).
+    ``DELETE`` on the same path removes the member: passes die, peers are evicted, ``revoked`` is sent. Owners
+    are whom the signed root names: it comes first, the role owner after it, and who stands there can be neither removed
+    nor demoted (409).
     """
 
     role: Role

@@ -185,6 +185,12 @@ def check_root(current: bytes, new: bytes, targets: bytes, *, online_key: str, n
     return facts
 
 
+def root_owners(root: bytes) -> frozenset[str]:
+    """Identities whose keys sign roots. Raises MetadataRefused."""
+    signed = _load(root, Root).signed
+    return frozenset(_publics(signed, signed.roles[Root.type]))
+
+
 def check_proposal(current: bytes, new: bytes, *, caller: str, online_key: str, now: datetime) -> None:
     """Check a next root that still lacks signatures: everything else must be right, and the caller's be there.
 

@@ -44,6 +44,7 @@ from .metadata import (
     check_proposal,
     check_root,
     check_targets,
+    root_owners,
     utc_now,
 )
 from .refusals import MetadataRefused, VersionConflict
@@ -299,6 +300,17 @@ class Shares:
             await self._database.write(
                 lambda connection: audit.record(connection, share_id, caller, AuditAction.PROPOSAL_WITHDRAWN)
             )
+
+    @contextlib.asynccontextmanager
+    async def owners_held(self, share_id: str) -> AsyncIterator[frozenset[str]]:
+        """Identities that the signed root names as owners; there is no other root until this ends.
+
+        Raises MetadataRefused, StoreUnavailable, OSError.
+        """
+        async with self._alone(share_id):
+            share = await self._share(share_id)
+            path = self._blobs.metadata_path(share_id, f"{share.root_version}.root.json")
+            yield await asyncio.to_thread(lambda: root_owners(path.read_bytes()))
 
     async def metadata_file(self, share_id: str, file: str) -> tuple[Path, str] | None:
         """(path, entity tag) of a TUF file that counts; None for any other. Raises StoreUnavailable.

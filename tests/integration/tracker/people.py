@@ -196,6 +196,7 @@ class ShareFiles:
     owner: Person
     online_key: str
     publishers: Sequence[Person] = ()
+    co_owners: Sequence[Person] = ()
     name: str = "cars/sd15"
     root_version: int = 1
     targets_version: int = 1
@@ -205,13 +206,14 @@ class ShareFiles:
 
     def root(self, **changes: Any) -> Root:
         own = self.owner.identity
-        publics = [own, *(each.identity for each in self.publishers)]
+        owners = self.owners
+        publics = [*owners, *(each.identity for each in self.publishers)]
         values: dict[str, Any] = {
             "version": self.root_version,
             "expires": datetime.now(UTC) + SOON,
             "keys": {public: tuf_key(public) for public in [*publics, self.online_key]},
             "roles": {
-                Root.type: Role([own], 1),
+                Root.type: Role(owners, 1),
                 Targets.type: Role(publics, 1),
                 Snapshot.type: Role([self.online_key], 1),
                 Timestamp.type: Role([self.online_key], 1),
@@ -227,14 +229,19 @@ class ShareFiles:
     def torrent_name(self) -> str:
         return "share-" + self.name[:4]
 
+    @property
+    def owners(self) -> list[str]:
+        """Identities, the first of them the owner's."""
+        return [self.owner.identity, *(each.identity for each in self.co_owners)]
+
     def targets_file(self, **changes: Any) -> Targets:
-        own = self.owner.identity
-        keyring = DelegatedRole("keyring", [own], 1, True, ["keyring/*"])
+        own = self.owners
+        keyring = DelegatedRole("keyring", own, 1, True, ["keyring/*"])
         values: dict[str, Any] = {
             "version": self.targets_version,
             "expires": datetime.now(UTC) + SOON,
             "targets": dict(self.targets),
-            "delegations": Delegations({own: tuf_key(own)}, {"keyring": keyring}),
+            "delegations": Delegations({each: tuf_key(each) for each in own}, {"keyring": keyring}),
             "unrecognized_fields": {"p2pckpt": {"tags": {}, "trackers": []}},
         }
         return Targets(**(values | changes))
@@ -260,6 +267,15 @@ class ShareFiles:
         record = await self.owner.good("POST", "/shares", self.create_body(visibility))
         self.share_id = record["share_id"]
         return self.share_id
+
+    async def add_owner(self, person: Person) -> None:
+        """Sign a root that names one owner more, then give that role."""
+        self.co_owners = [*self.co_owners, person]
+        self.root_version += 1
+        self.targets_version += 1
+        files = {"root": b64(sign(self.root(), self.owner)), "targets": b64(sign(self.targets_file(), self.owner))}
+        await self.owner.good("POST", f"/shares/{self.share_id}/root", files)
+        await self.owner.good("PUT", f"/shares/{self.share_id}/members/{person.identity}", {"role": "owner"})
 
     async def upload(self, number: int, by: Person | None = None) -> tuple[str, TargetFile]:
         """Upload a manifest, torrent and card; returns (infohash, target) and publishes nothing."""

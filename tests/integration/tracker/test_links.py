@@ -163,6 +163,42 @@ async def test_whom_an_owner_removed_or_demoted_does_not_come_back_with_the_same
     assert (await link.redeem(demoted)).json()["role"] == "viewer"
 
 
+async def test_whom_an_owner_turned_down_comes_by_no_link_of_before(share: ShareFiles, person: Login) -> None:
+    """Added by hand, so that they never used the links that they know."""
+    gone, low, link = await person(), await person(), Link(share)
+    await link.register()
+    members = f"/shares/{share.share_id}/members"
+    for each in (gone, low):
+        await share.owner.good("PUT", f"{members}/{each.identity}", {"role": "downloader"})
+    assert (await share.owner.call("DELETE", f"{members}/{gone.identity}")).status == 204
+    await share.owner.good("PUT", f"{members}/{low.identity}", {"role": "viewer"})
+    assert (await link.redeem(gone)).status == 410
+    assert (await link.redeem(low)).json()["role"] == "viewer"
+    later = Link(share)
+    await later.register()
+    assert (await later.redeem(gone)).status == 200, "a link made since is the owner's newer word"
+    assert (await later.redeem(low)).json()["role"] == "downloader"
+    uses = {each["link_id"]: each["uses"] for each in await share.owner.good("GET", f"/shares/{share.share_id}/links")}
+    assert uses == {link.link_id: 0, later.link_id: 2}
+
+
+async def test_a_member_stays_known_by_the_link_it_came_by(share: ShareFiles, person: Login) -> None:
+    joiner, added, first, second = await person(), await person(), Link(share), Link(share)
+    await first.register(role="viewer")
+    await second.register()
+    members = f"/shares/{share.share_id}/members"
+    await share.owner.good("PUT", f"{members}/{added.identity}", {"role": "downloader"})
+    for link, who in ((first, joiner), (second, joiner), (second, added), (first, added)):
+        assert (await link.redeem(who)).status == 200
+    rows = {each["identity"]: each for each in await share.owner.good("GET", members)}
+    assert (rows[joiner.identity]["link_id"], rows[joiner.identity]["role"]) == (first.link_id, "downloader")
+    assert (rows[added.identity]["link_id"], rows[added.identity]["binding"]) == ("", "")
+    again = {"auth": first.auth, "binding": "0c" * 32}
+    assert (await joiner.call("POST", f"/links/{first.link_id}/redeem", again)).status == 200
+    rows = {each["identity"]: each for each in await share.owner.good("GET", members)}
+    assert rows[joiner.identity]["binding"] == "0c" * 32, "the same link's newer proof counts"
+
+
 @pytest.mark.parametrize(
     "changes",
     [

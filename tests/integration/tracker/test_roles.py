@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from p2pckpt_tracker.route_table import ROUTES
 
 from .conftest import Login
-from .people import Person, ShareFiles
+from .people import Person, ShareFiles, b64, sign
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT", "DELETE", "POST", "TRACE"])
@@ -34,7 +36,17 @@ async def test_the_last_owner_stays(share: ShareFiles, person: Login) -> None:
     mine = f"{members}/{share.owner.identity}"
     assert (await share.owner.call("PUT", mine, {"role": "viewer"})).status == 409
     assert (await share.owner.call("DELETE", mine)).status == 409
-    await share.owner.good("PUT", f"{members}/{second.identity}", {"role": "owner"})
+    answer = await share.owner.call("PUT", f"{members}/{second.identity}", {"role": "owner"})
+    assert (answer.status, "sign a root" in answer.json()["detail"]) == (409, True), "the root does not name it"
+    await share.add_owner(second)
+    for method, body in (("DELETE", None), ("PUT", {"role": "viewer"})):
+        answer = await second.call(method, mine, body)
+        assert (answer.status, "sign a root" in answer.json()["detail"]) == (409, True), "the root names it"
+    alone = replace(share, owner=second, co_owners=(), root_version=3, targets_version=3, keyring_version=2)
+    files = {"root": alone.root(), "targets": alone.targets_file(), "keyring": alone.keyring()}
+    await second.good(
+        "POST", f"/shares/{share.share_id}/root", {name: b64(sign(file, second)) for name, file in files.items()}
+    )
     assert (await second.call("DELETE", mine)).status == 204
     assert (await share.owner.call("GET", members)).status == 404
     assert (await second.call("PUT", f"{members}/{second.identity}", {"role": "viewer"})).status == 409

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
+
 from aiohttp import web
 from sqlalchemy import Connection
 
@@ -17,6 +20,7 @@ from p2pckpt.tracker_protocol import (
 )
 
 from ..accounts import is_identity
+from ..refusals import MetadataRefused
 from ..store import audit, authority_rows, member_rows, request_rows
 from .call import Call, Refusal, not_found, reply
 from .services import Services
@@ -48,7 +52,12 @@ async def set_member(call: Call) -> web.Response:
         assert member is not None
         return before, member, authority_rows.generation(connection, share_id)
 
-    before, member, authority = await call.services.database.write(commit)
+    async with _root_owners(call) as owners:
+        if role is Role.OWNER and identity not in owners:
+            raise Refusal(409, "no owner in the root", "sign a root that names this owner first", PROBLEM_CONFLICT)
+        if role is not Role.OWNER and identity in owners:
+            raise _still_in_root()
+        before, member, authority = await call.services.database.write(commit)
     if before is not role:
         apply_role(call.services, share_id, identity, role, authority)
     return reply(member)
@@ -67,7 +76,10 @@ async def remove_member(call: Call) -> web.Response:
         audit.record(connection, share_id, actor, AuditAction.REMOVE, identity)
         return authority_rows.generation(connection, share_id)
 
-    authority = await call.services.database.write(commit)
+    async with _root_owners(call) as owners:
+        if identity in owners:
+            raise _still_in_root()
+        authority = await call.services.database.write(commit)
     if authority is None:
         raise not_found()
     apply_role(call.services, share_id, identity, None, authority)
@@ -91,6 +103,20 @@ def apply_role(services: Services, share_id: str, identity: str, role: Role | No
     hub.send(owners | {identity}, MembersChanged(share_id, identity, role))
     if not rules.may(share_id, identity, Role.VIEWER):
         hub.send([identity], Revoked(share_id))
+
+
+@contextlib.asynccontextmanager
+async def _root_owners(call: Call) -> AsyncIterator[frozenset[str]]:
+    """Who owns the share is for its signed root to say: one owner alone can't lock another out here."""
+    try:
+        async with call.services.shares.owners_held(call.share_id) as owners:
+            yield owners
+    except MetadataRefused:
+        raise Refusal(503, "store unavailable", "the share's root can't be read") from None
+
+
+def _still_in_root() -> Refusal:
+    return Refusal(409, "an owner in the root", "sign a root without this owner first", PROBLEM_CONFLICT)
 
 
 def _keep_an_owner(connection: Connection, share_id: str, identity: str) -> None:

@@ -7,12 +7,13 @@ import hmac
 import time
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
 from p2pckpt.audit_log import AuditAction
 from p2pckpt.tracker_protocol import CreateLink, LinkInfo, LinkRecord, RedeemLink, RedeemReply, Role
 
 from . import audit, member_rows, request_rows
+from .tables import audit as audit_table
 from .tables import links, redemptions
 
 WRONG_AUTHS = 5
@@ -95,8 +96,9 @@ def redeem(
     Returns its refusals instead of raising them, because a wrong auth value must be committed as counted.
     Raises NoSuchLink.
 
-    - Redeeming again as a member counts no use and lowers no role.
-    - Whom an owner removed or demoted does not get in again with the same link.
+    - Redeeming again as a member counts no use and lowers no role, and the member stays who it came as.
+    - Whom an owner removed, or gave a lower role, since the link was made does not get in, or up, with it. Nor does
+      who used it before.
     """
     row = _find(connection, link_id)
     if row.revoked:
@@ -110,19 +112,42 @@ def redeem(
     used_before = connection.scalar(
         select(redemptions.c.identity).where(redemptions.c.link_id == link_id, redemptions.c.identity == identity)
     )
-    if present is not None and (used_before or present.covers(role)):
-        member_rows.set_binding(connection, row.share_id, identity, link_id, request.binding)
+    turned_down = used_before or _turned_down(connection, row, identity)
+    if present is not None and (turned_down or present.covers(role)):
+        member_rows.refresh_binding(connection, row.share_id, identity, link_id, request.binding)
         return RedeemReply(share_id=row.share_id, role=present, wrapped_keys=row.wrapped_keys)
     expired = row.expires_at and row.expires_at <= now
-    if used_before or expired or (row.max_uses and row.uses >= row.max_uses):
+    if turned_down or expired or (row.max_uses and row.uses >= row.max_uses):
         return LinkSpent()
     connection.execute(update(links).where(links.c.link_id == link_id).values(uses=row.uses + 1))
     connection.execute(insert(redemptions).values(link_id=link_id, identity=identity, redeemed_at=now))
     member_rows.set_role(connection, row.share_id, identity, role, link_id, request.binding)
-    member_rows.set_binding(connection, row.share_id, identity, link_id, request.binding)
     request_rows.settle(connection, row.share_id, identity)
     audit.record(connection, row.share_id, identity, AuditAction.JOIN, link_id)
     return RedeemReply(share_id=row.share_id, role=role, wrapped_keys=row.wrapped_keys)
+
+
+def _turned_down(connection: Connection, row: Row[Any], identity: str) -> bool:
+    """Whether an owner decided on this identity after the link was made: removed it, or gave it less than the link."""
+    mine = (audit_table.c.share_id == row.share_id) & (audit_table.c.subject == f"{row.link_id} {row.role}")
+    made = connection.scalar(
+        select(func.min(audit_table.c.seq)).where(mine, audit_table.c.action == AuditAction.LINK.value)
+    )
+    less = [f"{identity} {role}" for role in Role if not role.covers(Role(row.role))]
+    given = (AuditAction.ROLE.value, AuditAction.APPROVE.value)
+    decided = connection.execute(
+        select(audit_table.c.seq)
+        .where(
+            audit_table.c.share_id == row.share_id,
+            audit_table.c.seq > (made or 0),
+            or_(
+                (audit_table.c.action == AuditAction.REMOVE.value) & (audit_table.c.subject == identity),
+                audit_table.c.action.in_(given) & audit_table.c.subject.in_(less),
+            ),
+        )
+        .limit(1)
+    )
+    return decided.first() is not None
 
 
 def _count_wrong(connection: Connection, row: Row[Any]) -> None:

@@ -63,12 +63,13 @@ def set_role(
         _end_downloads(connection, share_id, identity, before)
 
 
-def set_binding(connection: Connection, share_id: str, identity: str, link_id: str, binding: str) -> None:
-    """Note the newest proof a member brought with a link, for instance after a change of its receive key."""
+def refresh_binding(connection: Connection, share_id: str, identity: str, link_id: str, binding: str) -> None:
+    """Note the newest proof a member brought with the link it joined by, for instance after a change of its receive
+    key. Another link changes nothing: owners have to know which one let this member in."""
     connection.execute(
         update(members)
-        .where(members.c.share_id == share_id, members.c.identity == identity)
-        .values(link_id=link_id, binding=binding)
+        .where(members.c.share_id == share_id, members.c.identity == identity, members.c.link_id == link_id)
+        .values(binding=binding)
     )
 
 
