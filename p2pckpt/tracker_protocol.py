@@ -238,12 +238,19 @@ class PublishRoot(msgspec.Struct, frozen=True):
 
 
 class RootProposal(msgspec.Struct, frozen=True):
-    """``PUT`` and ``GET /api/v1/shares/{id}/proposal``, needs owner: a next root that needs more owners' signatures.
+    """``PUT /api/v1/shares/{id}/proposal``, needs owner: a next root that needs more owners' signatures.
 
-    One a share at a time; a newer one, or any new root, takes its place. ``DELETE`` withdraws it.
+    One of each owner at a time; a newer one of the same owner takes its place, and any new root ends all. What says the
+    same as another's proposal adds its signatures to that one. ``DELETE`` withdraws the caller's own.
     """
 
     root: bytes
+
+
+class RootProposals(msgspec.Struct, frozen=True):
+    """``GET /api/v1/shares/{id}/proposal``, needs owner: next roots that wait for signatures; one of them can win."""
+
+    roots: list[bytes]
 
 
 class PublishReply(msgspec.Struct, frozen=True):

@@ -150,11 +150,19 @@ class TrackerClient:
     async def propose_root(self, share_id: str, root: bytes) -> None:
         await self._json("PUT", f"/shares/{share_id}/proposal", None, tp.RootProposal(root))
 
+    async def proposals(self, share_id: str) -> list[bytes]:
+        """The roots that wait for signatures, at most one of each owner."""
+        return (await self._json("GET", f"/shares/{share_id}/proposal", tp.RootProposals)).roots
+
     async def proposal(self, share_id: str) -> bytes:
-        """The root that waits for signatures. Raises ``NotFound``."""
-        return (await self._json("GET", f"/shares/{share_id}/proposal", tp.RootProposal)).root
+        """The first of the roots that wait for signatures. Raises ``NotFound``."""
+        roots = await self.proposals(share_id)
+        if not roots:
+            raise NotFound("no change of keys waits for signatures")
+        return roots[0]
 
     async def withdraw_proposal(self, share_id: str) -> None:
+        """Take our own back; that of another owner stays."""
         await self._json("DELETE", f"/shares/{share_id}/proposal", None)
 
     # -- members and links

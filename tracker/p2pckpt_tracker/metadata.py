@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, T, Targets, Timestamp
 from tuf.api.serialization import DeserializationError, SerializationError
+from tuf.api.serialization.json import JSONSerializer
 
 from p2pckpt.audit_log import AUDIT_START, AuditHead
 from p2pckpt.tracker_protocol import (
@@ -49,6 +50,8 @@ _LIFETIMES = timedelta(days=300), timedelta(days=400)
 """A signed file that runs out sooner or later than this is none that clients write: they give it a year."""
 _MAX_TARGETS = 3 << 20
 """Bytes of targets that are taken: below what clients read, so that a next file, with less in it, fits."""
+_MAX_PROPOSAL = 256 << 10
+"""Bytes of a next root that waits for signatures; several may wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,17 +194,36 @@ def root_owners(root: bytes) -> frozenset[str]:
     return frozenset(_publics(signed, signed.roles[Root.type]))
 
 
-def check_proposal(current: bytes, new: bytes, *, caller: str, online_key: str, now: datetime) -> None:
+def check_proposal(
+    current: bytes, new: bytes, waiting: Mapping[str, bytes], *, caller: str, online_key: str, now: datetime
+) -> tuple[str, bytes]:
     """Check a next root that still lacks signatures: everything else must be right, and the caller's be there.
 
+    ``waiting`` are the proposals that there are, by who made them. Returns whose proposal this is and its bytes: the
+    caller's, or another's that says the same and has these signatures now as well. Only good signatures are kept.
     Raises MetadataRefused, VersionConflict.
     """
+    if len(new) > _MAX_PROPOSAL:
+        raise MetadataRefused(f"a proposal is at most {_MAX_PROPOSAL >> 10} KiB")
     old_md, new_md = _load(current, Root), _load(new, Root)
     _check_successor(old_md.signed.version, new_md.signed.version)
-    _check_root(new_md.signed, online_key, now)
+    if _check_root(new_md.signed, online_key, now).fixed != root_facts(old_md.signed).fixed:
+        raise MetadataRefused("the share's name, the torrents' name and whether it is sealed can't change")
     result = new_md.signed.get_root_verification_result(old_md.signed, new_md.signed_bytes, new_md.signatures)
     if caller not in {_public(key) for key in result.signed.values()}:
         raise BadSignature("the caller is not among the signers of the root")
+    new_md.signatures = {keyid: new_md.signatures[keyid] for keyid in result.signed}
+    for proposer, data in waiting.items():
+        same = _load(data, Root)
+        if same.signed_bytes == new_md.signed_bytes:
+            new_md.signatures |= same.signatures
+            return proposer, new_md.to_bytes(JSONSerializer(compact=True))
+    return caller, new_md.to_bytes(JSONSerializer(compact=True))
+
+
+def follows(current: bytes, proposed: bytes) -> bool:
+    """Whether a proposal that was taken is for the root after this one."""
+    return _load(proposed, Root).signed.version == _load(current, Root).signed.version + 1
 
 
 class OnlineSigner:

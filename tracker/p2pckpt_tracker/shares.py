@@ -44,6 +44,7 @@ from .metadata import (
     check_proposal,
     check_root,
     check_targets,
+    follows,
     root_owners,
     utc_now,
 )
@@ -56,7 +57,8 @@ from .store.share_rows import Share, Values
 _SNAPSHOT_MARGIN = timedelta(days=10)
 _TIMESTAMP_MARGIN = timedelta(hours=12)
 """Signed anew when less than this is left."""
-_PROPOSAL = "proposal.json"
+_PROPOSAL = "proposal."
+"""Begins the names of files with a next root that waits for signatures: who proposed it, and ``.json``, follow."""
 _FILE = re.compile(rf"([1-9][0-9]{{0,8}})\.(root|snapshot|targets|{KEYRING_ROLE})\.json")
 
 _log = structlog.get_logger(__name__)
@@ -261,19 +263,25 @@ class Shares:
                 audit.record(connection, share_id, caller, AuditAction.ROOT, str(after.root_version))
 
             await self._database.write(commit)
-            await asyncio.to_thread(self._blobs.remove_metadata, share_id, _PROPOSAL)
+            await asyncio.to_thread(self._forget_proposals, share_id)
             self._changed(after)
         return _reply(after)
 
     async def propose_root(self, share_id: str, caller: str, root: bytes) -> None:
-        """Keep a next root that lacks signatures, for other owners to see. Raises as ``publish_targets`` does."""
+        """Keep a next root that lacks signatures, for other owners to see: one of each owner.
+
+        Signatures of several under the same root are gathered. Raises as ``publish_targets`` does.
+        """
         async with self._alone(share_id):
             share = await self._share(share_id)
 
             def prepare() -> None:
                 current = self._current_files(share)[0]
-                check_proposal(current, root, caller=caller, online_key=self._signer.public, now=utc_now())
-                self._blobs.write_metadata(share_id, _PROPOSAL, root)
+                waiting = self._proposals(share_id, current)
+                proposer, signed = check_proposal(
+                    current, root, waiting, caller=caller, online_key=self._signer.public, now=utc_now()
+                )
+                self._blobs.write_metadata(share_id, f"{_PROPOSAL}{proposer}.json", signed)
 
             await asyncio.to_thread(prepare)
             await self._database.write(
@@ -285,18 +293,18 @@ class Shares:
             owners = [identity for identity, role in members.items() if role is Role.OWNER]
             self._hub.send(owners, RootProposed(share_id))
 
-    async def proposal(self, share_id: str) -> bytes | None:
-        """The root that waits for signatures. Raises OSError."""
-        path = self._blobs.metadata_path(share_id, _PROPOSAL)
-        try:
-            return await self.read_file(path)
-        except FileNotFoundError:
-            return None
+    async def proposals(self, share_id: str) -> list[bytes]:
+        """The next roots that wait for signatures. Raises MetadataRefused, StoreUnavailable, OSError."""
+        async with self._alone(share_id):
+            share = await self._share(share_id)
+            return await asyncio.to_thread(
+                lambda: list(self._proposals(share_id, self._current_files(share)[0]).values())
+            )
 
     async def withdraw_proposal(self, share_id: str, caller: str) -> None:
-        """Forget it. Raises StoreUnavailable, OSError."""
+        """Forget the caller's own. Raises StoreUnavailable, OSError."""
         async with self._alone(share_id):
-            await asyncio.to_thread(self._blobs.remove_metadata, share_id, _PROPOSAL)
+            await asyncio.to_thread(self._blobs.remove_metadata, share_id, f"{_PROPOSAL}{caller}.json")
             await self._database.write(
                 lambda connection: audit.record(connection, share_id, caller, AuditAction.PROPOSAL_WITHDRAWN)
             )
@@ -408,6 +416,18 @@ class Shares:
             self._blobs.metadata_path(share.share_id, f"{number}.{role}.json").read_bytes() for number, role in numbered
         )
         return root, targets, keyring
+
+    def _proposals(self, share_id: str, root: bytes) -> dict[str, bytes]:
+        """By who made them, those that would follow this root."""
+        found = {
+            path.name.removeprefix(_PROPOSAL).removesuffix(".json"): path.read_bytes()
+            for path in self._blobs.metadata_files(share_id, _PROPOSAL)
+        }
+        return {proposer: data for proposer, data in found.items() if follows(root, data)}
+
+    def _forget_proposals(self, share_id: str) -> None:
+        for path in self._blobs.metadata_files(share_id, _PROPOSAL):
+            path.unlink(missing_ok=True)
 
     def _sign(self, share: Share, now: datetime, head: AuditHead, root: bytes, targets: bytes, keyring: bytes) -> None:
         snapshot = self._signer.snapshot(share.snapshot_version, root, targets, keyring, now)

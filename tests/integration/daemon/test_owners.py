@@ -65,9 +65,11 @@ async def test_two_owners_then_two_signatures_then_one_owner_again(
     await carol.get("owners/team", tmp_path / "carol 2")
     assert tree(tmp_path / "carol 2") == tree(source)
 
-    # a proposal can be taken back
+    # a proposal can be taken back, by whoever made it
     await alice.client.set_member(m.SetMemberRequest("owners/team", public, Role.PUBLISHER))
-    assert (await bob.cli("access", "withdraw", "owners/team")).returncode == 0
+    await bob.cli("access", "withdraw", "owners/team")
+    assert (await alice.client.access("owners/team")).proposal is not None
+    assert (await alice.cli("access", "withdraw", "owners/team")).returncode == 0
     assert (await alice.client.access("owners/team")).proposal is None
 
     # bob can't be rid of alice alone: she has time to object, and when carol, an owner too, agrees, alice is out

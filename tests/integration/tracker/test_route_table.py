@@ -111,7 +111,7 @@ PROBES: dict[str, Probe] = {
     "publish_keyring": Probe(400, EMPTY),
     "publish_root": Probe(400, EMPTY),
     "propose_root": Probe(400, EMPTY),
-    "read_proposal": Probe(404),
+    "read_proposal": Probe(200),
     "withdraw_proposal": Probe(204),
     "put_manifest": Probe(422, b"x", same_hash(b"y")),
     "put_torrent": Probe(422, b"x", same_hash(b"x")),

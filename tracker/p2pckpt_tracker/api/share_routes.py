@@ -16,6 +16,7 @@ from p2pckpt.tracker_protocol import (
     PublishTargets,
     Role,
     RootProposal,
+    RootProposals,
     SharePage,
     ShareRecord,
 )
@@ -138,15 +139,15 @@ async def propose_root(call: Call) -> web.Response:
 
 
 async def read_proposal(call: Call) -> web.Response:
-    """The next root that waits for signatures; 404 for none."""
-    root = await call.services.shares.proposal(call.share_id)
-    if root is None:
-        raise not_found()
-    return reply(RootProposal(root))
+    """The next roots that wait for signatures, at most one of each owner."""
+    try:
+        return reply(RootProposals(await call.services.shares.proposals(call.share_id)))
+    except MetadataRefused as refused:
+        raise _refusal(refused) from None
 
 
 async def withdraw_proposal(call: Call) -> web.Response:
-    """Take it back; one that is gone already is fine."""
+    """Take the caller's own back; one that is gone already is fine."""
     await call.services.shares.withdraw_proposal(call.share_id, call.identity)
     return web.Response(status=204)
 

@@ -48,6 +48,10 @@ class Blobs:
         """Delete a snapshot or timestamp that newer ones replaced; one that is gone already is fine."""
         self.metadata_path(share_id, file).unlink(missing_ok=True)
 
+    def metadata_files(self, share_id: str, prefix: str) -> list[Path]:
+        """The files beside a share's TUF files whose names begin like this, sorted."""
+        return sorted((self._root / share_id / "metadata").glob(prefix + "*"))
+
     def open_temp(self, share_id: str) -> IO[bytes]:
         """A new file beside its later place; ends in ``place`` or ``discard``. Raises OSError."""
         directory = self._root / share_id
