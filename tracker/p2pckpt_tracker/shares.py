@@ -44,10 +44,10 @@ from .metadata import (
     check_proposal,
     check_root,
     check_targets,
-    follows,
     root_owners,
     utc_now,
 )
+from .proposals import Proposals
 from .refusals import MetadataRefused, VersionConflict
 from .store import acceptance_rows, audit, member_rows, share_rows
 from .store.blobs import Blobs
@@ -57,8 +57,6 @@ from .store.share_rows import Share, Values
 _SNAPSHOT_MARGIN = timedelta(days=10)
 _TIMESTAMP_MARGIN = timedelta(hours=12)
 """Signed anew when less than this is left."""
-_PROPOSAL = "proposal."
-"""Begins the names of files with a next root that waits for signatures: who proposed it, and ``.json``, follow."""
 _FILE = re.compile(rf"([1-9][0-9]{{0,8}})\.(root|snapshot|targets|{KEYRING_ROLE})\.json")
 
 _log = structlog.get_logger(__name__)
@@ -76,6 +74,7 @@ class Shares:
     ) -> None:
         self._database = database
         self._blobs = blobs
+        self._proposals = Proposals(blobs)
         self._rules = rules
         self._hub = hub
         self._signer = signer
@@ -263,7 +262,7 @@ class Shares:
                 audit.record(connection, share_id, caller, AuditAction.ROOT, str(after.root_version))
 
             await self._database.write(commit)
-            await asyncio.to_thread(self._forget_proposals, share_id)
+            await asyncio.to_thread(self._proposals.clear, share_id)
             self._changed(after)
         return _reply(after)
 
@@ -277,11 +276,11 @@ class Shares:
 
             def prepare() -> None:
                 current = self._current_files(share)[0]
-                waiting = self._proposals(share_id, current)
+                waiting = self._proposals.read(share_id, current)
                 proposer, signed = check_proposal(
                     current, root, waiting, caller=caller, online_key=self._signer.public, now=utc_now()
                 )
-                self._blobs.write_metadata(share_id, f"{_PROPOSAL}{proposer}.json", signed)
+                self._proposals.write(share_id, proposer, signed)
 
             await asyncio.to_thread(prepare)
             await self._database.write(
@@ -298,13 +297,13 @@ class Shares:
         async with self._alone(share_id):
             share = await self._share(share_id)
             return await asyncio.to_thread(
-                lambda: list(self._proposals(share_id, self._current_files(share)[0]).values())
+                lambda: list(self._proposals.read(share_id, self._current_files(share)[0]).values())
             )
 
     async def withdraw_proposal(self, share_id: str, caller: str) -> None:
         """Forget the caller's own. Raises StoreUnavailable, OSError."""
         async with self._alone(share_id):
-            await asyncio.to_thread(self._blobs.remove_metadata, share_id, f"{_PROPOSAL}{caller}.json")
+            await asyncio.to_thread(self._proposals.remove, share_id, caller)
             await self._database.write(
                 lambda connection: audit.record(connection, share_id, caller, AuditAction.PROPOSAL_WITHDRAWN)
             )
@@ -416,18 +415,6 @@ class Shares:
             self._blobs.metadata_path(share.share_id, f"{number}.{role}.json").read_bytes() for number, role in numbered
         )
         return root, targets, keyring
-
-    def _proposals(self, share_id: str, root: bytes) -> dict[str, bytes]:
-        """By who made them, those that would follow this root."""
-        found = {
-            path.name.removeprefix(_PROPOSAL).removesuffix(".json"): path.read_bytes()
-            for path in self._blobs.metadata_files(share_id, _PROPOSAL)
-        }
-        return {proposer: data for proposer, data in found.items() if follows(root, data)}
-
-    def _forget_proposals(self, share_id: str) -> None:
-        for path in self._blobs.metadata_files(share_id, _PROPOSAL):
-            path.unlink(missing_ok=True)
 
     def _sign(self, share: Share, now: datetime, head: AuditHead, root: bytes, targets: bytes, keyring: bytes) -> None:
         snapshot = self._signer.snapshot(share.snapshot_version, root, targets, keyring, now)
