@@ -82,6 +82,7 @@ async def test_whoever_ignores_their_removal_is_cut_off_and_let_in_by_nobody(
         Home(tmp_path / "stays", download_limit=SLOW) as stays,
     ):
         thief = Person(session, f"https://127.0.0.1:{alice.tracker_ready['api_port']}")
+        thief.certificate = alice.tracker_ready["certificate_sha256"]
         parsed = Link.parse(link)
         assert parsed.secret is not None
         await thief.login()

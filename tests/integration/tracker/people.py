@@ -65,6 +65,8 @@ class Person:
         self.address = address
         self.url = url
         self.token = ""
+        self.certificate = ""
+        """SHA-256 of the certificate that the tracker shows, hex; empty for plain HTTP."""
         self._session = session
 
     async def call(self, method: str, path: str, body: Any = None, **kwargs: Any) -> Answer:
@@ -87,13 +89,14 @@ class Person:
         """A login request with a fresh challenge, ready to be sent or spoilt."""
         info = await self.good("GET", "/tracker")
         challenge = (await self.good("POST", "/challenges"))["challenge"]
-        signed = login_message(info["tracker_id"], challenge, "")
+        signed = login_message(info["tracker_id"], challenge, self.certificate)
         return {
             "identity": self.identity,
             "receive_key": self.receive_key,
             "receive_key_signature": self.key.sign(RECEIVE_KEY_CONTEXT + bytes.fromhex(self.receive_key)).hex(),
             "name": "somebody",
             "challenge": challenge,
+            "certificate": self.certificate,
             "signature": self.key.sign(signed).hex(),
         }
 
