@@ -154,13 +154,6 @@ class TrackerClient:
         """The roots that wait for signatures, at most one of each owner."""
         return (await self._json("GET", f"/shares/{share_id}/proposal", tp.RootProposals)).roots
 
-    async def proposal(self, share_id: str) -> bytes:
-        """The first of the roots that wait for signatures. Raises ``NotFound``."""
-        roots = await self.proposals(share_id)
-        if not roots:
-            raise NotFound("no change of keys waits for signatures")
-        return roots[0]
-
     async def withdraw_proposal(self, share_id: str) -> None:
         """Take our own back; that of another owner stays."""
         await self._json("DELETE", f"/shares/{share_id}/proposal", None)

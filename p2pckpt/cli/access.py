@@ -80,26 +80,36 @@ def set_(
 
 @access.command("sign", cls=Command)
 @_SHARE
-@click.option("-y", "--yes", is_flag=True, help="Sign without asking.")
+@click.option("-y", "--yes", is_flag=True, help="Sign without asking; not when several changes wait.")
 @click.pass_obj
 def sign(invocation: Invocation, share: str, yes: bool) -> None:
-    """Show the change of keys that waits for signatures, and sign it."""
+    """Show the changes of keys that wait for signatures, one after the other, and sign one."""
     report = invocation.report
-    proposal = _waiting(talk(invocation, lambda client: client.access(share)), share)
-    for line in _proposal_lines(proposal):
-        report.narrate(line)
-    if proposal.signed:
+    found = talk(invocation, lambda client: client.access(share))
+    if not found.proposals:
+        raise NotFound(f"no change of keys of {share} waits for a signature")
+    waiting = [each for each in found.proposals if not each.signed]
+    if not waiting:
         raise BadUsage("this machine has signed it", next_step="another owner has to run: p2pckpt access sign SHARE")
-    if not yes and not report.ask("Sign this?", otherwise="--yes"):
-        raise BadUsage("not signed", kept="the proposal waits on", next_step=f"p2pckpt access withdraw {share}")
+    if yes and len(waiting) > 1:
+        raise BadUsage(f"{len(waiting)} changes of keys wait", next_step=f"p2pckpt access sign {share}")
+    for proposal in waiting:
+        for line in _proposal_lines(proposal):
+            report.narrate(line)
+        if yes or report.ask("Sign this?", otherwise="--yes"):
+            _sign(invocation, share, proposal)
+            return
+    raise BadUsage("not signed", kept="what was proposed waits on")
 
+
+def _sign(invocation: Invocation, share: str, proposal: Proposal) -> None:
     async def sign_it(client: ControlClient) -> tuple[bool, Access]:
         # what was shown is what is signed: the daemon refuses when the proposal changed meanwhile
         return (await client.sign(share, proposal.digest)).in_force, await client.access(share)
 
     in_force, after = talk(invocation, sign_it)
     _print(invocation, after)
-    report.narrate("in force" if in_force else "signed; it waits for another owner still")
+    invocation.report.narrate("in force" if in_force else "signed; it waits for another owner still")
 
 
 @access.command("spare", cls=Command)
@@ -133,15 +143,9 @@ def spare(invocation: Invocation, share: str, file: Path, secret_file: Path | No
 @_SHARE
 @click.pass_obj
 def withdraw(invocation: Invocation, share: str) -> None:
-    """Take back the change of keys that waits for signatures."""
+    """Take back the change of keys that you proposed; another owner's is theirs."""
     talk(invocation, lambda client: client.withdraw(share))
-    invocation.report.narrate("withdrawn")
-
-
-def _waiting(found: Access, share: str) -> Proposal:
-    if found.proposal is None:
-        raise NotFound(f"no change of keys of {share} waits for a signature")
-    return found.proposal
+    invocation.report.narrate("nothing of yours waits for a signature any more")
 
 
 def _print(invocation: Invocation, found: Access) -> None:
@@ -170,9 +174,9 @@ def _print(invocation: Invocation, found: Access) -> None:
     ]
     for line in facts(pairs):
         report.line(line)
-    if found.proposal is not None:
+    for proposal in found.proposals:
         report.line("waits for signatures:")
-        for line in _proposal_lines(found.proposal):
+        for line in _proposal_lines(proposal):
             report.line(f"  {line}")
 
 

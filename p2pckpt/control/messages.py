@@ -511,7 +511,13 @@ class Access(msgspec.Struct, frozen=True):
     """When a publisher last signed what is there: a tracker can vouch for old files, and can't make this newer."""
     expires_at: int
     """When the first of root, targets and keyring runs out, unless it is signed anew."""
-    proposal: Proposal | None
+    proposals: tuple[Proposal, ...]
+    """At most one of each owner."""
+
+    @property
+    def proposal(self) -> Proposal | None:
+        """The one to look at next: one that this machine has not signed, if there is one."""
+        return min(self.proposals, key=lambda each: each.signed, default=None)
 
 
 class Proposal(msgspec.Struct, frozen=True):

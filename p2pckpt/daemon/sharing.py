@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from msgspec.structs import replace
 
 from p2pckpt import tracker_protocol as tp
 from p2pckpt.control import messages as m
 from p2pckpt.daemon.reports import version_detail
-from p2pckpt.errors import NotAllowed, NotFound
+from p2pckpt.errors import NotAllowed
 from p2pckpt.jobs.owners import Proposal
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
@@ -109,10 +107,9 @@ class Sharing:
 
     async def _access(self, share: KnownShare, trusted: TrustedShare) -> m.Access:
         keys = versions.root_keys(trusted.root_bytes)
-        proposal = None
+        proposals: tuple[m.Proposal, ...] = ()
         if share.role == tp.Role.OWNER.value:
-            with contextlib.suppress(NotFound):
-                proposal = _described(await self._services.owners.proposal(share))
+            proposals = tuple(map(_described, await self._services.owners.proposals(share)))
         files = trusted.root_bytes, trusted.targets_bytes, trusted.keyring_bytes
         return m.Access(
             share=trusted.terms.name,
@@ -128,7 +125,7 @@ class Sharing:
             fresh_until=trusted.fresh_until,
             signed_at=versions.expiry(trusted.targets_bytes) - int(versions.TARGETS_LIFETIME.total_seconds()),
             expires_at=min(map(versions.expiry, files)),
-            proposal=proposal,
+            proposals=proposals,
         )
 
     def _member_rows(self, members: list[tp.Member]) -> list[m.MemberRow]:

@@ -80,9 +80,10 @@ class Members:
 
         Raises ``Conflict`` when it is another one than was seen.
         """
-        proposal = await self._owners.proposal(share)
-        if proposal.digest != digest:
-            raise Conflict("another change of keys waits now", kept="nothing was signed", next_step="look at it again")
+        found = [each for each in await self._owners.proposals(share) if each.digest == digest]
+        if not found:
+            raise Conflict("that change of keys waits no more", kept="nothing was signed", next_step="look at it again")
+        proposal = found[0]
         in_force = await self._owners.sign(share, proposal)
         if in_force:
             await self._settle_owners(share)

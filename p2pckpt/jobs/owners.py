@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from p2pckpt import tracker_protocol as tp
-from p2pckpt.errors import BadUsage, Conflict, NotFound
+from p2pckpt.errors import BadUsage, Conflict, VerificationFailed
 from p2pckpt.jobs.shares import RACES, Shares
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.trust import versions
@@ -105,22 +105,23 @@ class Owners:
         """How many owners have to sign a change of keys; False while they have to agree to that."""
         return await self.change(share, lambda keys: replace(keys, threshold=threshold))
 
-    async def proposal(self, share: KnownShare) -> Proposal:
-        """What waits for signatures, judged: it changes keys and nothing else. Raises ``NotFound``."""
-        client = self._shares.client(share)
-        try:
-            root = await client.proposal(share.share_id.hex())
-        except NotFound as exc:
-            raise NotFound(f"no change of keys of {share.name} waits for a signature") from exc
-        trusted = await self._shares.refresh(share)
-        after = versions.judge_proposal(trusted.root_bytes, root)
-        return Proposal(
-            root,
-            versions.root_keys(trusted.root_bytes),
-            after,
-            versions.missing_signatures(trusted.root_bytes, root),
-            versions.is_signed_by(root, self._identity.public_bytes),
-        )
+    async def proposals(self, share: KnownShare) -> list[Proposal]:
+        """What waits for signatures, judged: each changes keys and nothing else. One that does more is left out."""
+        roots = await self._shares.client(share).proposals(share.share_id.hex())
+        trusted = await self._shares.refresh(share, expired=True)
+        found = []
+        for root in roots:
+            with contextlib.suppress(VerificationFailed):
+                found.append(
+                    Proposal(
+                        root,
+                        versions.root_keys(trusted.root_bytes),
+                        versions.judge_proposal(trusted.root_bytes, root),
+                        versions.missing_signatures(trusted.root_bytes, root),
+                        versions.is_signed_by(root, self._identity.public_bytes),
+                    )
+                )
+        return found
 
     async def sign(self, share: KnownShare, seen: Proposal) -> bool:
         """Sign what was seen; False when it needs still more signatures."""
@@ -135,7 +136,7 @@ class Owners:
         return True
 
     async def withdraw(self, share: KnownShare) -> None:
-        """Take a proposal back."""
+        """Take our own proposal back; others' stay."""
         await self._shares.client(share).withdraw_proposal(share.share_id.hex())
 
     async def renew(self, share: KnownShare) -> bool:
@@ -150,9 +151,8 @@ class Owners:
             await self._shares.change_keyring(share, _as_it_is, renew=True)
         if versions.expiry(trusted.root_bytes) >= soon:
             return True
-        with contextlib.suppress(NotFound):
-            await self.proposal(share)
-            return False  # one that waits is enough; another would take its place
+        if await self.proposals(share):
+            return False  # each takes the place of the present root: first things first
         return await self.change(share, lambda keys: keys, renew=True)
 
     def _bundle(self, trusted: TrustedShare, root: bytes) -> tp.PublishRoot:

@@ -42,6 +42,7 @@ from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.sealing import EpochKeys
 
 _RACES: Final = 20
+_MAX_VERSION_NAME: Final = 100
 _CARD: Final = "README.md"
 _MAX_CARD: Final = 256 << 10
 
@@ -54,6 +55,8 @@ async def publish(
     ``earlier_link`` gives the link of an earlier publish to the share of that id, or nothing.
     """
     directory = Path(request.path)
+    if len(request.version_name) > _MAX_VERSION_NAME or not request.version_name.isprintable():
+        raise BadUsage(f"a version's name has at most {_MAX_VERSION_NAME} printable characters")
     progress.enter(Phase.SCANNING)
     found = await asyncio.to_thread(scan, directory)
     for warning in found.warnings:

@@ -27,7 +27,7 @@ from p2pckpt.tracker_protocol import Role
 from p2pckpt.trust import keyrings, links, sealing, versions
 from p2pckpt.trust.identity import Identity
 from p2pckpt.trust.sealing import EpochKeys
-from p2pckpt_tracker import metadata
+from p2pckpt_tracker import metadata, refusals
 from tests.support.homes import until
 from tests.unit.trust.people import OWNER, Shelf, person
 
@@ -93,8 +93,10 @@ class Tracker:
         if "publish_keyring" in self.hooks:
             await self.hooks["publish_keyring"]()
         try:
-            metadata.check_keyring(self.shelf.targets, self.shelf.keyring, keyring, now=metadata.utc_now())
-        except metadata.VersionConflict as exc:
+            metadata.check_keyring(
+                self.shelf.root, self.shelf.targets, self.shelf.keyring, keyring, now=metadata.utc_now()
+            )
+        except refusals.VersionConflict as exc:
             raise Conflict(str(exc)) from exc
         self.shelf.put(keyring=keyring)
 
