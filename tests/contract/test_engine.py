@@ -7,6 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
@@ -408,6 +409,8 @@ async def test_its_port_is_free_again_after_stopping(new_engine: NewEngine) -> N
         try:
             await second.start(lambda event: None)
         except P2pckptError:
+            held = {each.laddr.port for each in psutil.Process().net_connections() if each.laddr}
+            assert held.isdisjoint(ports), "the engine itself holds on to them"
             continue
         finally:
             await second.stop()
@@ -449,6 +452,7 @@ async def test_peers_stats_and_availability_describe_an_open_transfer(new_node: 
     await eventually(both, "both peers told what they have")
     whole, half = sorted(found, key=lambda peer: not peer.seed)
     assert (whole.progress, whole.seed, half.seed) == (1.0, True, False)
+    assert (whole.outgoing, half.outgoing) == (True, True)
     assert {whole.address, half.address} == {f"127.0.0.1:{node.endpoint.port}" for node in (seed, part)}
     assert whole.tls is (seed.tls is not None)
     assert whole.client

@@ -27,7 +27,7 @@ from ..tracker.people import Person
 from .liars import EVERY_BLOCK, ONE_BIT, ONLY_MANIFEST, Kind, Liar
 
 MIB = 1 << 20
-SIZE = 4 * MIB
+SIZE = 8 * MIB
 RATE = 6 * MIB
 """Bytes per second of the receiver, so that all of the swarm gets its turn."""
 LIARS = (EVERY_BLOCK, EVERY_BLOCK, EVERY_BLOCK, EVERY_BLOCK, ONE_BIT, ONE_BIT, ONE_BIT, ONLY_MANIFEST)
@@ -103,8 +103,8 @@ async def test_eight_lying_seeds_and_an_honest_one_give_a_right_copy(to: Visibil
                 await receiver.wait_job(fetch.id, deadline=PATIENCE)
                 assert tree(tmp_path / "out") == tree(source)
                 liars_met = {liar.address for liar in liars if liar.kind.lies and liar.sent > 2 * MIB}
+                assert liars_met, "no liar got to send what it lies about"
                 assert banned(receiver) >= liars_met
-                assert banned(receiver) & {liar.address for liar in liars}, "no liar was found out"
                 # what was received is right on the disk, too, and nothing else is in the store
                 await receiver.verify("hostile/model", full=True)
                 assert objects(receiver) == objects(publisher)

@@ -178,17 +178,23 @@ def test_a_root_that_was_trusted_is_not_taken_back(shelf: Shelf, directory: Path
 
 
 @pytest.mark.parametrize(
-    "change", [{"torrent_name": "p2pckpt-other"}, {"sealed": False}, {"owner": STRANGER.hex}], ids=str
+    ("change", "says"),
+    [
+        ({"torrent_name": "p2pckpt-other"}, "contradicts the first"),
+        ({"sealed": False}, "contradicts the first"),
+        ({"owner": STRANGER.hex}, "none of those who sign"),
+    ],
+    ids=str,
 )
 def test_a_root_that_changes_the_terms_of_the_share_is_refused(
-    shelf: Shelf, directory: Path, change: dict[str, Any]
+    shelf: Shelf, directory: Path, change: dict[str, Any], says: str
 ) -> None:
     shelf.refresh(directory)
     metadata = Metadata[Root].from_bytes(with_publishers(shelf.root))
     metadata.signed.unrecognized_fields["p2pckpt"] |= change
     shelf.put(root=_resigned(metadata, OWNER))
     for _ in range(2):
-        with pytest.raises(VerificationFailed, match=r"contradicts the first|none of those who sign"):
+        with pytest.raises(VerificationFailed, match=says):
             shelf.refresh(directory)
 
 
