@@ -11,7 +11,7 @@ from statistics import median
 from bench.generate import make_checkpoint
 from bench.homes import Home, running, settle
 from bench.table import Row
-from p2pckpt.control import messages as m
+from p2pckpt.control import access_messages as am
 from p2pckpt.tracker_protocol import Visibility
 
 _WAYS = ("public", "sealed, plain swarm", "sealed, TLS")
@@ -40,7 +40,7 @@ async def measure(directory: Path, size: int, rounds: int) -> list[Row]:
             ).link
             for number, way in enumerate(_WAYS)
         }
-        await publisher.client.set_terms(m.TermsRequest(share="share1", swarm_tls=False))
+        await publisher.client.set_terms(am.TermsRequest(share="share1", swarm_tls=False))
         for number in range(rounds):
             for way in _WAYS:
                 settle(3 * raw)

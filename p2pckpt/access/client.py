@@ -20,7 +20,6 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from p2pckpt import __version__
 from p2pckpt import tracker_protocol as tp
-from p2pckpt.audit_log import AuditPage
 from p2pckpt.errors import (
     BadUsage,
     Conflict,
@@ -32,6 +31,7 @@ from p2pckpt.errors import (
     UntrustedKey,
     VerificationFailed,
 )
+from p2pckpt.tracker_protocol.audit_log import AuditPage
 from p2pckpt.trust.identity import Identity
 from p2pckpt.trust.links import TrackerAddress
 

@@ -15,8 +15,8 @@ from p2pckpt.cli.keys import new_passphrase
 from p2pckpt.cli.options import Command, Group, Invocation, password_options
 from p2pckpt.cli.session import talk
 from p2pckpt.cli.table import facts
+from p2pckpt.control.access_messages import Access, Proposal, SetMemberRequest, TermsRequest
 from p2pckpt.control.client import ControlClient
-from p2pckpt.control.messages import Access, Proposal, SetMemberRequest, TermsRequest
 from p2pckpt.errors import BadUsage, NotFound
 from p2pckpt.tracker_protocol import Role
 from p2pckpt.trust.identity import words

@@ -15,6 +15,7 @@ from p2pckpt.cli.progress import Progress, summary
 from p2pckpt.cli.session import follow, talk
 from p2pckpt.cli.share import detached, print_started
 from p2pckpt.cli.table import facts
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient
 from p2pckpt.errors import LicenceNotAccepted, NotAllowed, NotFound
@@ -85,7 +86,7 @@ def get(
         except (NotAllowed, NotFound):
             if not ask:
                 raise
-            if not await ask_to_be_let_in(invocation, client, m.AskRequest(request.source, message), wait=wait):
+            if not await ask_to_be_let_in(invocation, client, am.AskRequest(request.source, message), wait=wait):
                 return None
             preview = await client.fetch_plan(request)
         _show_preview(invocation, preview, as_data=dry_run)
@@ -132,7 +133,9 @@ def _agree(invocation: Invocation, preview: m.FetchPreview, accepted: bool) -> N
         raise refusal
 
 
-async def ask_to_be_let_in(invocation: Invocation, client: ControlClient, request: m.AskRequest, *, wait: bool) -> bool:
+async def ask_to_be_let_in(
+    invocation: Invocation, client: ControlClient, request: am.AskRequest, *, wait: bool
+) -> bool:
     """Ask the owners; whether they let us in, which only ``wait`` waits to see."""
     report = invocation.report
     # listening begins before asking: an owner may be faster than we are

@@ -10,7 +10,7 @@ from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_share
 from p2pckpt.cli.options import Command, Invocation
 from p2pckpt.cli.session import talk
-from p2pckpt.control.messages import CreateLinkRequest, InviteRequest
+from p2pckpt.control.access_messages import CreateLinkRequest, InviteRequest
 from p2pckpt.tracker_protocol import Role
 
 _WEEK = 7 * 86400

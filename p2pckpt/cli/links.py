@@ -13,8 +13,8 @@ from p2pckpt.cli.completing import complete_share
 from p2pckpt.cli.options import Command, Group, Invocation, password_options, read_secret
 from p2pckpt.cli.session import talk
 from p2pckpt.cli.table import Column, table, terminal_width
+from p2pckpt.control.access_messages import CreateLinkRequest, LinkRow
 from p2pckpt.control.client import ControlClient
-from p2pckpt.control.messages import CreateLinkRequest, LinkRow
 from p2pckpt.tracker_protocol import Role
 
 _SHARE = click.argument("share", shell_complete=complete_share)

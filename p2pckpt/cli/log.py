@@ -6,13 +6,13 @@ import time
 
 import click
 
-from p2pckpt.audit_log import AuditAction
 from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_share
 from p2pckpt.cli.options import Command, Invocation
 from p2pckpt.cli.session import talk
 from p2pckpt.cli.table import Column, table, terminal_width
-from p2pckpt.control.messages import LogReply, LogRequest, LogRow
+from p2pckpt.control.access_messages import LogReply, LogRequest, LogRow
+from p2pckpt.tracker_protocol.audit_log import AuditAction
 
 _COLUMNS = [Column("ROW", right=True), Column("WHEN"), Column("WHO"), Column("DID"), Column("TO")]
 _SHORT = 8

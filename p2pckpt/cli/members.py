@@ -11,8 +11,8 @@ from p2pckpt.cli.completing import complete_share
 from p2pckpt.cli.options import Command, Group, Invocation
 from p2pckpt.cli.session import talk
 from p2pckpt.cli.table import Column, table, terminal_width
+from p2pckpt.control.access_messages import DecideRequest, MemberRow, MembersReply, RequestRow, SetMemberRequest
 from p2pckpt.control.client import ControlClient
-from p2pckpt.control.messages import DecideRequest, MemberRow, MembersReply, RequestRow, SetMemberRequest
 from p2pckpt.errors import BadUsage, Cancelled, NotFound
 from p2pckpt.tracker_protocol import Role
 

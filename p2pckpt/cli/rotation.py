@@ -8,8 +8,9 @@ from p2pckpt.cli import text
 from p2pckpt.cli.daemon import stop_and_wait
 from p2pckpt.cli.options import Invocation
 from p2pckpt.cli.session import identity_passphrase, talk
+from p2pckpt.control.access_messages import AskRequest, SetMemberRequest
 from p2pckpt.control.client import ControlClient
-from p2pckpt.control.messages import AskRequest, KeyInfo, SetMemberRequest, ShareRow
+from p2pckpt.control.messages import KeyInfo, ShareRow
 from p2pckpt.errors import Cancelled, NotAllowed, P2pckptError
 from p2pckpt.tracker_protocol import Role, Visibility
 from p2pckpt.trust import identity_file

@@ -19,6 +19,7 @@ import aiohttp
 import msgspec
 
 from p2pckpt.config import Config
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.errors import DaemonUnavailable, P2pckptError, by_code
 
@@ -139,47 +140,47 @@ class ControlClient:
     async def tag(self, request: m.TagRequest) -> m.ShareDetail:
         return await self._call("POST", "/v1/tags", m.ShareDetail, request)
 
-    async def members(self, share: str) -> list[m.MemberRow]:
-        return await self._call("GET", f"/v1/members?share={quote(share, safe='')}", list[m.MemberRow])
+    async def members(self, share: str) -> list[am.MemberRow]:
+        return await self._call("GET", f"/v1/members?share={quote(share, safe='')}", list[am.MemberRow])
 
-    async def set_member(self, request: m.SetMemberRequest) -> m.MembersReply:
-        return await self._call("POST", "/v1/members", m.MembersReply, request)
+    async def set_member(self, request: am.SetMemberRequest) -> am.MembersReply:
+        return await self._call("POST", "/v1/members", am.MembersReply, request)
 
-    async def access(self, share: str) -> m.Access:
-        return await self._call("GET", f"/v1/access?share={quote(share, safe='')}", m.Access)
+    async def access(self, share: str) -> am.Access:
+        return await self._call("GET", f"/v1/access?share={quote(share, safe='')}", am.Access)
 
-    async def set_terms(self, request: m.TermsRequest) -> m.Access:
-        return await self._call("POST", "/v1/access", m.Access, request)
+    async def set_terms(self, request: am.TermsRequest) -> am.Access:
+        return await self._call("POST", "/v1/access", am.Access, request)
 
-    async def sign(self, share: str, digest: str) -> m.SignReply:
+    async def sign(self, share: str, digest: str) -> am.SignReply:
         """Sign the change of keys that waits at a share, if it is the one that ``digest`` names."""
         path = f"/v1/access/sign?share={quote(share, safe='')}&digest={quote(digest, safe='')}"
-        return await self._call("POST", path, m.SignReply)
+        return await self._call("POST", path, am.SignReply)
 
     async def withdraw(self, share: str) -> None:
         """Take that change back."""
         await self._call("POST", f"/v1/access/withdraw?share={quote(share, safe='')}", None)
 
-    async def ask(self, request: m.AskRequest) -> m.AskReply:
-        return await self._call("POST", "/v1/asks", m.AskReply, request)
+    async def ask(self, request: am.AskRequest) -> am.AskReply:
+        return await self._call("POST", "/v1/asks", am.AskReply, request)
 
-    async def requests(self, share: str) -> list[m.RequestRow]:
-        return await self._call("GET", f"/v1/requests?share={quote(share, safe='')}", list[m.RequestRow])
+    async def requests(self, share: str) -> list[am.RequestRow]:
+        return await self._call("GET", f"/v1/requests?share={quote(share, safe='')}", list[am.RequestRow])
 
-    async def decide(self, request: m.DecideRequest) -> None:
+    async def decide(self, request: am.DecideRequest) -> None:
         await self._call("POST", "/v1/requests", None, request)
 
-    async def invite(self, request: m.InviteRequest) -> m.InviteReply:
-        return await self._call("POST", "/v1/invites", m.InviteReply, request)
+    async def invite(self, request: am.InviteRequest) -> am.InviteReply:
+        return await self._call("POST", "/v1/invites", am.InviteReply, request)
 
-    async def log(self, request: m.LogRequest) -> m.LogReply:
-        return await self._call("POST", "/v1/log", m.LogReply, request)
+    async def log(self, request: am.LogRequest) -> am.LogReply:
+        return await self._call("POST", "/v1/log", am.LogReply, request)
 
-    async def links(self, share: str) -> list[m.LinkRow]:
-        return await self._call("GET", f"/v1/links?share={quote(share, safe='')}", list[m.LinkRow])
+    async def links(self, share: str) -> list[am.LinkRow]:
+        return await self._call("GET", f"/v1/links?share={quote(share, safe='')}", list[am.LinkRow])
 
-    async def create_link(self, request: m.CreateLinkRequest) -> m.LinkReply:
-        return await self._call("POST", "/v1/links", m.LinkReply, request)
+    async def create_link(self, request: am.CreateLinkRequest) -> am.LinkReply:
+        return await self._call("POST", "/v1/links", am.LinkReply, request)
 
     async def revoke_link(self, share: str, link_id: str) -> None:
         await self._call("DELETE", f"/v1/links/{quote(link_id, safe='')}?share={quote(share, safe='')}", None)

@@ -6,12 +6,13 @@ import contextlib
 import re
 
 from p2pckpt import tracker_protocol as tp
-from p2pckpt.audit_log import AuditAction, AuditRow
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.errors import NotFound, P2pckptError
 from p2pckpt.jobs.audit import read_log
 from p2pckpt.jobs.services import Services
+from p2pckpt.tracker_protocol.audit_log import AuditAction, AuditRow
 from p2pckpt.trust import identity as identities
 from p2pckpt.trust.identity import PublicIdentity
 
@@ -29,7 +30,7 @@ class Access:
 
     # -- asking to be let in
 
-    async def ask(self, request: m.AskRequest) -> m.AskReply:
+    async def ask(self, request: am.AskRequest) -> am.AskReply:
         """Ask the owners of the share behind a link. Nobody learns from the answer whether there is such a share."""
         shares, own = self._services.shares, self._services.identity
         share_id, tracker = shares.whereabouts(request.source)
@@ -38,13 +39,13 @@ class Access:
         self._services.swarms.follow(tracker)
         await shares.ask_for_access(share_id, tracker, request.message)
         await self._look(share_id.hex())
-        return m.AskReply(share_id.hex(), identities.words(own.public_bytes), own.hex)
+        return am.AskReply(share_id.hex(), identities.words(own.public_bytes), own.hex)
 
-    async def requests(self, name: str) -> list[m.RequestRow]:
+    async def requests(self, name: str) -> list[am.RequestRow]:
         """Who asks to be let into a share of ours."""
         share = self._services.shares.find(name)
         return [
-            m.RequestRow(
+            am.RequestRow(
                 identity=request.identity,
                 words=identities.words(public.identity),
                 name=request.name,
@@ -55,7 +56,7 @@ class Access:
             for request, public in await self._services.shares.requests(share)
         ]
 
-    async def decide(self, request: m.DecideRequest) -> None:
+    async def decide(self, request: am.DecideRequest) -> None:
         """Let somebody in who asked, or deny it. Keys are sealed to the receive key that this very identity signed."""
         shares = self._services.shares
         share = shares.find(request.share)
@@ -69,14 +70,14 @@ class Access:
             return
         await self._services.members.set(share, found[request.identity].text, request.role)
 
-    async def invite(self, request: m.InviteRequest) -> m.InviteReply:
+    async def invite(self, request: am.InviteRequest) -> am.InviteReply:
         """Add somebody by key; the link to send lets nobody else in."""
         shares = self._services.shares
         share = shares.find(request.share)
         public = PublicIdentity.parse(request.identity)
         await self._services.members.set(share, public.text, request.role)
         link = await self._services.link_book.plain(share)
-        return m.InviteReply(link.text, public.identity.hex(), identities.words(public.identity))
+        return am.InviteReply(link.text, public.identity.hex(), identities.words(public.identity))
 
     async def on_tracker_event(self, tracker: str, event: tp.TrackerEvent) -> None:
         """Tell owners who asks, and those who asked that they are in."""
@@ -103,7 +104,7 @@ class Access:
 
     # -- the log
 
-    async def log(self, request: m.LogRequest) -> m.LogReply:
+    async def log(self, request: am.LogRequest) -> am.LogReply:
         """A share's audit log, verified."""
         services = self._services
         share = services.shares.find(request.share)
@@ -118,10 +119,10 @@ class Access:
         names = {member.identity: member.name for member in await services.members.all(share)}
         trusted = await services.shares.trusted(share)
         versions = {target.infohash: f"v{number}" for number, target in trusted.targets.versions.items()}
-        return m.LogReply(
+        return am.LogReply(
             share=share.name,
             rows=tuple(
-                m.LogRow(
+                am.LogRow(
                     seq=row.seq,
                     at=row.at,
                     actor=row.actor,

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import failure_of
 from p2pckpt.daemon.operations import Operations
@@ -78,17 +79,17 @@ class ControlServer:
             web.get("/v1/diff", _answer(lambda r: do.diff(_text(r, "a"), _text(r, "b")))),
             web.post("/v1/tags", _answer(_with(m.TagRequest, do.tag))),
             web.get("/v1/members", _answer(lambda r: sharing.members(_text(r, "share")))),
-            web.post("/v1/members", _answer(_with(m.SetMemberRequest, sharing.set_member))),
-            web.post("/v1/asks", _answer(_with(m.AskRequest, do.access.ask))),
+            web.post("/v1/members", _answer(_with(am.SetMemberRequest, sharing.set_member))),
+            web.post("/v1/asks", _answer(_with(am.AskRequest, do.access.ask))),
             web.get("/v1/requests", _answer(lambda r: do.access.requests(_text(r, "share")))),
-            web.post("/v1/requests", _answer(_with(m.DecideRequest, do.access.decide))),
-            web.post("/v1/invites", _answer(_with(m.InviteRequest, do.access.invite))),
-            web.post("/v1/log", _answer(_with(m.LogRequest, do.access.log))),
+            web.post("/v1/requests", _answer(_with(am.DecideRequest, do.access.decide))),
+            web.post("/v1/invites", _answer(_with(am.InviteRequest, do.access.invite))),
+            web.post("/v1/log", _answer(_with(am.LogRequest, do.access.log))),
             web.get("/v1/links", _answer(lambda r: sharing.links(_text(r, "share")))),
-            web.post("/v1/links", _answer(_with(m.CreateLinkRequest, sharing.create_link))),
+            web.post("/v1/links", _answer(_with(am.CreateLinkRequest, sharing.create_link))),
             web.delete("/v1/links/{id}", _answer(lambda r: sharing.revoke_link(_text(r, "share"), r.match_info["id"]))),
             web.get("/v1/access", _answer(lambda r: sharing.access(_text(r, "share")))),
-            web.post("/v1/access", _answer(_with(m.TermsRequest, sharing.set_terms))),
+            web.post("/v1/access", _answer(_with(am.TermsRequest, sharing.set_terms))),
             web.post("/v1/access/sign", _answer(lambda r: sharing.sign(_text(r, "share"), _text(r, "digest")))),
             web.post("/v1/access/withdraw", _answer(lambda r: sharing.withdraw(_text(r, "share")))),
             web.get("/v1/key", _answer(lambda r: _now(do.key()))),

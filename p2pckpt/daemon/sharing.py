@@ -5,13 +5,14 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2pckpt import tracker_protocol as tp
-from p2pckpt.control import messages as m
+from p2pckpt.control import access_messages as am
 from p2pckpt.daemon.reports import version_detail
 from p2pckpt.errors import NotAllowed
 from p2pckpt.jobs.owners import Proposal
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
 from p2pckpt.store.catalogue import KnownShare
+from p2pckpt.tracker_protocol.signed import KeyringContent
 from p2pckpt.trust import versions
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.identity import words
@@ -25,29 +26,29 @@ class Sharing:
 
     # -- members
 
-    async def members(self, name: str) -> list[m.MemberRow]:
+    async def members(self, name: str) -> list[am.MemberRow]:
         share = self._services.shares.find(name)
         return self._member_rows(await self._services.members.all(share))
 
-    async def set_member(self, request: m.SetMemberRequest) -> m.MembersReply:
+    async def set_member(self, request: am.SetMemberRequest) -> am.MembersReply:
         members = self._services.members
         share = await self._services.shares.learn_role(self._services.shares.find(request.share))
         notes = await members.set(share, request.identity, request.role)
-        return m.MembersReply(tuple(self._member_rows(await members.all(share))), tuple(notes))
+        return am.MembersReply(tuple(self._member_rows(await members.all(share))), tuple(notes))
 
     # -- links
 
-    async def links(self, name: str) -> list[m.LinkRow]:
+    async def links(self, name: str) -> list[am.LinkRow]:
         share = self._services.shares.find(name)
         records = await self._services.shares.client(share).links(share.share_id.hex())
         return [
-            m.LinkRow(
+            am.LinkRow(
                 r.link_id, share.name, r.role, r.expires_at, r.max_uses, r.uses, r.created_at, r.revoked, r.burnt
             )
             for r in records
         ]  # fmt: skip
 
-    async def create_link(self, request: m.CreateLinkRequest) -> m.LinkReply:
+    async def create_link(self, request: am.CreateLinkRequest) -> am.LinkReply:
         share = self._services.shares.find(request.share)
         link = await self._services.link_book.create(
             share,
@@ -61,19 +62,19 @@ class Sharing:
             trusted = await self._services.shares.trusted(share)
             if trusted.targets.versions:
                 found = (await version_detail(self._services, share, trusted.targets.latest)).magnets
-        return m.LinkReply(link.text, link.web_text, self._reach(link.tracker.hosts), found)
+        return am.LinkReply(link.text, link.web_text, self._reach(link.tracker.hosts), found)
 
     async def revoke_link(self, name: str, link_id: str) -> None:
         await self._services.link_book.revoke(self._services.shares.find(name), link_id)
 
     # -- what owners decide
 
-    async def access(self, name: str) -> m.Access:
+    async def access(self, name: str) -> am.Access:
         shares = self._services.shares
         share = await shares.learn_role(shares.find(split_name(name)[0]))
         return await self._access(share, await shares.refresh(share))
 
-    async def set_terms(self, request: m.TermsRequest) -> m.Access:
+    async def set_terms(self, request: am.TermsRequest) -> am.Access:
         """Sign what is asked for; what was asked for and is so already is signed no second time."""
         shares = self._services.shares
         share = await shares.learn_role(shares.find(request.share))
@@ -83,7 +84,7 @@ class Sharing:
         if licence is not None and (len(licence) > tp.MAX_LICENCE or not licence.isprintable()):
             raise NotAllowed(f"a licence to accept is one line of at most {tp.MAX_LICENCE} characters")
 
-        async def edit(trusted: TrustedShare) -> tp.KeyringContent:
+        async def edit(trusted: TrustedShare) -> KeyringContent:
             content = trusted.keyring
             if request.swarm_tls is not None:
                 content = replace(content, swarm_tls=request.swarm_tls)
@@ -95,23 +96,23 @@ class Sharing:
             trusted = await shares.trusted(share)
         return await self._access(share, trusted)
 
-    async def sign(self, name: str, digest: str) -> m.SignReply:
+    async def sign(self, name: str, digest: str) -> am.SignReply:
         """Sign the change of keys that waits at a share."""
         shares = self._services.shares
         share = await shares.learn_role(shares.find(name))
-        return m.SignReply(await self._services.members.sign(share, digest))
+        return am.SignReply(await self._services.members.sign(share, digest))
 
     async def withdraw(self, name: str) -> None:
         """Take that change back."""
         await self._services.owners.withdraw(self._services.shares.find(name))
 
-    async def _access(self, share: KnownShare, trusted: TrustedShare) -> m.Access:
+    async def _access(self, share: KnownShare, trusted: TrustedShare) -> am.Access:
         keys = versions.root_keys(trusted.root_bytes)
-        proposals: tuple[m.Proposal, ...] = ()
+        proposals: tuple[am.Proposal, ...] = ()
         if share.role == tp.Role.OWNER.value:
             proposals = tuple(map(_described, await self._services.owners.proposals(share)))
         files = trusted.root_bytes, trusted.targets_bytes, trusted.keyring_bytes
-        return m.Access(
+        return am.Access(
             share=trusted.terms.name,
             visibility=tp.Visibility(share.visibility),
             role=tp.Role(share.role),
@@ -128,9 +129,9 @@ class Sharing:
             proposals=proposals,
         )
 
-    def _member_rows(self, members: list[tp.Member]) -> list[m.MemberRow]:
+    def _member_rows(self, members: list[tp.Member]) -> list[am.MemberRow]:
         return [
-            m.MemberRow(
+            am.MemberRow(
                 identity=member.identity,
                 words=words(bytes.fromhex(member.identity)),
                 name=member.name,
@@ -155,9 +156,9 @@ class Sharing:
         )
 
 
-def _described(proposal: Proposal) -> m.Proposal:
+def _described(proposal: Proposal) -> am.Proposal:
     before, after = proposal.before, proposal.after
-    return m.Proposal(
+    return am.Proposal(
         owners_added=_hex(after.owners - before.owners),
         owners_removed=_hex(before.owners - after.owners),
         publishers_added=_hex(after.publishers - before.publishers),

@@ -6,10 +6,10 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from p2pckpt.audit_log import AUDIT_START, MAX_LOG_PAGE, AuditHead, AuditRow
 from p2pckpt.jobs.shares import Shares
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.layout import StoreLayout
+from p2pckpt.tracker_protocol.audit_log import AUDIT_START, MAX_LOG_PAGE, AuditHead, AuditRow
 from p2pckpt.trust import audit
 
 

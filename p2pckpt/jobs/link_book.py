@@ -20,6 +20,7 @@ from p2pckpt import tracker_protocol as tp
 from p2pckpt.errors import NotAllowed, P2pckptError, VerificationFailed
 from p2pckpt.jobs.shares import Shares
 from p2pckpt.store.catalogue import KnownShare
+from p2pckpt.tracker_protocol.signed import KeyringContent
 from p2pckpt.trust import keyrings, links, sealing
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.identity import Identity, PublicIdentity
@@ -84,7 +85,7 @@ class LinkBook:
         opened = await asyncio.to_thread(secret.keys, password, salt)
         box = LinkBox(secret.secret, opened.wrap, role)
 
-        async def edit(trusted: TrustedShare) -> tp.KeyringContent:
+        async def edit(trusted: TrustedShare) -> KeyringContent:
             sealed = self._sealed(share.share_id, secret.link_id, box, trusted.keyring)
             return replace(trusted.keyring, links=trusted.keyring.links | {secret.link_id: sealed})
 
@@ -110,7 +111,7 @@ class LinkBook:
         """Nobody joins through it any more, and it gets no newer keys. Who did join is still known by it."""
         await self._shares.client(share).revoke_link(share.share_id.hex(), link_id)
 
-        async def edit(trusted: TrustedShare) -> tp.KeyringContent:
+        async def edit(trusted: TrustedShare) -> KeyringContent:
             content = trusted.keyring
             known = {link_id} & content.links.keys()
             return replace(content, dead_links=tuple(sorted(known | set(content.dead_links))))
@@ -165,13 +166,13 @@ class LinkBook:
         proof = sealing.bind(box.secret, tp.LINK_BIND_CONTEXT, public.identity, public.receive_key)
         return (public, box.role) if hmac.compare_digest(proof.hex(), member.binding) else None
 
-    def for_owners(self, trusted: TrustedShare, content: tp.KeyringContent) -> tp.KeyringContent:
+    def for_owners(self, trusted: TrustedShare, content: KeyringContent) -> KeyringContent:
         """``content`` with every link's box sealed to all its owners, and nobody else."""
         boxes = {link_id: box for link_id in content.links if (box := self.box(trusted, link_id)) is not None}
         sealed = {link_id: self._sealed(trusted.share_id, link_id, box, content) for link_id, box in boxes.items()}
         return replace(content, links=sealed)
 
-    def _sealed(self, share_id: bytes, link_id: str, box: LinkBox, content: tp.KeyringContent) -> dict[str, str]:
+    def _sealed(self, share_id: bytes, link_id: str, box: LinkBox, content: KeyringContent) -> dict[str, str]:
         plain, context = msgspec.msgpack.encode(box), _context(share_id, link_id)
         return {
             identity: base64.b64encode(sealing.seal_to(bytes.fromhex(reader.receive_key), plain, context)).decode()

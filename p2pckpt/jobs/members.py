@@ -22,6 +22,7 @@ from p2pckpt.jobs.link_book import LinkBook
 from p2pckpt.jobs.owners import Owners
 from p2pckpt.jobs.shares import Shares
 from p2pckpt.store.catalogue import Catalogue, KnownShare, RemovalRow
+from p2pckpt.tracker_protocol.signed import KeyringContent, Reader
 from p2pckpt.trust import keyrings, versions
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.identity import PUBLIC_PREFIX, Identity, PublicIdentity
@@ -121,7 +122,7 @@ class Members:
         return notes
 
     async def _seal_to(self, share: KnownShare, public: PublicIdentity, role: tp.Role) -> None:
-        async def edit(trusted: TrustedShare) -> tp.KeyringContent:
+        async def edit(trusted: TrustedShare) -> KeyringContent:
             present = trusted.keyring.readers.get(public.identity.hex())
             if present == keyrings.reader_of(public, role):
                 return trusted.keyring
@@ -145,7 +146,7 @@ class Members:
         trusted = await self._shares.refresh(share)
         owners = {key.hex() for key in (await self._owners.keys(share)).owners}
 
-        async def edit(trusted: TrustedShare) -> tp.KeyringContent:
+        async def edit(trusted: TrustedShare) -> KeyringContent:
             content = trusted.keyring
             for identity in owners & content.readers.keys():
                 reader = content.readers[identity]
@@ -229,12 +230,12 @@ class Members:
         taken = {row.identity: row.role for row in due}
         strangers: list[str] = []
 
-        async def edit(trusted: TrustedShare) -> tp.KeyringContent:
+        async def edit(trusted: TrustedShare) -> KeyringContent:
             content, strangers[:] = trusted.keyring, []
             gone = {identity for identity, role in taken.items() if not role}
             removed = gone | set(content.removed)
             readers = {
-                identity: tp.Reader(_at_most(reader.role, taken.get(identity, "")), reader.receive_key)
+                identity: Reader(_at_most(reader.role, taken.get(identity, "")), reader.receive_key)
                 for identity, reader in content.readers.items()
                 if identity not in gone
             }

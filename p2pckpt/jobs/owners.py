@@ -17,6 +17,7 @@ from p2pckpt import tracker_protocol as tp
 from p2pckpt.errors import BadUsage, Conflict, VerificationFailed
 from p2pckpt.jobs.shares import RACES, Shares
 from p2pckpt.store.catalogue import KnownShare
+from p2pckpt.tracker_protocol.signed import KeyringContent
 from p2pckpt.trust import versions
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.identity import Identity
@@ -164,5 +165,5 @@ class Owners:
         return tp.PublishRoot(root, targets, keyring)
 
 
-async def _as_it_is(trusted: TrustedShare) -> tp.KeyringContent:
+async def _as_it_is(trusted: TrustedShare) -> KeyringContent:
     return trusted.keyring

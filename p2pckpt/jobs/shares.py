@@ -38,6 +38,7 @@ from p2pckpt.errors import (
 from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.layout import StoreLayout
 from p2pckpt.swarm import torrent as torrents
+from p2pckpt.tracker_protocol.signed import KeyringContent
 from p2pckpt.trust import admission, keyrings, links, sealing, versions
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.identity import Identity, PublicIdentity
@@ -405,7 +406,7 @@ class Shares:
     async def change_keyring(
         self,
         share: KnownShare,
-        edit: Callable[[TrustedShare], Awaitable[tp.KeyringContent]],
+        edit: Callable[[TrustedShare], Awaitable[KeyringContent]],
         *,
         renew: bool = False,
     ) -> TrustedShare:

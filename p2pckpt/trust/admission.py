@@ -38,7 +38,8 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from p2pckpt import atomic
 from p2pckpt.errors import NotFound, P2pckptError, Stale, UntrustedKey, VerificationFailed, disk_error
-from p2pckpt.tracker_protocol import KEYRING_ROLE, MAX_METADATA, KeyringContent
+from p2pckpt.tracker_protocol import KEYRING_ROLE, MAX_METADATA
+from p2pckpt.tracker_protocol.signed import KeyringContent
 from p2pckpt.trust import keyrings, versions
 from p2pckpt.trust.identity import Identity
 from p2pckpt.trust.sealing import EpochKeys

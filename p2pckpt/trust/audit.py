@@ -12,9 +12,9 @@ from typing import Final
 import msgspec
 
 from p2pckpt import atomic
-from p2pckpt.audit_log import AUDIT_START, AuditHead, AuditRow, audit_chain
 from p2pckpt.errors import NotFound, VerificationFailed
 from p2pckpt.tracker_protocol import SIGNED_EXTENSION
+from p2pckpt.tracker_protocol.audit_log import AUDIT_START, AuditHead, AuditRow, audit_chain
 
 _SEEN: Final = "log.json"
 _HELP: Final = "ask the tracker's operator; nothing else of the share is affected"

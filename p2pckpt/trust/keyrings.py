@@ -16,7 +16,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from p2pckpt.errors import VerificationFailed
-from p2pckpt.tracker_protocol import KeyringContent, Reader, Role, SealedEpoch
+from p2pckpt.tracker_protocol import Role
+from p2pckpt.tracker_protocol.signed import KeyringContent, Reader, SealedEpoch
 from p2pckpt.trust import sealing
 from p2pckpt.trust.identity import Identity, PublicIdentity
 from p2pckpt.trust.sealing import EpochKeys

@@ -24,7 +24,8 @@ from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
 from p2pckpt.errors import BadUsage, VerificationFailed
-from p2pckpt.tracker_protocol import KEYRING_ROLE, MANIFEST_TARGET_PREFIX, SIGNED_EXTENSION, KeyringContent
+from p2pckpt.tracker_protocol import KEYRING_ROLE, MANIFEST_TARGET_PREFIX, SIGNED_EXTENSION
+from p2pckpt.tracker_protocol.signed import KeyringContent
 from p2pckpt.trust import keyrings
 from p2pckpt.trust.identity import Identity
 

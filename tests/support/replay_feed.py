@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient
 from p2pckpt.errors import DaemonUnavailable, NotFound, P2pckptError
@@ -130,43 +131,43 @@ class ReplayClient(ControlClient):
     async def tag(self, request: m.TagRequest) -> m.ShareDetail:
         return self._answer("tag", (request,), None)
 
-    async def members(self, share: str) -> list[m.MemberRow]:
+    async def members(self, share: str) -> list[am.MemberRow]:
         return self._answer("members", (share,), [])
 
-    async def set_member(self, request: m.SetMemberRequest) -> m.MembersReply:
-        return self._answer("set_member", (request,), m.MembersReply((), ()))
+    async def set_member(self, request: am.SetMemberRequest) -> am.MembersReply:
+        return self._answer("set_member", (request,), am.MembersReply((), ()))
 
-    async def ask(self, request: m.AskRequest) -> m.AskReply:
-        return self._answer("ask", (request,), m.AskReply("ab" * 32, "lusab-babad", "cd" * 32))
+    async def ask(self, request: am.AskRequest) -> am.AskReply:
+        return self._answer("ask", (request,), am.AskReply("ab" * 32, "lusab-babad", "cd" * 32))
 
-    async def requests(self, share: str) -> list[m.RequestRow]:
+    async def requests(self, share: str) -> list[am.RequestRow]:
         return self._answer("requests", (share,), [])
 
-    async def decide(self, request: m.DecideRequest) -> None:
+    async def decide(self, request: am.DecideRequest) -> None:
         self._answer("decide", (request,), None)
 
-    async def invite(self, request: m.InviteRequest) -> m.InviteReply:
-        return self._answer("invite", (request,), m.InviteReply("p2pckpt:abcd", "ab" * 32, "lusab-babad"))
+    async def invite(self, request: am.InviteRequest) -> am.InviteReply:
+        return self._answer("invite", (request,), am.InviteReply("p2pckpt:abcd", "ab" * 32, "lusab-babad"))
 
-    async def log(self, request: m.LogRequest) -> m.LogReply:
-        return self._answer("log", (request,), m.LogReply(request.share, (), 0, 0, 1))
+    async def log(self, request: am.LogRequest) -> am.LogReply:
+        return self._answer("log", (request,), am.LogReply(request.share, (), 0, 0, 1))
 
-    async def access(self, share: str) -> m.Access:
+    async def access(self, share: str) -> am.Access:
         return self._answer("access", (share,), None)
 
-    async def set_terms(self, request: m.TermsRequest) -> m.Access:
+    async def set_terms(self, request: am.TermsRequest) -> am.Access:
         return self._answer("set_terms", (request,), None)
 
-    async def sign(self, share: str, digest: str) -> m.SignReply:
+    async def sign(self, share: str, digest: str) -> am.SignReply:
         return self._answer("sign", (share, digest), None)
 
     async def withdraw(self, share: str) -> None:
         self._answer("withdraw", (share,), None)
 
-    async def links(self, share: str) -> list[m.LinkRow]:
+    async def links(self, share: str) -> list[am.LinkRow]:
         return self._answer("links", (share,), [])
 
-    async def create_link(self, request: m.CreateLinkRequest) -> m.LinkReply:
+    async def create_link(self, request: am.CreateLinkRequest) -> am.LinkReply:
         return self._answer("create_link", (request,), None)
 
     async def revoke_link(self, share: str, link_id: str) -> None:

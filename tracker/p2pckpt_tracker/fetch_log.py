@@ -10,7 +10,7 @@ import asyncio
 import structlog
 from sqlalchemy import Connection
 
-from p2pckpt.audit_log import AuditAction
+from p2pckpt.tracker_protocol.audit_log import AuditAction
 
 from .store import audit
 from .store.database import Database, StoreUnavailable

@@ -22,13 +22,13 @@ from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, T, Target
 from tuf.api.serialization import DeserializationError, SerializationError
 from tuf.api.serialization.json import JSONSerializer
 
-from p2pckpt.audit_log import AUDIT_START, AuditHead
 from p2pckpt.tracker_protocol import (
     KEYRING_ROLE,
     MANIFEST_TARGET_PREFIX,
     MAX_METADATA,
     SIGNED_EXTENSION,
 )
+from p2pckpt.tracker_protocol.audit_log import AUDIT_START, AuditHead
 
 from .refusals import BadSignature, MetadataRefused, VersionConflict
 from .signed_content import (

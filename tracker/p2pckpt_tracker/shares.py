@@ -19,7 +19,6 @@ from weakref import WeakValueDictionary
 import structlog
 from sqlalchemy import Connection
 
-from p2pckpt.audit_log import AUDIT_START, AuditAction, AuditHead
 from p2pckpt.tracker_protocol import (
     KEYRING_ROLE,
     BlobKind,
@@ -31,6 +30,7 @@ from p2pckpt.tracker_protocol import (
     TargetsChanged,
     Visibility,
 )
+from p2pckpt.tracker_protocol.audit_log import AUDIT_START, AuditAction, AuditHead
 
 from .access_rules import AccessRules, ShareGrants
 from .events import EventHub

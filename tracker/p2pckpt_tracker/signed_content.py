@@ -12,12 +12,8 @@ from dataclasses import dataclass
 import msgspec
 from tuf.api.metadata import Root, TargetFile, Targets
 
-from p2pckpt.tracker_protocol import (
-    MANIFEST_TARGET_PREFIX,
-    MAX_LICENCE,
-    SIGNED_EXTENSION,
-    KeyringContent,
-)
+from p2pckpt.tracker_protocol import MANIFEST_TARGET_PREFIX, MAX_LICENCE, SIGNED_EXTENSION
+from p2pckpt.tracker_protocol.signed import KeyringContent
 
 from .refusals import MetadataRefused
 

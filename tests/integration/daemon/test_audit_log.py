@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pckpt.audit_log import AUDIT_START, audit_chain
-from p2pckpt.control import messages as m
+from p2pckpt.control import access_messages as am
+from p2pckpt.tracker_protocol.audit_log import AUDIT_START, audit_chain
 
 from ...support.homes import Home, failure, seeded_bytes, write_files
 
@@ -100,21 +100,21 @@ async def test_an_edited_log_is_reported_with_the_first_row_that_does_not_fit(
 ) -> None:
     name = f"edited/{edit.__name__}"
     share_id, _ = await publish(alice, tmp_path, name)
-    assert (await alice.client.log(m.LogRequest(name))).verified > 2
+    assert (await alice.client.log(am.LogRequest(name))).verified > 2
     edit(LogOnDisk(alice, share_id))
     refused = await alice.cli("log", name)
     assert (refused.returncode, refused.stdout) == (6, ""), refused.stderr
     assert says in refused.stderr
-    assert (await failure(alice.client.log(m.LogRequest(name)))).exit_code == 6, "a broken log stays broken"
+    assert (await failure(alice.client.log(am.LogRequest(name)))).exit_code == 6, "a broken log stays broken"
 
 
 async def test_a_tracker_restored_from_a_backup_has_a_shorter_log_which_the_owner_may_accept(
     alice: Home, tmp_path: Path
 ) -> None:
     share_id, _ = await publish(alice, tmp_path, "restored")
-    assert (await alice.client.log(m.LogRequest("restored"))).verified > 2
+    assert (await alice.client.log(am.LogRequest("restored"))).verified > 2
     cut(LogOnDisk(alice, share_id))
-    assert (await failure(alice.client.log(m.LogRequest("restored")))).exit_code == 6
+    assert (await failure(alice.client.log(am.LogRequest("restored")))).exit_code == 6
     accepted = await alice.cli("log", "restored", "--anew", "-q")
     assert (accepted.returncode, accepted.stdout.split()) == (0, ["1", "2"]), accepted.stderr
-    assert (await alice.client.log(m.LogRequest("restored"))).verified == 2
+    assert (await alice.client.log(am.LogRequest("restored"))).verified == 2

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.store.catalogue import Catalogue, KnownShare, RemovalRow
 from p2pckpt.tracker_protocol import Role, Visibility
@@ -26,8 +27,8 @@ async def key_of(home: Home) -> m.KeyInfo:
     return await home.client.key()
 
 
-async def remove(alice: Home, name: str, who: Home) -> m.MembersReply:
-    return await alice.client.set_member(m.SetMemberRequest(name, (await key_of(who)).identity, None))
+async def remove(alice: Home, name: str, who: Home) -> am.MembersReply:
+    return await alice.client.set_member(am.SetMemberRequest(name, (await key_of(who)).identity, None))
 
 
 def known(home: Home, name: str) -> KnownShare:
@@ -93,7 +94,7 @@ async def test_the_link_somebody_joined_by_goes_with_them_and_others_get_the_new
     alice: Home, bob: Home, carol: Home, tmp_path: Path
 ) -> None:
     source, first = await shared(alice, tmp_path, "epochs/links")
-    other = (await alice.client.create_link(m.CreateLinkRequest(share="epochs/links", password="tulip"))).link
+    other = (await alice.client.create_link(am.CreateLinkRequest(share="epochs/links", password="tulip"))).link
     await bob.get(first.link, tmp_path / "bob")
     reply = await remove(alice, "epochs/links", bob)
     assert any("revoked" in note for note in reply.notes)
@@ -111,10 +112,10 @@ async def test_a_downloader_who_becomes_a_viewer_reads_later_manifests_and_no_la
 ) -> None:
     source, _ = await shared(alice, tmp_path, "epochs/viewer", to=Visibility.MEMBERS)
     public = (await key_of(bob)).public_text
-    await alice.client.set_member(m.SetMemberRequest("epochs/viewer", public, Role.DOWNLOADER))
+    await alice.client.set_member(am.SetMemberRequest("epochs/viewer", public, Role.DOWNLOADER))
     job = (await alice.client.jobs())[-1]
     await bob.get(job.link, tmp_path / "bob")
-    await alice.client.set_member(m.SetMemberRequest("epochs/viewer", public, Role.VIEWER))
+    await alice.client.set_member(am.SetMemberRequest("epochs/viewer", public, Role.VIEWER))
     write_files(source, {"more.bin": seeded_bytes(MIB, 10)})
     await alice.share(source, name="epochs/viewer")
     detail = await bob.client.version_detail("epochs/viewer@2")
@@ -128,7 +129,7 @@ async def test_a_member_named_by_key_keeps_reading_through_epochs_and_comes_back
     source, first = await shared(alice, tmp_path, "epochs/named", to=Visibility.MEMBERS)
     for home in (bob, carol):
         await alice.client.set_member(
-            m.SetMemberRequest("epochs/named", (await key_of(home)).public_text, Role.DOWNLOADER)
+            am.SetMemberRequest("epochs/named", (await key_of(home)).public_text, Role.DOWNLOADER)
         )
     await bob.get(first.link, tmp_path / "bob")
     await remove(alice, "epochs/named", carol)
@@ -137,7 +138,7 @@ async def test_a_member_named_by_key_keeps_reading_through_epochs_and_comes_back
     await bob.get("epochs/named", tmp_path / "bob 2")
     assert tree(tmp_path / "bob 2") == tree(source)
     await alice.client.set_member(
-        m.SetMemberRequest("epochs/named", (await key_of(carol)).public_text, Role.DOWNLOADER)
+        am.SetMemberRequest("epochs/named", (await key_of(carol)).public_text, Role.DOWNLOADER)
     )
     await carol.get(first.link, tmp_path / "carol")
     assert tree(tmp_path / "carol") == tree(source)
@@ -184,7 +185,7 @@ async def test_a_publish_in_the_middle_of_a_removal_is_packed_again_with_the_new
     _, first = await shared(alice, tmp_path, "epochs/race")
     for home in (bob, carol):
         await home.get(first.link, tmp_path / str(home.path.name))
-    await alice.client.set_member(m.SetMemberRequest("epochs/race", (await key_of(bob)).public_text, Role.PUBLISHER))
+    await alice.client.set_member(am.SetMemberRequest("epochs/race", (await key_of(bob)).public_text, Role.PUBLISHER))
     theirs = write_files(tmp_path / "theirs", {"big.bin": seeded_bytes(64 * MIB, 12)})
     job = await bob.client.publish(m.PublishRequest(path=str(theirs), name="epochs/race", allow_no_licence=True))
     await bob.wait_until(job.id, lambda j: j.phase is m.Phase.PACKING and j.done > 4 * MIB)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pckpt.control import messages as m
+from p2pckpt.control import access_messages as am
 from p2pckpt.control.client import connect
 from p2pckpt.tracker_protocol import Role, Visibility
 
@@ -147,7 +147,7 @@ async def test_an_owner_who_restores_on_an_empty_machine_owns_again(
     with start_tracker(tmp_path / "tracker", plain_http=True) as tracker:
         async with Home(tmp_path / "old", tracker=tracker.url) as old:
             published = await old.share(source, name=name, to=visibility)
-            await old.client.set_member(m.SetMemberRequest(name, carols_key, Role.DOWNLOADER))
+            await old.client.set_member(am.SetMemberRequest(name, carols_key, Role.DOWNLOADER))
             await carol.get(published.link, tmp_path / "carol")
             made = await old.cli("key", "backup", backup, "--passphrase-stdin", stdin=PASSPHRASE)
             assert made.returncode == 0, made.stderr
@@ -168,7 +168,7 @@ async def test_an_owner_who_restores_on_an_empty_machine_owns_again(
             dave = Home(tmp_path / "dave")
             async with dave:
                 key = (await dave.client.key()).public_text
-                members = (await new.client.set_member(m.SetMemberRequest(name, key, Role.PUBLISHER))).members
+                members = (await new.client.set_member(am.SetMemberRequest(name, key, Role.PUBLISHER))).members
                 assert {row.role for row in members} == {Role.OWNER, Role.DOWNLOADER, Role.PUBLISHER}
                 link = published.link.partition("#")[0]
                 await dave.get(link, tmp_path / "daves")
@@ -176,7 +176,7 @@ async def test_an_owner_who_restores_on_an_empty_machine_owns_again(
                     tmp_path / "again", leave_out=["model.sig"]
                 )
             await carol.get(f"{name}@v2", tmp_path / "carol2")
-            another = await new.client.create_link(m.CreateLinkRequest(share=name))
+            another = await new.client.create_link(am.CreateLinkRequest(share=name))
             assert another.link.startswith("p2pckpt:")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.tracker_protocol import Role
 
@@ -66,7 +67,7 @@ async def test_nothing_is_fetched_before_the_licence_is_accepted(alice: Home, bo
 async def test_publishers_and_owners_need_not_accept(alice: Home, carol: Home, tmp_path: Path) -> None:
     source, link = await licensed(alice, tmp_path, "licensed/own", "cc-by-nc-4.0")
     key = (await carol.client.key()).public_text
-    await alice.client.set_member(m.SetMemberRequest("licensed/own", key, Role.PUBLISHER))
+    await alice.client.set_member(am.SetMemberRequest("licensed/own", key, Role.PUBLISHER))
     await carol.get(link, tmp_path / "carol")
     assert tree(tmp_path / "carol") == tree(source)
     write_files(source, {"more.bin": b"more"})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.tracker_protocol import Role, Visibility
 from p2pckpt.trust.links import Link
@@ -43,7 +44,7 @@ async def test_a_link_for_one_use_lets_one_person_in(alice: Home, bob: Home, car
 async def test_a_link_that_has_expired_lets_nobody_in(alice: Home, bob: Home, tmp_path: Path) -> None:
     await publish(alice, tmp_path, "expiring")
     expires_at = int(time.time()) + 2
-    link = (await alice.client.create_link(m.CreateLinkRequest(share="expiring", expires_at=expires_at))).link
+    link = (await alice.client.create_link(am.CreateLinkRequest(share="expiring", expires_at=expires_at))).link
 
     async def expired() -> bool:
         return time.time() > expires_at + 0.1
@@ -105,7 +106,7 @@ async def test_a_viewer_sees_the_card_and_the_files_but_can_not_download(
 ) -> None:
     source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(MIB, 3), "README.md": b"# Look at me\n"})
     await alice.share(source, name="viewed")
-    made = await alice.client.create_link(m.CreateLinkRequest(share="viewed", role=Role.VIEWER))
+    made = await alice.client.create_link(am.CreateLinkRequest(share="viewed", role=Role.VIEWER))
     refused = await carol.cli("get", made.link, "--to", tmp_path / "carol")
     assert refused.returncode == 4, refused.stderr
     assert not (tmp_path / "carol").exists()
@@ -124,14 +125,14 @@ async def test_a_publisher_adds_versions_that_others_accept(
     await bob.get(link, tmp_path / "bob")
     await carol.get(link, tmp_path / "carol")
     key = (await bob.client.key()).public_text
-    await alice.client.set_member(m.SetMemberRequest("lab/together", key, Role.PUBLISHER))
+    await alice.client.set_member(am.SetMemberRequest("lab/together", key, Role.PUBLISHER))
     write_files(source, {"more.bin": seeded_bytes(MIB, 5)})
     published = await bob.share(source, name="lab/together", version_name="from bob")
     assert (published.version, published.publisher) == (2, (await bob.client.key()).identity)
     got = await carol.get("lab/together", tmp_path / "carol 2")
     assert (got.version, got.publisher) == (2, published.publisher)
     assert tree(tmp_path / "carol 2") == tree(source)
-    await alice.client.set_member(m.SetMemberRequest("lab/together", published.publisher, Role.DOWNLOADER))
+    await alice.client.set_member(am.SetMemberRequest("lab/together", published.publisher, Role.DOWNLOADER))
     await carol.get("lab/together@2", tmp_path / "carol 3")
     write_files(source, {"more.bin": b"not any more"})
     await bob.share(source, name="lab/together")  # a share of bob's own, since he may not add to alice's any more
@@ -145,8 +146,8 @@ async def test_a_downloader_may_not_publish_tag_invite_or_manage(alice: Home, bo
     me = (await bob.client.key()).identity
     refused: list[Callable[[], Awaitable[object]]] = [
         lambda: bob.client.tag(m.TagRequest(f"{share_id}@1", "stable")),
-        lambda: bob.client.create_link(m.CreateLinkRequest(share=share_id)),
-        lambda: bob.client.set_member(m.SetMemberRequest(share_id, me, Role.PUBLISHER)),
+        lambda: bob.client.create_link(am.CreateLinkRequest(share=share_id)),
+        lambda: bob.client.set_member(am.SetMemberRequest(share_id, me, Role.PUBLISHER)),
         lambda: bob.client.links(share_id),
     ]
     for act in refused:
@@ -174,7 +175,7 @@ async def test_a_fetch_that_runs_while_its_member_is_removed_fails_and_says_why(
     half = await half_seeded(alice, bob, tmp_path, "expelled")
     job = await half.caught(carol, tmp_path / "target")
     key = (await carol.client.key()).identity
-    await alice.client.set_member(m.SetMemberRequest("expelled", key, None))
+    await alice.client.set_member(am.SetMemberRequest("expelled", key, None))
     error = await failure(carol.wait_job(job.id))
     assert (error.code, error.exit_code) == ("not_allowed", 4), error.fact
     assert not (tmp_path / "target").exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pckpt.control import messages as m
+from p2pckpt.control import access_messages as am
 from p2pckpt.tracker_protocol import Role
 
 from ...support.homes import Home, failure, seeded_bytes, tree, write_files
@@ -23,19 +23,19 @@ async def test_two_owners_then_two_signatures_then_one_owner_again(
     await bob.get(first.link, tmp_path / "bob")
 
     # bob becomes an owner, and does what owners do: a link, a member, a version
-    await alice.client.set_member(m.SetMemberRequest("owners/team", keys[bob].public_text, Role.OWNER))
+    await alice.client.set_member(am.SetMemberRequest("owners/team", keys[bob].public_text, Role.OWNER))
     access = await bob.client.access("owners/team")
     assert (set(access.owners), access.threshold) == ({keys[alice].identity, keys[bob].identity}, 1)
-    made = await bob.client.create_link(m.CreateLinkRequest(share="owners/team"))
+    made = await bob.client.create_link(am.CreateLinkRequest(share="owners/team"))
     await carol.get(made.link, tmp_path / "carol")
     write_files(source, {"more.bin": b"from bob"})
     assert (await bob.share(source, name="owners/team")).version == 2
     # and knows the links that alice had made before: whoever joined by them gets new keys from him, too
-    await bob.client.set_member(m.SetMemberRequest("owners/team", keys[carol].identity, Role.PUBLISHER))
+    await bob.client.set_member(am.SetMemberRequest("owners/team", keys[carol].identity, Role.PUBLISHER))
     assert (await alice.client.access("owners/team")).publishers == (keys[carol].identity,)
 
     # from now on a change of keys takes both
-    access = await alice.client.set_terms(m.TermsRequest(share="owners/team", threshold=2))
+    access = await alice.client.set_terms(am.TermsRequest(share="owners/team", threshold=2))
     assert (access.threshold, access.proposal and access.proposal.missing) == (1, 1)
     seen = (await bob.client.access("owners/team")).proposal
     assert seen is not None
@@ -46,7 +46,7 @@ async def test_two_owners_then_two_signatures_then_one_owner_again(
     assert (await alice.client.access("owners/team")).threshold == 2
 
     # carol may publish until both have signed that she may not
-    reply = await alice.client.set_member(m.SetMemberRequest("owners/team", keys[carol].identity, None))
+    reply = await alice.client.set_member(am.SetMemberRequest("owners/team", keys[carol].identity, None))
     assert any("access sign" in note for note in reply.notes)
     access = await bob.client.access("owners/team")
     assert access.publishers == (keys[carol].identity,)
@@ -61,27 +61,27 @@ async def test_two_owners_then_two_signatures_then_one_owner_again(
 
     # readers need one owner only
     public = keys[carol].public_text
-    await bob.client.set_member(m.SetMemberRequest("owners/team", public, Role.DOWNLOADER))
+    await bob.client.set_member(am.SetMemberRequest("owners/team", public, Role.DOWNLOADER))
     await carol.get("owners/team", tmp_path / "carol 2")
     assert tree(tmp_path / "carol 2") == tree(source)
 
     # a proposal can be taken back, by whoever made it
-    await alice.client.set_member(m.SetMemberRequest("owners/team", public, Role.PUBLISHER))
+    await alice.client.set_member(am.SetMemberRequest("owners/team", public, Role.PUBLISHER))
     await bob.cli("access", "withdraw", "owners/team")
     assert (await alice.client.access("owners/team")).proposal is not None
     assert (await alice.cli("access", "withdraw", "owners/team")).returncode == 0
     assert (await alice.client.access("owners/team")).proposal is None
 
     # bob can't be rid of alice alone: she has time to object, and when carol, an owner too, agrees, alice is out
-    reply = await bob.client.set_member(m.SetMemberRequest("owners/team", keys[carol].public_text, Role.OWNER))
+    reply = await bob.client.set_member(am.SetMemberRequest("owners/team", keys[carol].public_text, Role.OWNER))
     seen = (await alice.client.access("owners/team")).proposal
     assert seen is not None
     assert seen.owners_added == (keys[carol].identity,)
     assert (await alice.client.sign("owners/team", seen.digest)).in_force
-    reply = await bob.client.set_member(m.SetMemberRequest("owners/team", keys[alice].identity, None))
+    reply = await bob.client.set_member(am.SetMemberRequest("owners/team", keys[alice].identity, None))
     assert any("access sign" in note for note in reply.notes)
     assert keys[alice].identity in (await alice.client.access("owners/team")).owners
-    made = (await bob.client.create_link(m.CreateLinkRequest(share="owners/team"))).link
+    made = (await bob.client.create_link(am.CreateLinkRequest(share="owners/team"))).link
     seen = (await carol.client.access("owners/team")).proposal
     assert seen is not None
     assert (await carol.client.sign("owners/team", seen.digest)).in_force
@@ -98,7 +98,7 @@ async def test_an_owner_can_not_remove_itself(alice: Home, tmp_path: Path) -> No
     source = write_files(tmp_path / "source", {"model.bin": b"alone"})
     await alice.share(source, name="owners/alone")
     me = (await alice.client.key()).identity
-    error = await failure(alice.client.set_member(m.SetMemberRequest("owners/alone", me, None)))
+    error = await failure(alice.client.set_member(am.SetMemberRequest("owners/alone", me, None)))
     assert error.exit_code != 0
     assert (await alice.client.access("owners/alone")).owners == (me,)
     assert (await alice.client.access("owners/alone")).epoch == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.tracker_protocol import Role, Visibility
 from p2pckpt.trust.links import Link
@@ -84,15 +85,15 @@ async def test_who_was_denied_is_not_heard_again_and_who_was_removed_shows_as_su
 ) -> None:
     _, link = await publish(alice, tmp_path, "ask/no")
     for home in (bob, carol):
-        await home.client.ask(m.AskRequest(link))
+        await home.client.ask(am.AskRequest(link))
     denied = await alice.cli("member", "deny", "ask/no", "carol")
     assert denied.returncode == 0, denied.stderr
-    await carol.client.ask(m.AskRequest(link, "please"))
+    await carol.client.ask(am.AskRequest(link, "please"))
     assert (await failure(carol.get(link, tmp_path / "carol"))).exit_code == 5
     him = (await bob.client.key()).identity
-    await alice.client.decide(m.DecideRequest("ask/no", him, Role.VIEWER))
+    await alice.client.decide(am.DecideRequest("ask/no", him, Role.VIEWER))
     await alice.cli("member", "rm", "ask/no", him)
-    await bob.client.ask(m.AskRequest(link, "me again"))
+    await bob.client.ask(am.AskRequest(link, "me again"))
     (row,) = await alice.client.requests("ask/no")
     assert (row.identity, row.message) == (him, "me again")
     assert abs(row.removed_at - time.time()) < 600

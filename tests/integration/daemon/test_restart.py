@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.trust.links import Link
 
@@ -204,7 +205,7 @@ async def test_a_configured_tracker_is_used_instead_of_one_beside_the_daemon(bob
             assert not (await erin.client.status()).embedded_tracker
             await bob.get(published.link, tmp_path / "target")
             tracker.stop()
-            error = await failure(erin.client.create_link(m.CreateLinkRequest(share="standalone")))
+            error = await failure(erin.client.create_link(am.CreateLinkRequest(share="standalone")))
             assert error.code == "tracker_unreachable"
             await erin.restart()
             await erin.wait_job(published.id, m.JobState.SEEDING)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pckpt.control import messages as m
+from p2pckpt.control import access_messages as am
 from p2pckpt.tracker_protocol import Role, Visibility
 from p2pckpt.trust import identity_file
 
@@ -55,8 +55,8 @@ async def test_a_share_that_needs_two_signatures_keeps_the_old_key_until_the_oth
         first = await erin.share(source, name="rotated/team")
         await alice.get(first.link, tmp_path / "alice")
         public = (await alice.client.key()).public_text
-        await erin.client.set_member(m.SetMemberRequest("rotated/team", public, Role.OWNER))
-        await erin.client.set_terms(m.TermsRequest(share="rotated/team", threshold=2))
+        await erin.client.set_member(am.SetMemberRequest("rotated/team", public, Role.OWNER))
+        await erin.client.set_terms(am.TermsRequest(share="rotated/team", threshold=2))
         seen = (await alice.client.access("rotated/team")).proposal
         assert seen is not None
         await alice.client.sign("rotated/team", seen.digest)
@@ -92,7 +92,7 @@ async def test_a_spare_key_brings_a_share_back_when_the_owner_s_machine_is_lost(
             async with frank:
                 await frank.get(first.link, tmp_path / "got")
                 assert tree(tmp_path / "got", leave_out=["model.sig"]) == tree(source, leave_out=["model.sig"])
-                await frank.client.set_member(m.SetMemberRequest("saved", lost, None))
+                await frank.client.set_member(am.SetMemberRequest("saved", lost, None))
                 me = (await frank.client.key()).identity
                 assert (await frank.client.access("saved")).owners == (me,)
                 write_files(source, {"more.bin": b"after the loss"})

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.formats import encode_canonical
 
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.trust.identity import PublicIdentity
 from p2pckpt.trust.links import Link, TrackerAddress
@@ -245,7 +246,7 @@ async def test_a_tracker_that_swaps_a_member_s_key_or_invents_members_gets_no_ke
         " WHERE share_id = ? AND identity = ?",
         invented, job.share_id, bobs,
     )  # fmt: skip
-    reply = await alice.client.set_member(m.SetMemberRequest("swapped", carols, None))
+    reply = await alice.client.set_member(am.SetMemberRequest("swapped", carols, None))
     assert any("got none of them" in note for note in reply.notes), reply.notes
     keyring = json.loads(tracker.newest("keyring").read_bytes())["signed"]["p2pckpt"]
     assert keyring["epochs"][-1]["epoch"] == 2
@@ -261,10 +262,10 @@ async def test_a_tracker_that_keeps_or_brings_back_somebody_removed_gets_no_key_
         await home.get(job.link, tmp_path / home.path.name)
     bobs, carols = (await bob.client.key()).identity, (await carol.client.key()).identity
     tracker.run("CREATE TABLE kept AS SELECT * FROM members WHERE share_id = ? AND identity = ?", job.share_id, bobs)
-    await alice.client.set_member(m.SetMemberRequest("collusion", bobs, None))
+    await alice.client.set_member(am.SetMemberRequest("collusion", bobs, None))
     tracker.run("INSERT INTO members SELECT * FROM kept")
     tracker.run("DROP TABLE kept")
-    await alice.client.set_member(m.SetMemberRequest("collusion", carols, None))
+    await alice.client.set_member(am.SetMemberRequest("collusion", carols, None))
     keyring = json.loads(tracker.newest("keyring").read_bytes())["signed"]["p2pckpt"]
     assert keyring["epochs"][-1]["epoch"] == 3
     assert set(keyring["epochs"][-1]["sealed"]) == {(await alice.client.key()).identity}

@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.store.layout import StoreLayout
 from p2pckpt.swarm import torrent as torrents
@@ -75,7 +76,7 @@ async def hostile_swarm(
                     bytes.fromhex(person.receive_key),
                     person.key.sign(RECEIVE_KEY_CONTEXT + bytes.fromhex(person.receive_key)),
                 )
-                await publisher.client.set_member(m.SetMemberRequest(job.share_id, keys.text, Role.DOWNLOADER))
+                await publisher.client.set_member(am.SetMemberRequest(job.share_id, keys.text, Role.DOWNLOADER))
                 tls = await credentials(person, job.share_id)
                 liar = Liar(home, address, kind, torrent, files, tls=tls)
                 stack.push_async_callback(asyncio.to_thread, liar.close)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from p2pckpt.control import messages as m
+from p2pckpt.control import access_messages as am
 from p2pckpt_tracker.api import swarm_routes
 from p2pckpt_tracker.app import Tracker, _base32
 from p2pckpt_tracker.settings import Listen, Settings
@@ -67,7 +67,7 @@ async def test_an_owner_switches_tls_off_and_on_while_a_transfer_runs(tmp_path: 
 
         assert await is_tls(True)
         for wanted in (False, True):
-            await alice.client.set_terms(m.TermsRequest(share="m", swarm_tls=wanted))
+            await alice.client.set_terms(am.TermsRequest(share="m", swarm_tls=wanted))
             await until(lambda wanted=wanted: is_tls(wanted), f"TLS is {'on' if wanted else 'off'}")  # type: ignore[misc]
         await bob.wait_job(job.id)
         assert tree(tmp_path / "bob has") == tree(source)

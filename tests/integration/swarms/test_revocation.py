@@ -9,6 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.errors import NotAllowed
 from p2pckpt.tracker_protocol import SwarmState
@@ -46,7 +47,7 @@ async def begin(home: Home, link: str, to: Path) -> m.Job:
 
 
 async def remove(owner: Home, share: str, identity: str) -> None:
-    await owner.client.set_member(m.SetMemberRequest(share, identity, None))
+    await owner.client.set_member(am.SetMemberRequest(share, identity, None))
 
 
 async def test_whoever_is_removed_stops_and_the_others_go_on(alice: Home, source: Path, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from tuf.api.metadata import Metadata
 
-from p2pckpt.audit_log import AUDIT_START, AuditPage, AuditRow, audit_chain
 from p2pckpt.tracker_protocol import SwarmEvent, SwarmState
+from p2pckpt.tracker_protocol.audit_log import AUDIT_START, AuditPage, AuditRow, audit_chain
 from p2pckpt_tracker.app import Tracker
 
 from .conftest import Login

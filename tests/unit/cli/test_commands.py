@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from p2pckpt.config import Config
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.tracker_protocol import Role, Visibility
 from p2pckpt.trust.identity import pem, words
@@ -23,7 +24,7 @@ LINK = "p2pckpt:tracker.example:4433/s/abc#secret"
 PUBLISHING = job(kind=m.JobKind.PUBLISH, share="", version=0, phase=m.Phase.PACKING, path="/data/run7", seeds=0)
 PUBLISHED = job(kind=m.JobKind.PUBLISH, state=m.JobState.SEEDING, done=100_000_000, link=LINK)
 DETAIL = m.ShareDetail(share(), (version(3), version(2), version(1)))
-MEMBER = m.MemberRow("ef" * 32, "lusab-babad", "bob", Role.VIEWER, 1_000_000, "", False)
+MEMBER = am.MemberRow("ef" * 32, "lusab-babad", "bob", Role.VIEWER, 1_000_000, "", False)
 
 
 @pytest.fixture
@@ -328,9 +329,9 @@ def test_tags_are_listed_moved_and_removed(daemon: CannedDaemon, cli: Cli) -> No
 
 
 def test_members_are_found_by_name_and_never_guessed(daemon: CannedDaemon, cli: Cli) -> None:
-    namesake = m.MemberRow("aa" * 32, "x", "bob", Role.VIEWER, 0, "", False)
+    namesake = am.MemberRow("aa" * 32, "x", "bob", Role.VIEWER, 0, "", False)
     daemon.replies["GET", "/v1/members?share=cars/sd15"] = [MEMBER]
-    daemon.replies["POST", "/v1/members"] = m.MembersReply((MEMBER,), ("new keys",))
+    daemon.replies["POST", "/v1/members"] = am.MembersReply((MEMBER,), ("new keys",))
     unasked = cli("member", "set", "cars/sd15", "bob", "--role", "publisher", "--no-input")
     assert (unasked.code, daemon.asked("POST", "/v1/members")) == (2, [])
     assert cli("member", "set", "cars/sd15", "bob", "--role", "publisher", "--yes").code == 0
@@ -346,7 +347,7 @@ def test_members_are_found_by_name_and_never_guessed(daemon: CannedDaemon, cli: 
 
 
 def test_links_are_made_listed_and_revoked(daemon: CannedDaemon, cli: Cli) -> None:
-    daemon.replies["POST", "/v1/links"] = m.LinkReply(LINK, "https://t/s#x", "anyone on this network")
+    daemon.replies["POST", "/v1/links"] = am.LinkReply(LINK, "https://t/s#x", "anyone on this network")
     daemon.replies["DELETE", "/v1/links/l1?share=cars/sd15"] = None
     outcome = cli("link", "new", "cars/sd15", "--max-uses", "1")
     assert outcome.out == LINK + "\n"
@@ -556,14 +557,14 @@ def test_sigint_is_left_as_it_was_found(cli: Cli) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-ASKING = m.RequestRow("ab" * 32, "lusab-babad", "bob", "from the lab", 1_000_000, 0)
-LOG = m.LogReply(
+ASKING = am.RequestRow("ab" * 32, "lusab-babad", "bob", "from the lab", 1_000_000, 0)
+LOG = am.LogReply(
     "cars/sd15",
     (
-        m.LogRow(1, 1_000_000, "ef" * 32, "bob\x1b[2J", "join", "0123456789abcdef", ""),
-        m.LogRow(2, 1_000_001, "", "", "link-burnt", "0123456789abcdef", ""),
-        m.LogRow(3, 1_000_002, "cd" * 32, "", "role", "ef" * 32 + " viewer", "bob"),
-        m.LogRow(4, 1_000_003, "ef" * 32, "bob", "fetched", "aa" * 32, "v3"),
+        am.LogRow(1, 1_000_000, "ef" * 32, "bob\x1b[2J", "join", "0123456789abcdef", ""),
+        am.LogRow(2, 1_000_001, "", "", "link-burnt", "0123456789abcdef", ""),
+        am.LogRow(3, 1_000_002, "cd" * 32, "", "role", "ef" * 32 + " viewer", "bob"),
+        am.LogRow(4, 1_000_003, "ef" * 32, "bob", "fetched", "aa" * 32, "v3"),
     ),
     4,
     3,
@@ -608,7 +609,7 @@ def test_whoever_is_approved_by_name_has_their_words_compared_first(
 
 
 def test_two_who_ask_under_one_name_are_told_apart_by_words(daemon: CannedDaemon, cli: Cli) -> None:
-    other = m.RequestRow("cd" * 32, "kovop-zazig", "bob", "", 1_000_000, 900_000)
+    other = am.RequestRow("cd" * 32, "kovop-zazig", "bob", "", 1_000_000, 900_000)
     daemon.replies["GET", "/v1/requests?share=cars/sd15"] = [ASKING, other]
     daemon.replies["POST", "/v1/requests"] = None
     assert cli("member", "deny", "cars/sd15", "bob").code == 2

@@ -14,6 +14,7 @@ from p2pckpt.cli.listing import job_lines, share_lines
 from p2pckpt.cli.options import Invocation
 from p2pckpt.cli.progress import Progress, bar, progress_line, summary
 from p2pckpt.cli.watch import EventLog
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.tracker_protocol import Role
 from tests.support.canned_daemon import job, preview, share, status
@@ -168,5 +169,5 @@ def test_deleting_the_last_known_copy_is_said() -> None:
 )
 def test_a_link_says_why_it_is_dead(changes: dict[str, int], state: str) -> None:
     fields = {"expires_at": 0, "max_uses": 0, "uses": 0, "created_at": 1_000, "revoked": False}
-    row = m.LinkRow(link_id="0011223344556677", share="cars/sd15", role=Role.DOWNLOADER, **{**fields, **changes})  # type: ignore[arg-type]
+    row = am.LinkRow(link_id="0011223344556677", share="cars/sd15", role=Role.DOWNLOADER, **{**fields, **changes})  # type: ignore[arg-type]
     assert f" {state} " in link_lines([row], None, now=2_000)[1]

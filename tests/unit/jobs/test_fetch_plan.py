@@ -27,7 +27,7 @@ from p2pckpt.jobs.fetch_plan import (
 )
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare, ObjectRow
-from p2pckpt.tracker_protocol import KeyringContent
+from p2pckpt.tracker_protocol.signed import KeyringContent
 from p2pckpt.trust import oms
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.versions import ShareTerms, SignedTargets

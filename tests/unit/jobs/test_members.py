@@ -24,6 +24,7 @@ from p2pckpt.jobs.shares import Shares
 from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.layout import StoreLayout
 from p2pckpt.tracker_protocol import Role
+from p2pckpt.tracker_protocol.signed import KeyringContent
 from p2pckpt.trust import keyrings, links, sealing, versions
 from p2pckpt.trust.identity import Identity
 from p2pckpt.trust.sealing import EpochKeys
@@ -136,7 +137,7 @@ def side(tracker: Tracker, tmp_path: Path) -> Side:
     return Side(tracker, tmp_path)
 
 
-def content(tracker: Tracker) -> tp.KeyringContent:
+def content(tracker: Tracker) -> KeyringContent:
     return versions.parse_keyring(tracker.shelf.keyring)
 
 

@@ -9,8 +9,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-from p2pckpt.audit_log import AUDIT_START, AuditAction, AuditHead, audit_chain
 from p2pckpt.tracker_protocol import BlobKind
+from p2pckpt.tracker_protocol.audit_log import AUDIT_START, AuditAction, AuditHead, audit_chain
 from p2pckpt_tracker.store import audit
 from p2pckpt_tracker.store.blobs import Blobs
 from p2pckpt_tracker.store.database import Database, StoreUnavailable

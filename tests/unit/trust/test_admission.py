@@ -16,7 +16,8 @@ from tuf.api.metadata import DelegatedRole, Delegations, Key, Metadata, Root, Ta
 from tuf.api.serialization.json import JSONSerializer
 
 from p2pckpt.errors import NotFound, P2pckptError, TrackerUnreachable, UntrustedKey, VerificationFailed
-from p2pckpt.tracker_protocol import MAX_METADATA, KeyringContent, Role
+from p2pckpt.tracker_protocol import MAX_METADATA, Role
+from p2pckpt.tracker_protocol.signed import KeyringContent
 from p2pckpt.trust import admission, keyrings, versions
 from p2pckpt.trust.identity import Identity
 from p2pckpt.trust.sealing import EpochKeys

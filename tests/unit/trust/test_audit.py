@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from p2pckpt.audit_log import AUDIT_START, AuditHead, AuditRow, audit_chain
 from p2pckpt.errors import NotFound, VerificationFailed
+from p2pckpt.tracker_protocol.audit_log import AUDIT_START, AuditHead, AuditRow, audit_chain
 from p2pckpt.trust import audit
 
 from .people import OWNER, Shelf

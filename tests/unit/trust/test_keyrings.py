@@ -7,7 +7,8 @@ import base64
 import pytest
 from msgspec.structs import replace
 
-from p2pckpt.tracker_protocol import KeyringContent, Reader, Role, SealedEpoch
+from p2pckpt.tracker_protocol import Role
+from p2pckpt.tracker_protocol.signed import KeyringContent, Reader, SealedEpoch
 from p2pckpt.trust import keyrings
 from p2pckpt.trust.keyrings import open_epochs
 from p2pckpt.trust.sealing import EpochKeys

@@ -8,7 +8,6 @@ import time
 from aiohttp import web
 from sqlalchemy import Connection
 
-from p2pckpt.audit_log import AuditAction
 from p2pckpt.tracker_protocol import (
     PROBLEM_CONFLICT,
     PROBLEM_LINK_SPENT,
@@ -20,6 +19,7 @@ from p2pckpt.tracker_protocol import (
     RewrapLink,
     Role,
 )
+from p2pckpt.tracker_protocol.audit_log import AuditAction
 
 from ..store import audit, link_rows
 from ..store.link_rows import LinkSpent, NoSuchLink, WrongAuth

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from sqlalchemy import Connection
 
-from p2pckpt.audit_log import MAX_LOG_PAGE, AuditPage, AuditRow
+from p2pckpt.tracker_protocol.audit_log import MAX_LOG_PAGE, AuditPage, AuditRow
 
 from ..refusals import MetadataRefused
 from ..store import audit

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 from sqlalchemy import Connection
 
-from p2pckpt.audit_log import AuditAction
 from p2pckpt.tracker_protocol import (
     PROBLEM_CONFLICT,
     AuthorityChanged,
@@ -18,6 +17,7 @@ from p2pckpt.tracker_protocol import (
     Role,
     SetMember,
 )
+from p2pckpt.tracker_protocol.audit_log import AuditAction
 
 from ..accounts import is_identity
 from ..refusals import MetadataRefused

@@ -9,7 +9,6 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection
 
-from p2pckpt.audit_log import AuditAction
 from p2pckpt.tracker_protocol import (
     ACCEPT_CONTEXT,
     MAX_REQUEST_MESSAGE,
@@ -20,6 +19,7 @@ from p2pckpt.tracker_protocol import (
     RequestAccess,
     Role,
 )
+from p2pckpt.tracker_protocol.audit_log import AuditAction
 
 from ..store import acceptance_rows, audit, request_rows
 from .call import Call, Refusal, not_found, reply

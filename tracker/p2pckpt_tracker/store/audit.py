@@ -9,7 +9,7 @@ import time
 
 from sqlalchemy import Connection, insert, select
 
-from p2pckpt.audit_log import AUDIT_START, AuditAction, AuditHead, AuditRow, audit_chain
+from p2pckpt.tracker_protocol.audit_log import AUDIT_START, AuditAction, AuditHead, AuditRow, audit_chain
 
 from .tables import audit
 

@@ -6,7 +6,7 @@ import time
 
 from sqlalchemy import Connection, delete, insert, select
 
-from p2pckpt.audit_log import AuditAction
+from p2pckpt.tracker_protocol.audit_log import AuditAction
 
 from ..certificates import Authority, new_authority
 from . import audit

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
-from p2pckpt.audit_log import AuditAction
 from p2pckpt.tracker_protocol import CreateLink, LinkInfo, LinkRecord, RedeemLink, RedeemReply, Role
+from p2pckpt.tracker_protocol.audit_log import AuditAction
 
 from . import audit, member_rows, request_rows
 from .tables import audit as audit_table

@@ -7,8 +7,8 @@ import time
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from p2pckpt.audit_log import AuditAction
 from p2pckpt.tracker_protocol import AccessRequest
+from p2pckpt.tracker_protocol.audit_log import AuditAction
 
 from .tables import accounts, audit, requests
 

@@ -1,7 +1,4 @@
-"""A share's audit log: its messages, and the chain that tracker and clients compute alike.
-
-Beside ``tracker_protocol`` the only file of the client that the tracker imports.
-"""
+"""A share's audit log: its messages, and the chain that tracker and clients compute alike."""
 
 from __future__ import annotations
 

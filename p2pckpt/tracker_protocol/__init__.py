@@ -1,8 +1,8 @@
 """What the tracker and its clients say to each other: routes, messages, roles and limits.
 
-With ``audit_log`` the only file of the client that the tracker imports. JSON bodies are msgspec structs; ``bytes``
-fields travel as base64. Everything that is signed (TUF metadata, manifests, torrents) travels as the exact bytes
-that were signed. docs/tracker-protocol.md tells the story; this file is the authority.
+This package is all of the client that the tracker imports; ``signed`` and ``audit_log`` hold what both compute alike.
+JSON bodies are msgspec structs; ``bytes`` fields travel as base64. Everything that is signed (TUF metadata, manifests,
+torrents) travels as the exact bytes that were signed. docs/tracker-protocol.md tells the story; this is the authority.
 """
 
 from __future__ import annotations
@@ -257,52 +257,6 @@ class PublishReply(msgspec.Struct, frozen=True):
     targets_version: int
     snapshot_version: int
     timestamp_version: int
-
-
-class SealedEpoch(msgspec.Struct, frozen=True):
-    """One epoch of content keys in the keyring: sealed to its members, and leading back to the epoch before it."""
-
-    epoch: int
-    sealed: dict[str, str]
-    """Member's identity → base64 of the epoch's keys, HPKE-sealed to that member. Older epochs need none: who has
-    the keys of a newer one opens them with those."""
-    earlier_view: str = ""
-    """Base64 of the previous epoch's view key under this one's; empty in the first."""
-    earlier_content: str = ""
-    """Base64 of the previous epoch's content key under this one's."""
-
-
-class Reader(msgspec.Struct, frozen=True):
-    """Somebody whom an owner gave keys: what new epochs are sealed to."""
-
-    role: Role
-    receive_key: str
-    """X25519 public key, hex; the owner saw that this member had signed it."""
-
-
-class KeyringContent(msgspec.Struct, frozen=True):
-    """The signed field ``p2pckpt`` of the keyring: what owners decide and every member has to know."""
-
-    epochs: tuple[SealedEpoch, ...]
-    """Oldest first; none in public shares. New versions are sealed with the last one."""
-    readers: dict[str, Reader] = {}
-    """By identity. Who came by a link has the keys from there, and is added when a new epoch begins."""
-    removed: tuple[str, ...] = ()
-    """Identities that an owner took out and did not name again: no link they once used vouches for them any more."""
-    dead_links: tuple[str, ...] = ()
-    """Links that give no newer keys: revoked ones. They still tell who joined by them."""
-    links: dict[str, dict[str, str]] = {}
-    """Link id → owner's identity → base64 of what the link's maker keeps of it, HPKE-sealed to that owner: enough to
-    wrap new keys for it and to know those who came by it."""
-    swarm_tls: bool = True
-    """Whether the swarms of a share that is not public are TLS with member certificates."""
-    licence: str = ""
-    """What downloaders have to accept first, as the card names it; empty for nothing."""
-
-    @property
-    def newest(self) -> int:
-        """Number of the epoch that new versions are sealed with; 0 in public shares."""
-        return self.epochs[-1].epoch if self.epochs else 0
 
 
 # --- members ----------------------------------------------------------------------------------------------------
