@@ -91,6 +91,8 @@ class Config:
     home: Path | None = None
     """The one directory that holds everything, when ``P2PCKPT_HOME`` or a caller asked for it."""
     origins: Mapping[str, Origin] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Keys of the terminal UI that differ from the built-in ones: action → keys, separated by commas."""
 
     def text(self, key: str) -> str:
         return str(self.origins[key].value)
@@ -153,7 +155,9 @@ def load(
     places = _places(home)
     layers: list[tuple[str, Mapping[str, Any]]] = []
     user_file = places["config_dir"] / "config.toml"
-    layers.append((str(user_file), _read(user_file)))
+    in_file = dict(_read(user_file))
+    keys = _key_map(in_file.pop("keys", {}), user_file)
+    layers.append((str(user_file), in_file))
     project_file = _project_file(directory or Path.cwd())
     if project_file is not None:
         layers.append((str(project_file), _read(project_file)))
@@ -168,7 +172,7 @@ def load(
             origins[setting.key] = Origin(setting.key, value, origin)
     for key, raw in (flags or {}).items():
         origins[key] = Origin(key, convert(key, raw, "flag"), "flag")
-    return Config(home=home, origins=origins, **places)
+    return Config(home=home, origins=origins, keys=keys, **places)
 
 
 def convert(key: str, raw: Any, origin: str) -> Value:
@@ -187,6 +191,12 @@ def convert(key: str, raw: Any, origin: str) -> Value:
     if setting.choices and value not in setting.choices:
         raise BadUsage(f"{origin}: {key} is one of {', '.join(setting.choices)}, not {raw!r}")
     return value
+
+
+def _key_map(table: Any, path: Path) -> Mapping[str, str]:
+    if not isinstance(table, dict) or not all(isinstance(keys, str) and keys for keys in table.values()):
+        raise BadUsage(f'{path}: [keys] has lines such as "job.pause" = "p"', next_step=f"correct {path}")
+    return table
 
 
 def _as_bool(raw: Any) -> bool | None:

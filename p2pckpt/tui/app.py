@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,16 +16,16 @@ from textual.theme import Theme
 from p2pckpt.config import Config
 from p2pckpt.control.client import ControlClient, connect
 from p2pckpt.tui import format as f
+from p2pckpt.tui import key_map
 from p2pckpt.tui.commands import Commands
 from p2pckpt.tui.feed import BACKOFF, ClientFactory, Feed
 from p2pckpt.tui.messages import NoticeArrived, StateChanged
 from p2pckpt.tui.screens.base import StateScreen
 from p2pckpt.tui.screens.dialog import StepDialog
-from p2pckpt.tui.screens.help import HelpScreen
+from p2pckpt.tui.screens.help import HelpScreen, Key
+from p2pckpt.tui.screens.main_screens import MAIN_SCREENS
 from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
 from p2pckpt.tui.screens.share_dialog import ShareDialog
-from p2pckpt.tui.screens.shares import SharesScreen
-from p2pckpt.tui.screens.transfers import TransfersScreen
 
 _SEVERITY = {"warning": "warning", "error": "error"}
 _THEME = Theme(
@@ -49,31 +49,32 @@ def run(config: Config) -> int:
     async def factory(start: bool) -> ControlClient:
         return await connect(config, start=start)
 
-    app = P2pckptApp(factory)
+    app = P2pckptApp(factory, keys=config.keys)
     app.run()
     return app.return_code or 0
 
 
 class P2pckptApp(App[int]):
-    """Two modes, one feed. Rows change when the daemon says so, never because a key was pressed."""
+    """One mode for each main screen, one feed. Rows change when the daemon says so, never because a key was pressed."""
 
     CSS_PATH = "styles.tcss"
     TITLE = "p2pckpt"
     MODES: ClassVar[dict[str, Callable[[], Screen[Any]]]] = {  # type: ignore[assignment]
-        "transfers": TransfersScreen,
-        "shares": SharesScreen,
+        screen.mode: screen.make for screen in MAIN_SCREENS
     }
-    DEFAULT_MODE = "transfers"
+    DEFAULT_MODE = MAIN_SCREENS[0].mode
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "start_daemon", "Start daemon"),
-        Binding("r", "retry", "Try again"),
-        Binding("1", "go('transfers')", "Transfers", show=False),
-        Binding("2", "go('shares')", "Shares", show=False),
-        Binding("n", "share", "Share"),
-        Binding("o", "receive", "Receive"),
-        Binding("question_mark", "help", "Help", key_display="?"),
-        Binding("q", "quit", "Quit", show=False),
-        Binding("ctrl+c", "help_quit", "How to quit", show=False, system=True),
+        Binding("s", "start_daemon", "Start daemon", id="app.start-daemon", tooltip="p2pckpt daemon start"),
+        Binding("r", "retry", "Try again", id="app.retry"),
+        *(
+            Binding(str(digit), f"go('{screen.mode}')", screen.title, show=False, id=f"app.{screen.mode}")
+            for digit, screen in enumerate(MAIN_SCREENS, start=1)
+        ),
+        Binding("n", "share", "Share", id="app.share", tooltip="p2pckpt share DIR"),
+        Binding("o", "receive", "Receive", id="app.receive", tooltip="p2pckpt get LINK"),
+        Binding("question_mark", "help", "Help", key_display="?", id="app.help"),
+        Binding("q", "quit", "Quit", show=False, id="app.quit"),
+        Binding("ctrl+c", "help_quit", "How to quit", show=False, system=True, id="app.how-to-quit"),
     ]
 
     def __init__(
@@ -84,17 +85,23 @@ class P2pckptApp(App[int]):
         backoff: Sequence[float] = BACKOFF,
         now: Callable[[], float] = time.time,
         browse_from: Path | None = None,
+        keys: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.now = now
+        self.titles = [screen.title for screen in MAIN_SCREENS]
         self.feed = Feed(factory, self.post_message, start=start, backoff=backoff, now=now)
         self.commands = Commands(self, self.feed)
         self._browse_from = browse_from or Path.cwd()
         self.register_theme(_THEME)
         self.theme = _THEME.name
+        self._keys_moved = dict(keys or {})
+        self.set_keymap(self._keys_moved)
 
     def on_mount(self) -> None:
         self.run_worker(self.feed.run(), group="feed")
+        for problem in key_map.problems(self._keys_moved):
+            self.commands.say(problem, warning=True)
 
     # -- what the feed says
 
@@ -145,24 +152,24 @@ class P2pckptApp(App[int]):
     # -- palette
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Every action of the screen and the app, then the theme."""
+        """Every action of the screen and the app with its key and the command line that does the same."""
         seen: set[str] = set()
         for active in screen.active_bindings.values():
             binding, node = active.binding, active.node
             if not active.enabled or node not in (screen, self) or binding.action in seen or _foreign(binding):
                 continue
             seen.add(binding.action)
-            help_text = f"key {self.get_key_display(binding)}"
+            help_text = f"key {self.get_key_display(binding)}" + (f"   = {binding.tooltip}" if binding.tooltip else "")
             yield SystemCommand(binding.description, help_text, partial(node.run_action, binding.action))
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
 
-    def _keys(self) -> list[tuple[str, str]]:
-        described: dict[str, list[str]] = {}
+    def _keys(self) -> list[Key]:
+        described: dict[tuple[str, str], list[str]] = {}
         for active in self.screen.active_bindings.values():
             binding = active.binding
             if active.enabled and not _foreign(binding):
-                described.setdefault(binding.description, []).append(self.get_key_display(binding))
-        return [(" ".join(keys[:2]), text) for text, keys in described.items()]
+                described.setdefault((binding.description, binding.tooltip), []).append(self.get_key_display(binding))
+        return [Key(" ".join(keys[:2]), text, command) for (text, command), keys in described.items()]
 
 
 def _foreign(binding: Binding) -> bool:

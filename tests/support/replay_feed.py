@@ -116,7 +116,7 @@ class ReplayClient(ControlClient):
         return self._answer("shares", (), list(self.snapshot.shares))
 
     async def share_detail(self, name: str) -> m.ShareDetail:
-        found = next((share for share in self.snapshot.shares if share.name == name), None)
+        found = next((share for share in self.snapshot.shares if name in (share.name, share.share_id)), None)
         return self._answer("share_detail", (name,), None if found is None else share_detail(found))
 
     async def version_detail(self, name: str) -> m.VersionDetail:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import msgspec
 import pytest
 from textual.binding import Binding
@@ -9,11 +12,13 @@ from textual.screen import Screen
 
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient
+from p2pckpt.tui import key_map
 from p2pckpt.tui.app import P2pckptApp
+from p2pckpt.tui.screens.confirm import ConfirmDialog
 from p2pckpt.tui.screens.help import HelpScreen
 from p2pckpt.tui.screens.job import JobScreen
+from p2pckpt.tui.screens.prompt import PromptDialog
 from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
-from p2pckpt.tui.screens.remove import RemoveDialog
 from p2pckpt.tui.screens.share_detail import ShareScreen
 from p2pckpt.tui.screens.share_dialog import ShareDialog
 from p2pckpt.tui.screens.shares import SharesScreen
@@ -30,7 +35,8 @@ OWN_CLASSES = (
     ShareScreen,
     ShareDialog,
     ReceiveDialog,
-    RemoveDialog,
+    ConfirmDialog,
+    PromptDialog,
     HelpScreen,
     VirtualTable,
 )
@@ -49,6 +55,11 @@ def test_every_binding_has_a_description() -> None:
     for binding in bindings:
         assert isinstance(binding, Binding)
         assert binding.description, binding.key
+        assert binding.id and binding.id.count(".") == 1, f"{binding.key} has no name for the key map"
+    by_id: dict[str, set[str]] = {}
+    for binding in bindings:
+        by_id.setdefault(binding.id, set()).add(binding.action)
+    assert {name for name, actions in by_id.items() if len(actions) > 1} == set(), "one name, one action"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +152,14 @@ async def test_help_lists_the_keys_of_the_screen_below() -> None:
     async with stage(size=(120, 60)) as st:
         await st.press("question_mark")
         assert isinstance(st.app.screen, HelpScreen)
-        for line in ("space  Pause", "v  Verify", "D  Remove with data", "?  Help", "state:down"):
+        for line in (
+            "space  Pause",
+            "= p2pckpt pause JOB",
+            "v  Verify",
+            "D  Remove with data",
+            "?  Help",
+            "state:down",
+        ):
             assert line in st.text
         await st.press("escape")
         assert isinstance(st.app.screen, TransfersScreen)
@@ -204,6 +222,31 @@ async def test_ten_thousand_events_reach_the_screen_in_few_flushes(monkeypatch: 
         assert flushes < 200
 
 
+async def test_the_key_map_moves_an_action_to_another_key() -> None:
+    async with stage(keys={"app.receive": "f5", "job.pause": "p"}) as st:
+        await st.press("o")
+        assert isinstance(st.app.screen, TransfersScreen)
+        await st.press("p")
+        await st.until(lambda: st.client.called("pause"))
+        await st.press("f5")
+        await st.until(lambda: isinstance(st.app.screen, ReceiveDialog))
+
+
+async def test_a_key_map_that_names_no_action_is_told_and_the_rest_of_it_works() -> None:
+    async with stage(keys={"job.fly": "f", "app.help": "f1"}) as st:
+        await st.toast("The key map names no action of this program: job.fly")
+        await st.press("f1")
+        await st.until(lambda: isinstance(st.app.screen, HelpScreen))
+
+
+async def test_a_key_that_the_key_map_gives_to_two_actions_is_told() -> None:
+    async with stage(keys={"job.verify": "space"}) as st:
+        await st.toast("The key map gives space to job.verify and leaves job.pause without a key.")
+        await st.press("space")
+        await st.until(lambda: st.client.called("verify"))
+        assert not st.client.called("pause")
+
+
 async def test_q_leaves() -> None:
     async with stage() as st:
         await st.press("q")
@@ -219,3 +262,14 @@ async def test_why_a_start_failed_stays_on_screen_while_it_is_looked_for() -> No
         seen = len(st.daemon.starts)
         await st.until(lambda: len(st.daemon.starts) > seen + 3)
         assert "port 6881 is taken" in st.text
+
+
+def test_the_documentation_names_every_action_of_the_key_map() -> None:
+    """``P2PCKPT_UPDATE_SNAPSHOTS=1`` writes the table anew."""
+    path = Path(__file__).parents[2] / "docs" / "tui.md"
+    before, head, rest = path.read_text("utf-8").partition("| name | key | action |\n|---|---|---|\n")
+    lines = "".join(f"| `{name}` | `{keys}` | {text} |\n" for name, keys, text in key_map.table())
+    after = "".join(line for line in rest.splitlines(keepends=True) if not line.startswith("| `"))
+    if os.environ.get("P2PCKPT_UPDATE_SNAPSHOTS") == "1":
+        path.write_text(before + head + lines + after, "utf-8")
+    assert path.read_text("utf-8") == before + head + lines + after

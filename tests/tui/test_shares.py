@@ -8,7 +8,7 @@ import msgspec
 from textual.widgets import Input
 
 from p2pckpt.control import messages as m
-from p2pckpt.errors import NotFound
+from p2pckpt.errors import NotAllowed, NotFound
 from p2pckpt.tui.screens.share_detail import ShareScreen
 from p2pckpt.tui.screens.shares import SharesScreen
 from tests.support import replay_feed as replay
@@ -19,6 +19,10 @@ def names(st: Stage) -> list[str]:
     screen = st.app.screen
     assert isinstance(screen, SharesScreen)
     return [share.name for share in screen.table.rows]
+
+
+def share_id(name: str) -> str:
+    return next(share.share_id for share in replay.busy_snapshot().shares if share.name == name)
 
 
 def _lists(st: Stage, found: list[str]) -> bool:
@@ -36,9 +40,9 @@ async def test_a_share_shows_versions_tags_and_seeds() -> None:
             "for whoever has a link",
         ):
             assert text in st.text
-        assert st.client.called("share_detail") == [("cars/flux-lora-portrait",)]
+        assert st.client.called("share_detail") == [(share_id("cars/flux-lora-portrait"),)]
         await st.press("j")
-        await st.until(lambda: ("lab/llama-70b-sft",) in st.client.called("share_detail"))
+        await st.until(lambda: (share_id("lab/llama-70b-sft"),) in st.client.called("share_detail"))
         await st.shows("v42")
 
 
@@ -66,9 +70,9 @@ async def test_events_about_jobs_ask_for_no_versions() -> None:
 
 async def test_refused_versions_are_told() -> None:
     async with stage() as st:
-        st.client.failures["share_detail"] = NotFound("there is no such share", next_step="p2pckpt ls")
+        st.client.failures["share_detail"] = NotAllowed("you are no member any more", next_step="p2pckpt ls")
         await st.press("2")
-        await st.toast("there is no such share\nNext: p2pckpt ls")
+        await st.toast("you are no member any more\nNext: p2pckpt ls")
 
 
 async def test_v_verifies_the_newest_version() -> None:

@@ -8,8 +8,8 @@ from textual.widgets import Button, Input, TabbedContent
 
 from p2pckpt.control import messages as m
 from p2pckpt.errors import NotAllowed, NotFound, P2pckptError
+from p2pckpt.tui.screens.confirm import ConfirmDialog
 from p2pckpt.tui.screens.job import JobScreen
-from p2pckpt.tui.screens.remove import RemoveDialog
 from p2pckpt.tui.screens.transfers import TransfersScreen
 from p2pckpt.tui.widgets.virtual_table import VirtualTable
 from tests.support import replay_feed as replay
@@ -88,7 +88,7 @@ async def test_d_asks_with_consequences_and_no_is_at_hand() -> None:
     async with stage() as st:
         table(st).move_to(3)
         await st.press("d")
-        assert isinstance(st.app.screen, RemoveDialog)
+        assert isinstance(st.app.screen, ConfirmDialog)
         await st.shows("No other seed is known: without this machine nobody can fetch it.")
         await st.press("enter")
         assert isinstance(st.app.screen, TransfersScreen)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from p2pckpt.tui.app import P2pckptApp
 
 R = TypeVar("R")
-SCREENS = ("Transfers", "Shares")
 
 
 class StateScreen(Screen[Any]):
@@ -67,12 +66,12 @@ class ListScreen(StateScreen, Generic[R]):
     EMPTY: ClassVar[str]
     """What a list without rows teaches; lines of ``key  text``."""
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("x", "mark", "Mark", show=False),
-        Binding("A", "mark_all", "Mark all", show=False),
-        Binding("slash", "filter", "Filter", key_display="/"),
-        Binding("s", "sort", "Sort"),
-        Binding("S", "reverse", "Sort the other way", show=False),
-        Binding("escape", "clear_filter", "Clear filter", show=False),
+        Binding("x", "mark", "Mark", show=False, id="list.mark"),
+        Binding("A", "mark_all", "Mark all", show=False, id="list.mark-all"),
+        Binding("slash", "filter", "Filter", key_display="/", id="list.filter"),
+        Binding("s", "sort", "Sort", id="list.sort"),
+        Binding("S", "reverse", "Sort the other way", show=False, id="list.reverse"),
+        Binding("escape", "clear_filter", "Clear filter", show=False, id="list.clear-filter"),
     ]
 
     def __init__(self) -> None:
@@ -107,7 +106,7 @@ class ListScreen(StateScreen, Generic[R]):
 
     def compose(self) -> ComposeResult:
         yield TopBar()
-        yield NavBar(SCREENS, self.NAME)
+        yield NavBar(self.hub.titles, self.NAME)
         yield DownBanner(markup=False)
         yield Static("", id="summary", markup=False)
         yield from self.body()

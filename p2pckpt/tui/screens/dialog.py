@@ -29,7 +29,7 @@ Line = tuple[str, str]
 class StepDialog(ModalScreen[None]):
     """A dialog of steps in one ``ContentSwitcher``; a failed request keeps the step and says why."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "Close", id="dialog.close")]
 
     def __init__(self) -> None:
         super().__init__()

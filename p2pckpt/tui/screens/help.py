@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -20,12 +20,21 @@ _FILTERS = (
 _GLYPHS = "▼ receiving  ◆ publishing  ≡ verifying  ▲ seeding  ‖ paused  ◦ queued  ✔ done  ✗ failed"
 
 
+class Key(NamedTuple):
+    """One line of the help."""
+
+    keys: str
+    text: str
+    command: str
+    """The command line that does the same; empty for none."""
+
+
 class HelpScreen(ModalScreen[None]):
     """Lists ``keys``, as they were when help was asked for."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark", "dismiss", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark", "dismiss", "Close", id="help.close")]
 
-    def __init__(self, keys: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, keys: Sequence[Key]) -> None:
         super().__init__()
         self._keys = keys
 
@@ -41,8 +50,9 @@ class HelpScreen(ModalScreen[None]):
 
     def _text(self) -> Content:
         parts: list[str | tuple[str, str]] = []
-        for key, text in self._keys:
-            parts += [(f"{key:>12}", "bold $text-primary"), f"  {text}\n"]
+        for key in self._keys:
+            parts += [(f"{key.keys:>12}", "bold $text-primary"), f"  {key.text:<22}"]
+            parts += [(f"  = {key.command}" if key.command else "", "$text-muted"), "\n"]
         parts += [("\nFilter\n", "bold")]
         for term, text in _FILTERS:
             parts += [(f"  {term:<20}", "$text-primary"), f"  {text}\n"]

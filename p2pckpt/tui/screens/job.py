@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Tabs
 
 from p2pckpt.control.messages import Job
-from p2pckpt.tui.screens.detail_loop import DetailLoop
+from p2pckpt.tui.asking import Asking
 from p2pckpt.tui.screens.job_actions import JobActions
 from p2pckpt.tui.screens.job_pane import JobPane
 from p2pckpt.tui.state import Changes
@@ -22,9 +22,9 @@ class JobScreen(JobActions):
     """The pane of one job; it closes itself when the job is removed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "app.pop_screen", "Back"),
-        Binding("left_square_bracket", "tab(-1)", "Previous tab", key_display="["),
-        Binding("right_square_bracket", "tab(1)", "Next tab", key_display="]"),
+        Binding("escape", "app.pop_screen", "Back", id="detail.back"),
+        Binding("left_square_bracket", "tab(-1)", "Previous tab", key_display="[", id="tabs.previous"),
+        Binding("right_square_bracket", "tab(1)", "Next tab", key_display="]", id="tabs.next"),
     ]
 
     def __init__(self, job_id: str) -> None:
@@ -39,10 +39,10 @@ class JobScreen(JobActions):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self._loop = DetailLoop(self.hub, self._pane)
+        self._asking = Asking(self.hub, self._pane, lambda client, key: client.job_detail(key), self._pane.show_detail)
         self.query_one(Tabs).focus()
         self.state_changed(Changes(everything=True))
-        self._loop.look_at(self._job_id)
+        self._asking.look_at(self._job_id)
         self.set_interval(1.0, self.refresh_detail)
 
     def on_screen_resume(self) -> None:
@@ -63,7 +63,7 @@ class JobScreen(JobActions):
     def refresh_detail(self) -> None:
         """Ask for the job again while this screen is on top."""
         if self.is_current:
-            self._loop.refresh()
+            self._asking.refresh()
 
     def action_tab(self, step: int) -> None:
         """Turn the tabs."""

@@ -10,18 +10,20 @@ from p2pckpt.control.messages import Job, JobState, VerifyRequest
 from p2pckpt.tui import format as f
 from p2pckpt.tui.commands import Request
 from p2pckpt.tui.screens.base import StateScreen
-from p2pckpt.tui.screens.remove import RemoveDialog
+from p2pckpt.tui.screens.remove import remove_dialog
 
 
 class JobActions(StateScreen):
     """Keys for the jobs that ``targets`` gives: pause, verify, remove, copy the link."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "pause", "Pause"),
-        Binding("v", "verify", "Verify"),
-        Binding("d", "remove(False)", "Remove"),
-        Binding("D", "remove(True)", "Remove with data", show=False),
-        Binding("y", "copy_link", "Copy link"),
+        Binding("space", "pause", "Pause", id="job.pause", tooltip="p2pckpt pause JOB"),
+        Binding("v", "verify", "Verify", id="job.verify", tooltip="p2pckpt verify NAME@VERSION"),
+        Binding("d", "remove(False)", "Remove", id="job.remove", tooltip="p2pckpt rm JOB"),
+        Binding(
+            "D", "remove(True)", "Remove with data", show=False, id="job.remove-data", tooltip="p2pckpt rm JOB --data"
+        ),
+        Binding("y", "copy_link", "Copy link", id="job.copy-link"),
     ]
 
     def targets(self) -> list[Job]:
@@ -57,7 +59,7 @@ class JobActions(StateScreen):
             for job in jobs if yes else ():
                 self.hub.commands.run(_remove(job.id, data))
 
-        self.app.push_screen(RemoveDialog(jobs, data=data), answered)
+        self.app.push_screen(remove_dialog(jobs, data=data), answered)
 
     def action_copy_link(self) -> None:
         """Hand the link of the job's share to the terminal's clipboard."""

@@ -59,20 +59,19 @@ class JobPane(Vertical):
         if job is None:
             self.query_one("#job-title", Static).update("")
             self.query_one("#job-facts", Static).update("")
-            self.clear_detail()
+            self.show_detail(None)
             return
         self.query_one("#job-title", Static).update(title(job))
         self.query_one("#job-facts", Static).update(facts(job))
 
-    def clear_detail(self) -> None:
-        """Empty the tabs until the next detail is here."""
-        self.query_one(PieceMap).show(b"", "")
-        self._table("#peer-table").set_rows(())
-        self._table("#file-table").set_rows(())
-        self.query_one("#log-lines", Static).update("")
-
-    def show_detail(self, detail: JobDetail) -> None:
-        """Draw the tabs."""
+    def show_detail(self, detail: JobDetail | None) -> None:
+        """Draw the tabs; None empties them until the next detail is here."""
+        if detail is None:
+            self.query_one(PieceMap).show(b"", "")
+            self._table("#peer-table").set_rows(())
+            self._table("#file-table").set_rows(())
+            self.query_one("#log-lines", Static).update("")
+            return
         self.query_one(PieceMap).show(detail.pieces, legend(detail))
         self._table("#peer-table").set_rows(detail.peers)
         self._table("#file-table").set_rows(detail.files)

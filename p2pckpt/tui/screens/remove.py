@@ -1,70 +1,27 @@
-"""The question before something is removed: what it would mean, and No as the answer at hand."""
+"""What removing transfers would mean."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
-
-from textual import on
-from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
-from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Static
 
 from p2pckpt.control.messages import Job, JobKind, JobState
 from p2pckpt.tui import format as f
-from p2pckpt.tui.widgets.clean_input import CleanInput
+from p2pckpt.tui.screens.confirm import ConfirmDialog
 
 _NAMED = 3
 """Jobs whose consequences are spelled out; the rest are counted."""
 
 
-class RemoveDialog(ModalScreen[bool]):
-    """Yes only by choosing it; removing data also wants the name typed."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,n", "no", "No"),
-        Binding("left,right", "app.focus_next", "Other button", show=False),
-    ]
-
-    def __init__(self, jobs: Sequence[Job], *, data: bool) -> None:
-        super().__init__()
-        self._jobs = jobs
-        self._data = data
-        self.expected = f.share_name(jobs[0]) if len(jobs) == 1 else f"remove {len(jobs)}"
-        """What has to be typed before data is removed."""
-
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog") as box:
-            box.border_title = "Remove with data" if self._data else "Remove"
-            yield Static(Content("\n".join(consequences(self._jobs, data=self._data))), markup=False)
-            if self._data:
-                yield Static(Content(f"Type {self.expected} to confirm:"), classes="label", markup=False)
-                yield CleanInput(id="confirm", compact=True)
-            with Horizontal(classes="buttons"):
-                yield Button("No, keep", id="no", variant="primary", compact=True)
-                yield Button("Remove", id="yes", variant="error", disabled=self._data, compact=True)
-
-    def on_mount(self) -> None:
-        self.query_one("#no", Button).focus()
-
-    @on(Input.Changed, "#confirm")
-    def _typed(self, event: Input.Changed) -> None:
-        self.query_one("#yes", Button).disabled = event.value.strip() != self.expected
-
-    @on(Input.Submitted, "#confirm")
-    def _submitted(self) -> None:
-        self.query_one("#no", Button).focus()
-
-    @on(Button.Pressed, "#yes")
-    def _yes(self) -> None:
-        self.dismiss(True)
-
-    @on(Button.Pressed, "#no")
-    def action_no(self) -> None:
-        self.dismiss(False)
+def remove_dialog(jobs: Sequence[Job], *, data: bool) -> ConfirmDialog:
+    """The question before ``jobs`` are removed; removing their data also wants the name typed."""
+    name = f.share_name(jobs[0]) if len(jobs) == 1 else f"remove {len(jobs)}"
+    return ConfirmDialog(
+        "Remove with data" if data else "Remove",
+        consequences(jobs, data=data),
+        yes="Remove",
+        expected=name if data else "",
+        command=" ".join(["p2pckpt rm", *(job.id for job in jobs[:_NAMED]), *(["--data"] if data else [])]),
+    )
 
 
 def consequences(jobs: Sequence[Job], *, data: bool) -> list[str]:

@@ -7,9 +7,9 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from p2pckpt.tui.asking import Asking
 from p2pckpt.tui.screens.base import StateScreen
 from p2pckpt.tui.screens.share_pane import SharePane
-from p2pckpt.tui.screens.versions_loop import VersionsLoop
 from p2pckpt.tui.state import Changes
 from p2pckpt.tui.widgets.down_banner import DownBanner
 from p2pckpt.tui.widgets.key_bar import KeyBar
@@ -19,7 +19,7 @@ from p2pckpt.tui.widgets.top_bar import TopBar
 class ShareScreen(StateScreen):
     """The pane of one share; it closes itself when the share is gone."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "app.pop_screen", "Back")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "app.pop_screen", "Back", id="detail.back")]
 
     def __init__(self, share_id: str) -> None:
         super().__init__()
@@ -33,7 +33,9 @@ class ShareScreen(StateScreen):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self._loop = VersionsLoop(self.hub, self._pane)
+        self._asking = Asking(
+            self.hub, self._pane, lambda client, key: client.share_detail(key), self._pane.show_detail
+        )
         self._pane.versions.focus()
         self.state_changed(Changes(everything=True))
 
@@ -47,4 +49,5 @@ class ShareScreen(StateScreen):
             if self.is_active:
                 self.app.pop_screen()
             return
-        self._loop.look_at(share)
+        self._pane.show_share(share)
+        self._asking.look_at(share.share_id, share)

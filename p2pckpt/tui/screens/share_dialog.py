@@ -37,7 +37,7 @@ _PLAN_FILES = 200
 class ShareDialog(StepDialog):
     """Publishes nothing before [Publish]; the plan is the daemon's, for exactly the request that is sent then."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("y", "copy_link", "Copy link")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("y", "copy_link", "Copy link", id="share.copy-link")]
 
     def __init__(self, start_at: Path) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from p2pckpt.control.messages import ShareRow, VersionRow
+from p2pckpt.control.messages import ShareDetail, ShareRow, VersionRow
 from p2pckpt.tui import format as f
 from p2pckpt.tui import share_columns
 from p2pckpt.tui.widgets.virtual_table import VirtualTable
@@ -37,6 +37,10 @@ class SharePane(Vertical):
             return
         self.query_one("#share-title", Static).update(_title(share))
         self.query_one("#share-facts", Static).update(_facts(share))
+
+    def show_detail(self, detail: ShareDetail | None) -> None:
+        """Draw the versions; None empties the list until they are here."""
+        self.versions.set_rows(() if detail is None else detail.versions)
 
 
 def _title(share: ShareRow) -> Content:

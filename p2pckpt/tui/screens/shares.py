@@ -12,11 +12,11 @@ from textual.widget import Widget
 from p2pckpt.control.messages import ShareRow, VerifyRequest
 from p2pckpt.tui import format as f
 from p2pckpt.tui import share_columns
+from p2pckpt.tui.asking import Asking
 from p2pckpt.tui.filters import Fields
 from p2pckpt.tui.screens.base import ListScreen
 from p2pckpt.tui.screens.share_detail import ShareScreen
 from p2pckpt.tui.screens.share_pane import SharePane
-from p2pckpt.tui.screens.versions_loop import VersionsLoop
 from p2pckpt.tui.state import Changes
 from p2pckpt.tui.widgets.virtual_table import VirtualTable
 
@@ -32,8 +32,8 @@ class SharesScreen(ListScreen[ShareRow]):
         "?  See all keys"
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("v", "verify", "Verify"),
-        Binding("y", "copy_link", "Copy link"),
+        Binding("v", "verify", "Verify", id="shares.verify", tooltip="p2pckpt verify NAME"),
+        Binding("y", "copy_link", "Copy link", id="shares.copy-link"),
     ]
 
     def __init__(self) -> None:
@@ -69,7 +69,9 @@ class SharesScreen(ListScreen[ShareRow]):
         yield self._pane
 
     def on_mount(self) -> None:
-        self._loop = VersionsLoop(self.hub, self._pane)
+        self._asking = Asking(
+            self.hub, self._pane, lambda client, key: client.share_detail(key), self._pane.show_detail
+        )
 
     def state_changed(self, changes: Changes) -> None:
         super().state_changed(changes)
@@ -97,7 +99,9 @@ class SharesScreen(ListScreen[ShareRow]):
 
     def _look(self) -> None:
         if self.wide:
-            self._loop.look_at(self.table.cursor)
+            share = self.table.cursor
+            self._pane.show_share(share)
+            self._asking.look_at("" if share is None else share.share_id, share)
 
     @on(VirtualTable.Moved, "#list")
     def _moved(self) -> None:

@@ -11,9 +11,9 @@ from textual.widget import Widget
 
 from p2pckpt.control.messages import Job
 from p2pckpt.tui import job_columns
+from p2pckpt.tui.asking import Asking
 from p2pckpt.tui.filters import Fields
 from p2pckpt.tui.screens.base import ListScreen
-from p2pckpt.tui.screens.detail_loop import DetailLoop
 from p2pckpt.tui.screens.job import JobScreen
 from p2pckpt.tui.screens.job_actions import JobActions
 from p2pckpt.tui.screens.job_pane import JobPane
@@ -32,8 +32,8 @@ class TransfersScreen(ListScreen[Job], JobActions):
         "?  See all keys; ctrl+p finds every action by name"
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left_square_bracket", "tab(-1)", "Previous tab", key_display="[", show=False),
-        Binding("right_square_bracket", "tab(1)", "Next tab", key_display="]", show=False),
+        Binding("left_square_bracket", "tab(-1)", "Previous tab", key_display="[", show=False, id="tabs.previous"),
+        Binding("right_square_bracket", "tab(1)", "Next tab", key_display="]", show=False, id="tabs.next"),
     ]
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class TransfersScreen(ListScreen[Job], JobActions):
         return self.table.targets
 
     def on_mount(self) -> None:
-        self._loop = DetailLoop(self.hub, self._pane)
+        self._asking = Asking(self.hub, self._pane, lambda client, key: client.job_detail(key), self._pane.show_detail)
         self.set_interval(1.0, self.refresh_detail)
 
     def state_changed(self, changes: Changes) -> None:
@@ -76,7 +76,7 @@ class TransfersScreen(ListScreen[Job], JobActions):
     def refresh_detail(self) -> None:
         """Ask for the selected job again, if its pane can be seen."""
         if self.wide and self.is_current:
-            self._loop.refresh()
+            self._asking.refresh()
 
     def action_tab(self, step: int) -> None:
         """Turn the tabs of the pane."""
@@ -84,7 +84,7 @@ class TransfersScreen(ListScreen[Job], JobActions):
 
     def _look(self) -> None:
         if self.wide:
-            self._loop.look_at("" if self.table.cursor is None else self.table.cursor.id)
+            self._asking.look_at("" if self.table.cursor is None else self.table.cursor.id)
 
     @on(VirtualTable.Moved, "#list")
     def _moved(self) -> None:

@@ -27,13 +27,13 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
     """Rows of ``R`` in columns, with a cursor, marks and one sort column."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select", "Open"),
-        Binding("down,j", "move(1)", "Next row", show=False),
-        Binding("up,k", "move(-1)", "Previous row", show=False),
-        Binding("pagedown,ctrl+f", "page(1)", "Next page", show=False),
-        Binding("pageup,ctrl+b", "page(-1)", "Previous page", show=False),
-        Binding("home,g", "edge(0)", "First row", show=False),
-        Binding("end,G", "edge(-1)", "Last row", show=False),
+        Binding("enter", "select", "Open", id="list.open"),
+        Binding("down,j", "move(1)", "Next row", show=False, id="list.down"),
+        Binding("up,k", "move(-1)", "Previous row", show=False, id="list.up"),
+        Binding("pagedown,ctrl+f", "page(1)", "Next page", show=False, id="list.page-down"),
+        Binding("pageup,ctrl+b", "page(-1)", "Previous page", show=False, id="list.page-up"),
+        Binding("home,g", "edge(0)", "First row", show=False, id="list.first"),
+        Binding("end,G", "edge(-1)", "Last row", show=False, id="list.last"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "virtual-table--header",

@@ -1,0 +1,27 @@
+"""The main screens, in the order of their digits. The navigation bar, the digits and the palette follow this list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from textual.screen import Screen
+
+from p2pckpt.tui.screens.shares import SharesScreen
+from p2pckpt.tui.screens.transfers import TransfersScreen
+
+
+@dataclass(frozen=True, slots=True)
+class MainScreen:
+    """One entry: ``mode`` is its name inside the app, ``title`` what a person reads."""
+
+    mode: str
+    title: str
+    make: Callable[[], Screen[Any]]
+
+
+MAIN_SCREENS: Final = (
+    MainScreen("transfers", TransfersScreen.NAME, TransfersScreen),
+    MainScreen("shares", SharesScreen.NAME, SharesScreen),
+)
