@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +13,11 @@ from p2pckpt.control import messages as m
 from p2pckpt.store.catalogue import Catalogue, KnownShare, RemovalRow
 from p2pckpt.tracker_protocol import Role, Visibility
 from p2pckpt.trust.links import Link
+from p2pckpt_tracker.app import Tracker
+from p2pckpt_tracker.metadata import VersionConflict
+from p2pckpt_tracker.settings import Listen, Settings
 
-from ...support.homes import Home, failure, seeded_bytes, tree, write_files
+from ...support.homes import DEADLINE, Home, failure, seeded_bytes, tree, write_files
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 MIB = 1 << 20
@@ -179,19 +184,49 @@ async def test_a_removal_that_was_due_when_the_daemon_died_is_finished_when_it_s
 
 
 async def test_a_publish_in_the_middle_of_a_removal_is_packed_again_with_the_new_keys(
-    alice: Home, bob: Home, carol: Home, tmp_path: Path
+    tmp_path: Path, carol: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bob packs with the keys of the first epoch while alice removes carol: the tracker turns his version away."""
-    _, first = await shared(alice, tmp_path, "epochs/race")
-    for home in (bob, carol):
-        await home.get(first.link, tmp_path / str(home.path.name))
-    await alice.client.set_member(am.SetMemberRequest("epochs/race", (await key_of(bob)).public_text, Role.PUBLISHER))
-    theirs = write_files(tmp_path / "theirs", {"big.bin": seeded_bytes(64 * MIB, 12)})
-    job = await bob.client.publish(m.PublishRequest(path=str(theirs), name="epochs/race", allow_no_licence=True))
-    await bob.wait_until(job.id, lambda j: j.phase is m.Phase.PACKING and j.done > 4 * MIB)
-    await remove(alice, "epochs/race", carol)
-    done = await bob.wait_job(job.id)
-    assert done.version == 2
-    assert await sealed_epochs(bob, "epochs/race@2") == {2}
-    await alice.get("epochs/race", tmp_path / "alice")
-    assert tree(tmp_path / "alice") == tree(theirs)
+    """Dave has sealed with the keys of the first epoch when erin removes carol: the tracker turns his version away."""
+    tracker = Tracker(
+        Settings(tmp_path / "tracker", Listen("127.0.0.1", 0), None, None, plain_http=True, only_listed=False)
+    )
+    arrived, removed, refusals = asyncio.Event(), asyncio.Event(), list[str]()
+
+    async def after_the_removal(*request: Any) -> Any:
+        arrived.set()
+        await removed.wait()
+        try:
+            return await publish_targets(*request)
+        except VersionConflict as exc:
+            refusals.append(str(exc))
+            raise
+
+    await tracker.start()
+    try:
+        async with (
+            Home(tmp_path / "erin", tracker=f"http://127.0.0.1:{tracker.api_port}") as erin,
+            Home(tmp_path / "dave") as dave,
+        ):
+            _, first = await shared(erin, tmp_path, "epochs/race")
+            await dave.get(first.link, tmp_path / "dave has")
+            for home, role in ((dave, Role.PUBLISHER), (carol, Role.DOWNLOADER)):
+                public = (await key_of(home)).public_text
+                await erin.client.set_member(am.SetMemberRequest("epochs/race", public, role))
+            publish_targets = tracker._shares.publish_targets
+            monkeypatch.setattr(tracker._shares, "publish_targets", after_the_removal)
+            theirs = write_files(tmp_path / "theirs", {"other.bin": seeded_bytes(4 * MIB, 12)})
+            job = await dave.client.publish(
+                m.PublishRequest(path=str(theirs), name="epochs/race", allow_no_licence=True)
+            )
+            async with asyncio.timeout(DEADLINE):
+                await arrived.wait()
+            await remove(erin, "epochs/race", carol)
+            removed.set()
+            done = await dave.wait_job(job.id)
+            assert refusals == ["v/2 is sealed with epoch 1, and the newest is 2"]
+            assert done.version == 2
+            assert await sealed_epochs(dave, "epochs/race@2") == {2}
+            await erin.get("epochs/race", tmp_path / "erin has")
+            assert tree(tmp_path / "erin has") == tree(theirs)
+    finally:
+        await tracker.stop()
