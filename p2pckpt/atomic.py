@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Final
+
+PARTIAL: Final = ".p2pckpt-partial"
+"""How names of what is not finished end: none of it is published, should a crash leave it behind."""
 
 
 def write(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -47,7 +51,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def _temporary(path: Path, data: bytes, mode: int) -> Path:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", suffix=PARTIAL, dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as sink:

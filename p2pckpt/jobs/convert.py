@@ -98,7 +98,7 @@ def convert_file(source: Path, target: Path) -> Converted:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         require_space(target.parent, size, "the converted file")
-        with tempfile.TemporaryDirectory(prefix=".", suffix=".p2pckpt-partial", dir=target.parent) as work:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=atomic.PARTIAL, dir=target.parent) as work:
             made = Path(work) / "made.safetensors"
             result = _run(source.absolute(), made.absolute(), Path(work).absolute(), size)
             _check(result, made, source)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from p2pckpt import atomic
 from p2pckpt.checkpoint.paths import REPLACED, check_path, check_paths
 from p2pckpt.errors import BadUsage, NotAllowed, NotFound, VerificationFailed
 from p2pckpt.trust import oms
@@ -99,7 +100,7 @@ class _Walk:
 
     def _entry(self, path: Path, entry: os.DirEntry[str]) -> None:
         name = str(path.relative_to(self._root))
-        if entry.name == REPLACED or entry.name.endswith(".p2pckpt-partial"):
+        if entry.name == REPLACED or entry.name.endswith(atomic.PARTIAL):
             self._left_out.append(name)
             return
         if name == oms.FILE and oms.is_ours(path):

@@ -26,7 +26,7 @@ _OPEN_FILES: Final = 64
 
 
 def partial_directory(target: Path) -> Path:
-    return target.parent / f".{target.name}.p2pckpt-partial"
+    return target.parent / f".{target.name}{atomic.PARTIAL}"
 
 
 def mode_of(entry: FileEntry) -> int:
@@ -123,8 +123,10 @@ class PartialCheckout:
 
     def add(self, name: str, data: bytes, *, replace: bool) -> None:
         """A file beside the version's own. What is at its place in the target is moved aside unless ``replace``."""
+        beside = self._directory / "added"
         try:
-            atomic.write(self.root / name, data, mode=0o644)
+            atomic.write(beside, data, mode=0o644)  # what a kill leaves of it must not be in what becomes the target
+            beside.replace(self.root / name)
         except OSError as exc:
             raise disk_error(exc, self._directory) from exc
         self._added[name] = replace

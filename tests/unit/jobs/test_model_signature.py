@@ -6,6 +6,7 @@ import pytest
 
 from p2pckpt import atomic
 from p2pckpt.jobs import model_signature
+from p2pckpt.jobs.scanning import scan
 from p2pckpt.trust import oms
 from tests.unit.checkpoint.test_manifest import empty_body
 from tests.unit.trust.people import OWNER
@@ -33,6 +34,21 @@ def test_a_signature_that_cannot_be_renewed_stays_as_it_was(tmp_path: Path, monk
     monkeypatch.setattr(atomic, "write", refuse)
     assert not model_signature.renew(tmp_path, SECOND)
     assert (tmp_path / oms.FILE).read_bytes() == oms.bundle(FIRST)
+
+
+def test_what_a_kill_leaves_of_a_renewal_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dying(self: Path, target: Path) -> Path:
+        raise SystemExit
+
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    (tmp_path / oms.FILE).write_bytes(oms.bundle(FIRST))
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", dying)
+        patched.setattr(Path, "unlink", lambda path, missing_ok=False: None)
+        with pytest.raises(SystemExit):
+            model_signature.renew(tmp_path, SECOND)
+    assert len(list(tmp_path.iterdir())) == 3
+    assert [file.path for file in scan(tmp_path).files] == ["model.bin"]
 
 
 def test_a_publishers_own_signature_of_the_directory_is_not_judged(tmp_path: Path) -> None:

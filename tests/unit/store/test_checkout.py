@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from p2pckpt import atomic
 from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.errors import NoSpace, NotAllowed, P2pckptError
 from p2pckpt.store import checkout
@@ -297,6 +298,30 @@ def test_a_killed_merge_is_finished_by_the_next_run(
     second.finish(in_place)
     assert_is_checkout(target, leave_out=(REPLACED,))
     assert [path.read_bytes() for path in (target / REPLACED).rglob("model.bin")] == [b"another model"]
+
+
+def test_a_kill_while_a_file_is_added_leaves_nothing_in_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, temporary = tmp_path / "model", atomic._temporary
+
+    def dying(path: Path, data: bytes, mode: int) -> Path:
+        temporary(path, data[:1], mode)
+        raise KeyboardInterrupt
+
+    first = partial(target)
+    fill(first)
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic, "_temporary", dying)
+        with pytest.raises(KeyboardInterrupt):
+            first.add("model.sig", b"signature", replace=False)
+    first.close()
+    second = partial(target)
+    second.add("model.sig", b"signature", replace=False)
+    second.finish(set())
+    assert (target / "model.sig").read_bytes() == b"signature"
+    assert_is_checkout(target, leave_out=("model.sig",))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def _is_right(path: Path, name: str) -> bool:
