@@ -8,7 +8,7 @@ import click
 
 from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_share
-from p2pckpt.cli.options import Command, Invocation
+from p2pckpt.cli.options import QR, Command, Invocation
 from p2pckpt.cli.session import talk
 from p2pckpt.control.access_messages import CreateLinkRequest, InviteRequest
 from p2pckpt.tracker_protocol import Role
@@ -30,9 +30,16 @@ _WEEK = 7 * 86400
 @click.option(
     "--max-uses", type=click.IntRange(min=1), help="Without IDENTITY: how many people may join through it; default 1."
 )
+@QR
 @click.pass_obj
 def invite(
-    invocation: Invocation, share: str, identity: str | None, role: str, expires: int | None, max_uses: int | None
+    invocation: Invocation,
+    share: str,
+    identity: str | None,
+    role: str,
+    expires: int | None,
+    max_uses: int | None,
+    qr: bool,
 ) -> None:
     """Let somebody into SHARE and print the link to send them.
 
@@ -42,26 +49,28 @@ def invite(
     if identity is None:
         if role == Role.PUBLISHER:
             raise click.UsageError("a publisher is invited by key: ask for the output of p2pckpt key show -q")
-        _by_link(invocation, share, Role(role), expires or _WEEK, max_uses or 1)
+        _by_link(invocation, share, Role(role), expires or _WEEK, max_uses or 1, qr=qr)
     elif expires or max_uses:
         raise click.UsageError("--expires and --max-uses are for links; who is added by key stays until removed")
     else:
-        _by_key(invocation, InviteRequest(share, identity, Role(role)))
+        _by_key(invocation, InviteRequest(share, identity, Role(role)), qr=qr)
 
 
-def _by_key(invocation: Invocation, request: InviteRequest) -> None:
+def _by_key(invocation: Invocation, request: InviteRequest, *, qr: bool) -> None:
     report = invocation.report
     reply = talk(invocation, lambda client: client.invite(request))
     if not report.as_text:
         report.json(reply)
         return
     report.line(reply.link)
+    if qr:
+        report.qr(reply.link)
     report.narrate(f"{request.role} now: {reply.words}")
     report.narrate('send them the link; it is no secret. They run: p2pckpt get "LINK"')
     report.narrate(f"take it back: p2pckpt member rm {request.share} {reply.identity[:12]}")
 
 
-def _by_link(invocation: Invocation, share: str, role: Role, expires: int, max_uses: int) -> None:
+def _by_link(invocation: Invocation, share: str, role: Role, expires: int, max_uses: int, *, qr: bool) -> None:
     report = invocation.report
     request = CreateLinkRequest(share=share, role=role, expires_at=int(time.time()) + expires, max_uses=max_uses)
     reply = talk(invocation, lambda client: client.create_link(request))
@@ -69,6 +78,8 @@ def _by_link(invocation: Invocation, share: str, role: Role, expires: int, max_u
         report.json(reply)
         return
     report.line(reply.link)
+    if qr:
+        report.qr(reply.link)
     people = "one person" if max_uses == 1 else f"{max_uses} people"
     report.narrate(f"lets {people} in as {role}, for {text.span(expires)}. Send it by a way you trust: it is a secret")
     report.narrate('they run: p2pckpt get "LINK"')

@@ -1,4 +1,4 @@
-"""``link new|ls|revoke``."""
+"""``link new|ls|show|qr|revoke``."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import click
 
 from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_share
-from p2pckpt.cli.options import Command, Group, Invocation, password_options, read_secret
+from p2pckpt.cli.options import QR, Command, Group, Invocation, password_options, read_secret
 from p2pckpt.cli.session import talk
 from p2pckpt.cli.table import Column, table, terminal_width
 from p2pckpt.control.access_messages import CreateLinkRequest, LinkRow
 from p2pckpt.control.client import ControlClient
+from p2pckpt.errors import BadUsage
 from p2pckpt.tracker_protocol import Role
+from p2pckpt.trust.links import is_link
 
 _SHARE = click.argument("share", shell_complete=complete_share)
 
 
 @click.group(cls=Group)
 def link() -> None:
-    """Make, list and revoke the links of a share."""
+    """Make, list, show and revoke the links of a share."""
 
 
 @link.command("new", cls=Command)
@@ -37,6 +39,7 @@ def link() -> None:
 @click.option("--expires", type=text.Duration(), default=0, help="Time until the link dies: 12h, 7d.")
 @click.option("--max-uses", type=click.IntRange(min=1), help="How many people may join through it.")
 @password_options("password")
+@QR
 @click.pass_obj
 def new(
     invocation: Invocation,
@@ -46,8 +49,9 @@ def new(
     max_uses: int | None,
     secret_file: Path | None,
     secret_stdin: bool,
+    qr: bool,
 ) -> None:
-    """Make another link to SHARE and print it. It is shown this once; the daemon does not keep its secret."""
+    """Make another link to SHARE and print it."""
     request = CreateLinkRequest(
         share=share,
         role=Role(role),
@@ -61,6 +65,8 @@ def new(
         report.json(reply)
         return
     report.line(reply.link)
+    if qr:
+        report.qr(reply.link)
     for magnet in reply.magnets:
         report.narrate(f"for stock BitTorrent clients: {magnet}")
     if reply.web_link:
@@ -78,6 +84,37 @@ def ls_(invocation: Invocation, share: str) -> None:
     invocation.report.items(links, ids=(row.link_id for row in links), text=lambda: link_lines(links, terminal_width()))
     if not links:
         invocation.report.narrate(f"no links; make one with: p2pckpt link new {share}")
+
+
+@link.command("show", cls=Command)
+@_SHARE
+@click.argument("link_id", metavar="[LINK_ID]", default="")
+@click.pass_obj
+def show(invocation: Invocation, share: str, link_id: str) -> None:
+    """Print a link of SHARE again, for its owners; without LINK_ID one that says where the share is, for its members.
+
+    A password that belongs to it is kept nowhere.
+    """
+    reply = talk(invocation, lambda client: client.link(share, link_id))
+    if invocation.report.as_text:
+        invocation.report.line(reply.link)
+    else:
+        invocation.report.json(reply)
+
+
+@link.command("qr", cls=Command)
+@click.argument("share", metavar="SHARE|-", shell_complete=complete_share)
+@click.argument("link_id", metavar="[LINK_ID]", default="")
+@click.pass_obj
+def qr_(invocation: Invocation, share: str, link_id: str) -> None:
+    """Draw a link as a QR code: what "link show" prints, or with "-" the link on stdin."""
+    if share == "-":
+        text = invocation.report.read_stdin().strip()
+        if link_id or not is_link(text):
+            raise BadUsage("there is no link on stdin")
+    else:
+        text = talk(invocation, lambda client: client.link(share, link_id)).link
+    invocation.report.qr(text)
 
 
 @link.command("revoke", cls=Command)

@@ -112,6 +112,10 @@ class Group(click.Group):
     command_class = Command
 
 
+QR = click.option("--qr", is_flag=True, help="Also draw the link as a QR code on the terminal.")
+"""For commands that print a link."""
+
+
 def password_options(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """``--WHAT-file`` and ``--WHAT-stdin``: arguments are visible to every user of the machine, these are not."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -94,6 +95,24 @@ class Report:
             return
         for row in ids if self.quiet else text():
             self.line(row)
+
+    def qr(self, text: str) -> None:
+        """Draw ``text`` as a QR code on the terminal that stderr is. Says so where there is none, or it is too small.
+
+        Its two colours are no ornament: without them nothing tells dark from light, so it has them always.
+        """
+        from p2pckpt import qr
+
+        if self.quiet or not sys.stderr.isatty():
+            self.narrate("a QR code is drawn on a terminal only")
+            return
+        size = shutil.get_terminal_size()
+        rows = qr.draw(text, size.columns, max(size.lines - 2, 1)) or qr.draw(text, size.columns, 1 << 16)
+        if not rows:
+            columns, lines = qr.smallest(text)
+            self.narrate(f"its QR code needs {columns} columns and {lines} lines: make the window larger")
+        for row in rows:
+            self._write(sys.stderr, f"\x1b[30;107m{row}\x1b[0m\n")
 
     def bytes(self, data: bytes) -> None:
         """Raw data to stdout: a backup that is piped on."""

@@ -9,7 +9,7 @@ import click
 
 from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_share
-from p2pckpt.cli.options import Command, Invocation, password_options, read_secret
+from p2pckpt.cli.options import QR, Command, Invocation, password_options, read_secret
 from p2pckpt.cli.progress import Progress, summary
 from p2pckpt.cli.report import INTERRUPTED
 from p2pckpt.cli.session import follow, label, talk
@@ -42,6 +42,7 @@ _REACH = {
 @click.option("--allow-unsafe-pickle", is_flag=True, help="Publish pickles with unknown imports, and record them.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be new, write nothing.")
 @click.option("--detach", is_flag=True, help="Return at once and print the job's id.")
+@QR
 @click.pass_obj
 def share(
     invocation: Invocation,
@@ -60,6 +61,7 @@ def share(
     allow_unsafe_pickle: bool,
     dry_run: bool,
     detach: bool,
+    qr: bool,
 ) -> None:
     """Publish DIRECTORY as a new version of a share and print the link to send.
 
@@ -108,6 +110,8 @@ def share(
     report.narrate(summary(job))
     if report.as_text:
         report.line(job.link or label(job))
+        if qr and job.link:
+            report.qr(job.link)
     elif invocation.format == "json":
         report.json(job)
     for magnet in magnets:

@@ -182,6 +182,11 @@ class ControlClient:
     async def create_link(self, request: am.CreateLinkRequest) -> am.LinkReply:
         return await self._call("POST", "/v1/links", am.LinkReply, request)
 
+    async def link(self, share: str, link_id: str = "") -> am.LinkReply:
+        """A link made before, secret and all, for owners; without ``link_id`` one that lets nobody in."""
+        path = f"/v1/link?share={quote(share, safe='')}&id={quote(link_id, safe='')}"
+        return await self._call("GET", path, am.LinkReply)
+
     async def revoke_link(self, share: str, link_id: str) -> None:
         await self._call("DELETE", f"/v1/links/{quote(link_id, safe='')}?share={quote(share, safe='')}", None)
 

@@ -164,6 +164,10 @@ class ShareRow(msgspec.Struct, frozen=True):
     seeds: int
     members: int
     updated_at: int
+    requests: int = 0
+    """People who ask to be let in; 0 unless we are an owner."""
+    proposals: int = 0
+    """Changes of keys that wait for our signature as an owner."""
 
 
 class VersionRow(msgspec.Struct, frozen=True):
@@ -435,10 +439,26 @@ class Notice(msgspec.Struct, frozen=True, tag="notice"):
     job: str = ""
 
 
+class AccessChanged(msgspec.Struct, frozen=True, tag="access_changed"):
+    """Members, links, requests, proposals or terms of a share may be others than they were: ask anew."""
+
+    share_id: str
+
+
 class AccessGranted(msgspec.Struct, frozen=True, tag="access"):
     """An owner let us into a share that we had asked for."""
 
     share_id: str
 
 
-Event = Snapshot | JobChanged | JobRemoved | ShareChanged | ShareRemoved | StatusChanged | Notice | AccessGranted
+Event = (
+    Snapshot
+    | JobChanged
+    | JobRemoved
+    | ShareChanged
+    | ShareRemoved
+    | StatusChanged
+    | Notice
+    | AccessChanged
+    | AccessGranted
+)

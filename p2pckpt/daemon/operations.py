@@ -20,6 +20,7 @@ from p2pckpt import tracker_protocol as tp
 from p2pckpt.access.pool import BESIDE
 from p2pckpt.control import messages as m
 from p2pckpt.daemon.access import Access
+from p2pckpt.daemon.access_watch import AccessWatch
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.job_table import JobTable, Request
 from p2pckpt.daemon.reports import job_detail, share_row, version_detail, version_rows
@@ -56,7 +57,7 @@ class Operations:
         self._process = psutil.Process()
         self._rates = (0, 0)
         self._stored = 0
-        self._members: dict[bytes, int] = {}
+        self._watch = AccessWatch(services, feed, self._share_row)
         self._background: set[asyncio.Task[None]] = set()
         self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)
 
@@ -128,7 +129,7 @@ class Operations:
         share = self.services.shares.find(split_name(name)[0])
         with contextlib.suppress(P2pckptError):
             await self.services.shares.refresh(share)
-            self._members[share.share_id] = len(await self.services.members.all(share))
+            await self._watch.count(share)
         trusted = await self.services.shares.trusted(share)
         return m.ShareDetail(await self._share_row(share), version_rows(self.services, share, trusted))
 
@@ -215,6 +216,10 @@ class Operations:
             share = self.services.catalogue.share(bytes.fromhex(event.share_id))
             if share is not None:
                 self._in_background(self._share_changed(share, event))
+        elif isinstance(event, tp.AccessRequested | tp.RootProposed | tp.AccessChanged):
+            share = self.services.catalogue.share(bytes.fromhex(event.share_id))
+            if share is not None:
+                self._watch.changed(share)
         elif isinstance(event, tp.Hello):
             self._in_background(self._catch_up(tracker))
         if not isinstance(event, tp.Ping | tp.PeersFound):
@@ -315,12 +320,15 @@ class Operations:
             return share, trusted.resolve(selector)
 
     async def _share_row(self, share: KnownShare) -> m.ShareRow:
-        return await share_row(self.services, share, self._members.get(share.share_id, 0))
+        return await share_row(self.services, share, self._watch.of(share.share_id))
 
     async def _catch_up(self, tracker: str) -> None:
         """The stream of events begins: what the keyrings say of swarms may have changed before."""
         for share in self.services.shares.known():
-            if share.tracker == tracker and self.services.swarms.is_in(share.share_id):
+            if share.tracker != tracker:
+                continue
+            self._watch.changed(share)
+            if self.services.swarms.is_in(share.share_id):
                 with contextlib.suppress(P2pckptError):
                     await self._learn_tls(share, await self.services.shares.refresh(share))
 
@@ -331,13 +339,15 @@ class Operations:
         if isinstance(event, tp.Revoked):
             self.feed.send(m.Notice("warning", f"your access to {share.name} was taken away"))
         with contextlib.suppress(P2pckptError):
-            await self._learn_tls(share, await self.services.shares.refresh(share))
+            trusted = await self.services.shares.refresh(share)
+            await self._learn_tls(share, trusted)
             if isinstance(event, tp.MembersChanged):
                 if event.identity == self.services.identity.hex:
                     share = await self.services.shares.learn_role(share)
-                self._members[share.share_id] = len(await self.services.members.all(share))
+                self._watch.changed(share)
                 if event.role is not None:
                     self.feed.send(m.Notice("info", f"{event.identity[:8]} is now {event.role} of {share.name}"))
+            self._watch.seen(share, trusted)
             self.feed.send(m.ShareChanged(await self._share_row(share)))
 
     def _announce_share(self, share_id: str) -> None:

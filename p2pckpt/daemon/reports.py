@@ -10,6 +10,7 @@ from p2pckpt import tracker_protocol as tp
 from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
 from p2pckpt.control import messages as m
+from p2pckpt.daemon.access_watch import Tally
 from p2pckpt.errors import P2pckptError
 from p2pckpt.jobs.magnets import magnets
 from p2pckpt.jobs.progress import Progress
@@ -27,7 +28,7 @@ _PEERS: Final = 200
 _FILES: Final = 1000
 
 
-async def share_row(services: Services, share: KnownShare, members: int) -> m.ShareRow:
+async def share_row(services: Services, share: KnownShare, tally: Tally) -> m.ShareRow:
     """One share as lists show it; what was never fetched counts as nothing."""
     try:
         trusted: TrustedShare | None = await services.shares.trusted(share)
@@ -48,8 +49,10 @@ async def share_row(services: Services, share: KnownShare, members: int) -> m.Sh
         stored=await asyncio.to_thread(services.catalogue.share_bytes, share.share_id),
         tags=trusted.targets.tags if trusted is not None else {},
         seeds=max((services.swarms.known_seeds(row.info_hash) for row in held), default=0),
-        members=members,
+        members=tally.members,
         updated_at=latest.published_at if latest is not None else 0,
+        requests=tally.requests,
+        proposals=tally.proposals,
     )
 
 

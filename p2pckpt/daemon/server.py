@@ -86,6 +86,7 @@ class ControlServer:
             web.post("/v1/invites", _answer(_with(am.InviteRequest, do.access.invite))),
             web.post("/v1/log", _answer(_with(am.LogRequest, do.access.log))),
             web.get("/v1/links", _answer(lambda r: sharing.links(_text(r, "share")))),
+            web.get("/v1/link", _answer(lambda r: sharing.link(_text(r, "share"), _text(r, "id")))),
             web.post("/v1/links", _answer(_with(am.CreateLinkRequest, sharing.create_link))),
             web.delete("/v1/links/{id}", _answer(lambda r: sharing.revoke_link(_text(r, "share"), r.match_info["id"]))),
             web.get("/v1/access", _answer(lambda r: sharing.access(_text(r, "share")))),

@@ -64,6 +64,13 @@ class Sharing:
                 found = (await version_detail(self._services, share, trusted.targets.latest)).magnets
         return am.LinkReply(link.text, link.web_text, self._reach(link.tracker.hosts), found)
 
+    async def link(self, name: str, link_id: str) -> am.LinkReply:
+        """A link that was made before, whole; without ``link_id`` the one that only says where the share is."""
+        share = self._services.shares.find(split_name(name)[0])
+        book = self._services.link_book
+        link = await book.again(share, link_id) if link_id else await book.plain(share)
+        return am.LinkReply(link.text, link.web_text, self._reach(link.tracker.hosts))
+
     async def revoke_link(self, name: str, link_id: str) -> None:
         await self._services.link_book.revoke(self._services.shares.find(name), link_id)
 

@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from p2pckpt import tracker_protocol as tp
-from p2pckpt.errors import NotAllowed, P2pckptError, VerificationFailed
+from p2pckpt.errors import BadUsage, NotAllowed, NotFound, P2pckptError, VerificationFailed
 from p2pckpt.jobs.shares import Shares
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.tracker_protocol.signed import KeyringContent
@@ -106,6 +106,18 @@ class LinkBook:
         if now.keyring.newest != trusted.keyring.newest:  # somebody was removed meanwhile
             await self.settle(share, now)
         return await self._link(share, secret, version)
+
+    async def again(self, share: KnownShare, link_id: str) -> links.Link:
+        """A link that is still open, once more: owners keep what is in it, but no password."""
+        trusted = await self._shares.refresh(share)
+        records = await self._shares.client(share).links(share.share_id.hex())
+        box = self.box(trusted, link_id)
+        if box is None or not any(record.link_id == link_id for record in records):
+            raise NotFound(f"no link {link_id[:16]} of {share.name}", next_step=f"p2pckpt link ls {share.name}")
+        dead = any(record.link_id == link_id and record.revoked for record in records)
+        if dead or link_id in trusted.keyring.dead_links:
+            raise BadUsage(f"link {link_id} lets nobody in any more", next_step=f"p2pckpt link new {share.name}")
+        return await self._link(share, links.LinkSecret(link_id, box.secret))
 
     async def revoke(self, share: KnownShare, link_id: str) -> None:
         """Nobody joins through it any more, and it gets no newer keys. Who did join is still known by it."""

@@ -109,6 +109,8 @@ class Owners:
     async def proposals(self, share: KnownShare) -> list[Proposal]:
         """What waits for signatures, judged: each changes keys and nothing else. One that does more is left out."""
         roots = await self._shares.client(share).proposals(share.share_id.hex())
+        if not roots:
+            return []
         trusted = await self._shares.refresh(share, expired=True)
         found = []
         for root in roots:

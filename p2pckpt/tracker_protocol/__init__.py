@@ -547,6 +547,13 @@ class AccessRequested(msgspec.Struct, frozen=True, tag="request"):
     name: str
 
 
+class AccessChanged(msgspec.Struct, frozen=True, tag="access"):
+    """What owners see of a share besides its members is another: links, requests, proposals, accepted licences. Sent
+    to owners."""
+
+    share_id: str
+
+
 class AuthorityChanged(msgspec.Struct, frozen=True, tag="authority"):
     """Somebody lost the right to download: certificates of earlier generations are void, connections are to be
     made anew with a new one."""
@@ -564,6 +571,7 @@ TrackerEvent = (
     | PeersFound
     | Revoked
     | AccessRequested
+    | AccessChanged
     | AuthorityChanged
 )
 

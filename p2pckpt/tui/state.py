@@ -20,6 +20,8 @@ class Changes:
     """Ids of jobs whose row changed, came or went."""
     shares: set[str] = field(default_factory=set)
     """Ids of shares whose row changed, came or went."""
+    access: set[str] = field(default_factory=set)
+    """Ids of shares whose members, links, requests or terms may be others."""
     everything: bool = False
     """A snapshot replaced the state, or the connection came or went."""
 
@@ -63,7 +65,9 @@ class State:
                 changes.shares.add(share_id)
             case m.StatusChanged(status):
                 self._status(status)
-            case m.Notice() | m.AccessGranted():
+            case m.AccessChanged(share_id) | m.AccessGranted(share_id):
+                changes.access.add(share_id)
+            case m.Notice():
                 pass
 
     def lose(self, reason: P2pckptError, changes: Changes) -> None:

@@ -170,6 +170,9 @@ class ReplayClient(ControlClient):
     async def create_link(self, request: am.CreateLinkRequest) -> am.LinkReply:
         return self._answer("create_link", (request,), None)
 
+    async def link(self, share: str, link_id: str = "") -> am.LinkReply:
+        return self._answer("link", (share, link_id), am.LinkReply(f"p2pckpt:{link_id or 'plain'}?tr=x", "", ""))
+
     async def revoke_link(self, share: str, link_id: str) -> None:
         self._answer("revoke_link", (share, link_id), None)
 

@@ -105,6 +105,10 @@ class AccessRules:
         role = self.role(share_id, identity)
         return role is not None and role.covers(needed)
 
+    def owners(self, share_id: str) -> set[str]:
+        """The owners of a share that exists."""
+        return {identity for identity, role in self.shares[share_id].members.items() if role is Role.OWNER}
+
     def licence_due(self, share_id: str, identity: str) -> str:
         """The licence that somebody has to accept first; empty when it is accepted, or they publish it themselves."""
         grants = self.shares.get(share_id)

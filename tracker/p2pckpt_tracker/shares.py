@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 
 from p2pckpt.tracker_protocol import (
     KEYRING_ROLE,
+    AccessChanged,
     BlobKind,
     CreateShare,
     PublishReply,
@@ -288,9 +289,7 @@ class Shares:
                     connection, share_id, caller, AuditAction.PROPOSAL, str(share.root_version + 1)
                 )
             )
-            members = self._rules.shares[share_id].members
-            owners = [identity for identity, role in members.items() if role is Role.OWNER]
-            self._hub.send(owners, RootProposed(share_id))
+            self._hub.send(self._rules.owners(share_id), RootProposed(share_id))
 
     async def proposals(self, share_id: str) -> list[bytes]:
         """The next roots that wait for signatures. Raises MetadataRefused, StoreUnavailable, OSError."""
@@ -307,6 +306,7 @@ class Shares:
             await self._database.write(
                 lambda connection: audit.record(connection, share_id, caller, AuditAction.PROPOSAL_WITHDRAWN)
             )
+            self._hub.send(self._rules.owners(share_id), AccessChanged(share_id))
 
     @contextlib.asynccontextmanager
     async def owners_held(self, share_id: str) -> AsyncIterator[frozenset[str]]:

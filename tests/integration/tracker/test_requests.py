@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from p2pckpt.tracker_protocol import ACCEPT_CONTEXT, PROBLEM_LICENCE, AccessRequested, MembersChanged
+from p2pckpt.tracker_protocol import ACCEPT_CONTEXT, PROBLEM_LICENCE, AccessChanged, AccessRequested, MembersChanged
 from p2pckpt_tracker.app import Tracker
 from p2pckpt_tracker.rate_limit import RateLimit
 from p2pckpt_tracker.store import request_rows
@@ -167,3 +167,36 @@ async def test_a_keyring_whose_field_is_none_of_ours_is_refused(share: ShareFile
     keyring = share.keyring(version=2, unrecognized_fields={"p2pckpt": field})
     body = {"keyring": b64(sign(keyring, share.owner))}
     assert (await share.owner.call("POST", f"/shares/{share.share_id}/keyring", body)).status == 422
+
+
+async def test_owners_hear_of_all_that_changes_what_they_decide_about(
+    share: ShareFiles, person: Login, session: aiohttp.ClientSession
+) -> None:
+    asking, link = await person(), Link(share)
+    path = f"/shares/{share.share_id}"
+    async with Events(share.owner, session) as owners:
+
+        async def told() -> None:
+            assert await owners.wait_for(AccessChanged) == AccessChanged(share.share_id)
+
+        await ask(asking, share.share_id)
+        await owners.wait_for(AccessRequested)
+        await share.owner.good("DELETE", f"{path}/requests/{asking.identity}")
+        await told()
+        await link.register()
+        await told()
+        for _ in range(5):
+            assert (await link.redeem(asking, auth="00" * 32)).status == 403
+        await told()
+        await share.owner.good("DELETE", f"{path}/links/{link.link_id}")
+        await told()
+        await share.owner.good("DELETE", f"{path}/proposal")
+        await told()
+        await share.owner.good("PUT", f"{path}/members/{asking.identity}", {"role": "downloader"})
+        await set_licence(share, "apache-2.0")
+        assert (await accept(asking, share, "apache-2.0")).status == 204
+        await told()
+        assert (await accept(asking, share, "apache-2.0")).status == 204, "the same again is no news"
+        await ask(await person(), share.share_id)
+        while not isinstance(event := await owners.next(), AccessRequested):
+            assert not isinstance(event, AccessChanged)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pckpt import qr
 from p2pckpt.config import Config
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
@@ -353,6 +354,22 @@ def test_links_are_made_listed_and_revoked(daemon: CannedDaemon, cli: Cli) -> No
     assert outcome.out == LINK + "\n"
     assert "anyone on this network" in outcome.err
     assert cli("link", "revoke", "cars/sd15", "l1").out == "l1 revoked\n"
+    daemon.replies["GET", "/v1/link?share=cars/sd15&id=l1"] = am.LinkReply(LINK, "", "")
+    assert cli("link", "show", "cars/sd15", "l1").out == f"{LINK}\n"
+    assert cli("link", "qr", "-", stdin=LINK).code == 0
+    assert cli("link", "qr", "-", stdin="cars/sd15").code == 2
+
+
+def test_qr_draws_the_link_that_was_made(
+    daemon: CannedDaemon, cli: Cli, terminal: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("LINES", "60")
+    terminal("")
+    daemon.replies["POST", "/v1/links"] = am.LinkReply(LINK, "", "")
+    drawn = [row for row in cli("link", "new", "cars/sd15", "--qr").err.splitlines() if "\x1b[30;107m" in row]
+    assert len(drawn) == len(qr.draw(LINK, 100, 58))
+    assert "\x1b[30;107m" not in cli("link", "new", "cars/sd15").err
 
 
 def test_key_show_quietly_is_what_one_sends(daemon: CannedDaemon, cli: Cli) -> None:

@@ -72,7 +72,7 @@ def test_groups_hold_the_planned_subcommands() -> None:
     assert groups == {
         "access": {"show", "set", "sign", "spare", "withdraw"},
         "member": {"ls", "add", "set", "rm", "requests", "approve", "deny"},
-        "link": {"new", "ls", "revoke"},
+        "link": {"new", "ls", "qr", "revoke", "show"},
         "key": {"show", "backup", "restore", "rotate", "store", "passphrase"},
         "key passphrase": {"set", "change", "remove"},
         "daemon": {"start", "stop", "status", "logs", "install"},

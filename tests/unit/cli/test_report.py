@@ -11,7 +11,7 @@ from collections.abc import Callable
 import click
 import pytest
 
-from p2pckpt import errors
+from p2pckpt import errors, qr
 from p2pckpt.cli.options import Invocation
 from p2pckpt.cli.report import OUTPUT_CLOSED, OutputClosed, guard
 from tests.unit.cli.conftest import Cli
@@ -187,3 +187,24 @@ def test_colours_only_on_a_terminal_that_wants_them(
     dull.no_color = True
     dull.report.narrate("dull", colour="red")
     assert capsys.readouterr().err == "plain\n\x1b[31mpainted\x1b[0m\ndull\n"
+
+
+def test_a_qr_code_has_its_colours_on_every_terminal_and_is_drawn_nowhere_else(
+    terminal: Callable[[str], None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = "p2pckpt:" + "a" * 52 + "?tr=x:1"
+    Invocation().report.qr(link)
+    assert capsys.readouterr() == ("", "a QR code is drawn on a terminal only\n")
+    terminal("")
+    monkeypatch.setenv("NO_COLOR", "1")
+    for columns, lines in ((100, 40), (100, 10)):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("LINES", str(lines))
+        Invocation().report.qr(link)
+        drawn = capsys.readouterr().err.splitlines()
+        assert all(row.startswith("\x1b[30;107m") and row.endswith("\x1b[0m") for row in drawn)
+        plain = [row.removeprefix("\x1b[30;107m").removesuffix("\x1b[0m") for row in drawn]
+        assert plain == qr.draw(link, columns, 38), "a terminal scrolls: only its width counts"
+    monkeypatch.setenv("COLUMNS", "20")
+    Invocation().report.qr(link)
+    assert "make the window larger" in capsys.readouterr().err

@@ -24,7 +24,7 @@ from p2pckpt.tracker_protocol.audit_log import AuditAction
 from ..store import audit, link_rows
 from ..store.link_rows import LinkSpent, NoSuchLink, WrongAuth
 from .call import Call, Refusal, not_found, reply
-from .member_routes import apply_role
+from .member_routes import apply_role, tell_owners
 
 MAX_WRAPPED_KEYS = 64 << 10
 _LINK_ID = re.compile("[0-9a-f]{16}")
@@ -54,6 +54,7 @@ async def create_link(call: Call) -> web.Response:
     record = await call.services.database.write(commit)
     if record is None:
         raise Refusal(409, "link id taken", kind=PROBLEM_CONFLICT)
+    tell_owners(call.services, share_id)
     return reply(record, 201)
 
 
@@ -90,6 +91,7 @@ async def revoke_link(call: Call) -> web.Response:
         await call.services.database.write(commit)
     except NoSuchLink:
         raise not_found() from None
+    tell_owners(call.services, share_id)
     return web.Response(status=204)
 
 
@@ -121,6 +123,8 @@ async def redeem_link(call: Call) -> web.Response:
         raise not_found() from None
     if isinstance(result, WrongAuth):
         services.failures.take(call.seen.text)
+        if result.burnt:
+            tell_owners(services, result.share_id)
         raise Refusal(403, "wrong secret or password")
     if isinstance(result, LinkSpent):
         raise _spent()
@@ -130,11 +134,10 @@ async def redeem_link(call: Call) -> web.Response:
 
 def _joined(call: Call, result: RedeemReply) -> None:
     rules = call.services.rules
-    members = rules.shares[result.share_id].members
-    if members.get(call.identity) is not result.role:
+    if rules.shares[result.share_id].members.get(call.identity) is not result.role:
         apply_role(call.services, result.share_id, call.identity, result.role)
     else:  # the binding may be new, which is for owners to see
-        owners = {each for each, has in members.items() if has is Role.OWNER}
+        owners = rules.owners(result.share_id)
         call.services.hub.send(owners, MembersChanged(result.share_id, call.identity, result.role))
 
 

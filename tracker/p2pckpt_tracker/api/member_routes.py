@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from p2pckpt.tracker_protocol import (
     PROBLEM_CONFLICT,
+    AccessChanged,
     AuthorityChanged,
     Member,
     MembersChanged,
@@ -99,10 +100,14 @@ def apply_role(services: Services, share_id: str, identity: str, role: Role | No
     if authority > grants.authority:
         grants.authority = authority
         hub.send(grants.members, AuthorityChanged(share_id, authority))
-    owners = {each for each, has in grants.members.items() if has is Role.OWNER}
-    hub.send(owners | {identity}, MembersChanged(share_id, identity, role))
+    hub.send(rules.owners(share_id) | {identity}, MembersChanged(share_id, identity, role))
     if not rules.may(share_id, identity, Role.VIEWER):
         hub.send([identity], Revoked(share_id))
+
+
+def tell_owners(services: Services, share_id: str) -> None:
+    """Links, requests or accepted licences are not what owners have seen."""
+    services.hub.send(services.rules.owners(share_id), AccessChanged(share_id))
 
 
 @contextlib.asynccontextmanager

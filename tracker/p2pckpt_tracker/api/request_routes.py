@@ -17,12 +17,12 @@ from p2pckpt.tracker_protocol import (
     AcceptLicence,
     AccessRequested,
     RequestAccess,
-    Role,
 )
 from p2pckpt.tracker_protocol.audit_log import AuditAction
 
 from ..store import acceptance_rows, audit, request_rows
 from .call import Call, Refusal, not_found, reply
+from .member_routes import tell_owners
 
 _HEX128 = re.compile("[0-9a-f]{128}")
 
@@ -46,8 +46,7 @@ async def request_access(call: Call) -> web.Response:
 
     name = await services.database.write(commit)
     if grants is not None and name is not None:
-        owners = {each for each, has in grants.members.items() if has is Role.OWNER}
-        services.hub.send(owners, AccessRequested(share_id, identity, name))
+        services.hub.send(services.rules.owners(share_id), AccessRequested(share_id, identity, name))
     return web.Response(status=202)
 
 
@@ -69,6 +68,7 @@ async def deny_request(call: Call) -> web.Response:
 
     if not await call.services.database.write(commit):
         raise not_found()
+    tell_owners(call.services, share_id)
     return web.Response(status=204)
 
 
@@ -87,11 +87,14 @@ async def accept_licence(call: Call) -> web.Response:
     except InvalidSignature:
         raise Refusal(422, "signature refused", "it must be the caller's", PROBLEM_BAD_SIGNATURE) from None
 
-    def commit(connection: Connection) -> None:
-        if acceptance_rows.accept(connection, share_id, identity, request.licence, request.signature):
+    def commit(connection: Connection) -> bool:
+        accepted = acceptance_rows.accept(connection, share_id, identity, request.licence, request.signature)
+        if accepted:
             audit.record(connection, share_id, identity, AuditAction.LICENCE_ACCEPTED, request.licence)
+        return accepted
 
-    await services.database.write(commit)
+    if await services.database.write(commit):
+        tell_owners(services, share_id)
     grants = services.rules.shares[share_id]
     if grants.licence == request.licence:
         grants.accepted.add(identity)

@@ -31,6 +31,12 @@ class LinkSpent(Exception):
 class WrongAuth(Exception):
     """The auth value is not the one the link was registered with; already counted."""
 
+    def __init__(self, share_id: str, *, burnt: bool) -> None:
+        super().__init__()
+        self.share_id = share_id
+        self.burnt = burnt
+        """Whether this was one too many."""
+
 
 def add_link(connection: Connection, share_id: str, link: CreateLink) -> LinkRecord | None:
     """Register a link; None when the id is taken by a different one. The same again is idempotent."""
@@ -104,8 +110,7 @@ def redeem(
     if row.revoked:
         return LinkSpent()
     if not hmac.compare_digest(hashlib.sha256(bytes.fromhex(request.auth)).hexdigest(), row.auth_hash):
-        _count_wrong(connection, row)
-        return WrongAuth()
+        return WrongAuth(row.share_id, burnt=_count_wrong(connection, row))
     role = Role(row.role)
     now = int(time.time())
     present = member_rows.role_of(connection, row.share_id, identity)
@@ -150,12 +155,14 @@ def _turned_down(connection: Connection, row: Row[Any], identity: str) -> bool:
     return decided.first() is not None
 
 
-def _count_wrong(connection: Connection, row: Row[Any]) -> None:
+def _count_wrong(connection: Connection, row: Row[Any]) -> bool:
+    """Whether that burnt the link."""
     wrong = row.wrong_auths + 1
-    burnt = wrong >= WRONG_AUTHS
+    burnt: bool = wrong >= WRONG_AUTHS
     connection.execute(update(links).where(links.c.link_id == row.link_id).values(wrong_auths=wrong, revoked=burnt))
     if burnt:
         audit.record(connection, row.share_id, "", AuditAction.LINK_BURNT, row.link_id)
+    return burnt
 
 
 def _find(connection: Connection, link_id: str) -> Row[Any]:
