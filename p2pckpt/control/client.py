@@ -70,14 +70,16 @@ class ControlClient:
                     raise _failure(await response.read())
                 buffered = bytearray()
                 async for block in response.content.iter_any():
-                    buffered += block
-                    *lines, rest = buffered.split(b"\n")
-                    if len(rest) > _MAX_LINE:
+                    whole, newline, rest = block.rpartition(b"\n")
+                    if newline:
+                        buffered += whole
+                        lines, buffered = buffered.split(b"\n"), bytearray()
+                        for line in lines:
+                            if line:
+                                yield decoder.decode(line)
+                    buffered += rest
+                    if len(buffered) > _MAX_LINE:
                         raise DaemonUnavailable("the daemon sent an event of more than 64 MiB")
-                    buffered = bytearray(rest)
-                    for line in lines:
-                        if line:
-                            yield decoder.decode(line)
         except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError, ValueError) as exc:
             raise _gone(exc) from exc
         raise DaemonUnavailable("the daemon closed the event stream", next_step="p2pckpt daemon start")

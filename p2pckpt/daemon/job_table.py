@@ -175,7 +175,7 @@ class JobTable:
         """Forget a job; its data is the caller's business."""
         job = self.progress(job_id).job
         await self._halt(job_id)
-        self._db.execute("DELETE FROM jobs WHERE id = ?", (int(job_id[1:]),))
+        self._db.execute("DELETE FROM jobs WHERE id = ?", (_number(job_id),))
         self._forget_password(self._requests[job_id])
         del self._jobs[job_id], self._requests[job_id]
         self._changed.discard(job_id)
@@ -270,7 +270,7 @@ class JobTable:
         job = self._jobs[job_id].job
         self._db.execute(
             "UPDATE jobs SET request = ?, job = ? WHERE id = ?",
-            (msgspec.json.encode(self._requests[job_id]), msgspec.json.encode(job), int(job_id[1:])),
+            (msgspec.json.encode(self._requests[job_id]), msgspec.json.encode(job), _number(job_id)),
         )
 
     def _forget_password(self, request: Request) -> None:
@@ -281,10 +281,14 @@ class JobTable:
     async def _flush_loop(self) -> None:
         while True:
             await asyncio.sleep(_TICK)
-            for _ in range(len(self._changed)):  # worker threads keep adding to it
-                job_id = self._changed.pop()
+            changed = [self._changed.pop() for _ in range(len(self._changed))]  # worker threads keep adding to it
+            for job_id in sorted(changed, key=_number):  # new ones in the order in which they were made
                 if job_id in self._jobs:
                     self._feed.send(JobChanged(self._jobs[job_id].job))
+
+
+def _number(job_id: str) -> int:
+    return int(job_id[1:])
 
 
 def _content(request: Request) -> object:

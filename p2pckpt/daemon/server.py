@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -9,7 +10,7 @@ import struct
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -18,12 +19,20 @@ from aiohttp import web
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import failure_of
+from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.operations import Operations
 from p2pckpt.errors import BadUsage, NotAllowed, P2pckptError
 
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_LINES: Final = 256
+"""Events encoded at a time."""
+_SLICE: Final = 1 << 16
+"""Bytes of the event stream given to the transport at a time."""
+_PATIENCE: Final = 120.0
+"""Seconds in which a reader of events has to take such a slice."""
 
 
 class ControlServer:
@@ -101,12 +110,29 @@ class ControlServer:
         return web.json_response(None)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        await response.prepare(request)
-        with contextlib.suppress(ConnectionError):
-            async for event in self._operations.feed.follow(self._operations.snapshot()):
-                await response.write(msgspec.json.encode(event) + b"\n")
-        return response
+        return await stream(request, self._operations.feed, self._operations.snapshot)
+
+
+async def stream(request: web.Request, feed: Feed, first: Callable[[], Awaitable[m.Event]]) -> web.StreamResponse:
+    """The events of ``feed`` as lines of JSON, until it is closed or the reader is gone or reads nothing at all."""
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    await response.prepare(request)
+    encode = msgspec.json.Encoder().encode_lines
+    try:
+        async with contextlib.aclosing(feed.follow(first())) as batches:
+            async for batch in batches:
+                for start in range(0, len(batch), _LINES):
+                    lines = memoryview(encode(batch[start : start + _LINES]))
+                    for at in range(0, len(lines), _SLICE):
+                        async with asyncio.timeout(_PATIENCE):
+                            await response.write(lines[at : at + _SLICE])
+    except ConnectionError:
+        pass
+    except TimeoutError:
+        _log.info("a reader of events reads nothing and is let go")
+        if request.transport is not None:
+            request.transport.abort()
+    return response
 
 
 @web.middleware

@@ -72,8 +72,8 @@ class Daemon:
             ready.set()
             return Notice("info", "")
 
-        async for event in self.feed.follow(first()):
-            self.events.append(event)
+        async for batch in self.feed.follow(first()):
+            self.events += batch
 
     async def _run(self, request: Request, progress: Progress) -> JobState:
         job_id = progress.job.id
