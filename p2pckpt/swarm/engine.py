@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Protocol
 
@@ -78,6 +79,7 @@ class PeerBanned:
     """With its port: others behind the same address go on."""
 
 
+IpNetwork = IPv4Network | IPv6Network
 EngineEvent = PieceArrived | Flushed | EngineProblem | PeerBanned
 
 
@@ -107,6 +109,26 @@ class PeerStats:
     encrypted: bool
     outgoing: bool
     tls: bool
+    utp: bool = False
+    downloaded: int = 0
+    """Payload bytes over this connection."""
+    uploaded: int = 0
+    since: int = 0
+    """Unix seconds of the connection; 0 when unknown."""
+    sources: tuple[str, ...] = ()
+    """How the address was learned: tracker, dht, exchange, lan, incoming."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How others can find and reach this engine right now."""
+
+    mapped: Endpoint | None = None
+    """Where a router leads plain connections here from; None while no router does."""
+    mapped_tls: Endpoint | None = None
+    dht: bool = False
+    lan: bool = False
+    """Multicast on the LAN. Both are on only while a torrent that is not private is here."""
 
 
 class Engine(Protocol):
@@ -159,5 +181,17 @@ class Engine(Protocol):
     async def peers(self, info_hash: bytes) -> list[PeerStats]:
         """Connected peers of one torrent; empty when unknown."""
 
-    async def availability(self, info_hash: bytes) -> int:
-        """How many connected peers have the rarest piece."""
+    async def availability(self, info_hash: bytes) -> tuple[bytes, ...]:
+        """How many connected peers have each piece, at most 255: a byte a piece for each of the torrent's files.
+
+        Empty when unknown, and where nobody counts: an engine that lacks nothing may not.
+        """
+
+    def network(self) -> Network:
+        """What is known of the way here."""
+
+    def ban(self, networks: Sequence[IpNetwork]) -> None:
+        """Have nothing to do with these addresses in any torrent, replacing what was banned before; connections end."""
+
+    def seek(self, info_hash: bytes) -> bool:
+        """Ask the DHT and the LAN for peers now; whether this torrent may be looked for there. Unknown ones may not."""

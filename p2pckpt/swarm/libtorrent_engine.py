@@ -20,8 +20,9 @@ import asyncio
 import contextlib
 import errno
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,8 @@ from p2pckpt.swarm.engine import (
     EngineEvent,
     EngineProblem,
     Flushed,
+    IpNetwork,
+    Network,
     PeerBanned,
     PeerStats,
     PieceArrived,
@@ -40,6 +43,7 @@ from p2pckpt.swarm.engine import (
     TorrentStats,
 )
 from p2pckpt.swarm.listening import Listening, bracket
+from p2pckpt.swarm.peer_info import peer_stats
 from p2pckpt.tracker_protocol import Endpoint
 
 _SETTINGS: Final[dict[str, Any]] = {
@@ -86,14 +90,15 @@ _ALERTS: Final = (
     | lt.alert.category_t.port_mapping_notification
     | lt.alert.category_t.dht_notification
     | lt.alert.category_t.peer_notification
+    | lt.alert.category_t.connect_notification
 )
 _WAIT_MS: Final = 500
 _STATS_DEADLINE: Final = 5.0
 _LISTEN_DEADLINE: Final = 10.0
 _LISTENERS: Final = {lt.socket_type_t.tcp: False, lt.socket_type_t.tcp_ssl: True}
 """Sockets that peers need, and whether with TLS."""
-_SSL_SOCKET: Final = 1 << 18
-"""peer_info's flag, which the bindings lack."""
+_BLOCKED: Final = 1
+"""ip_filter's flag."""
 _FFDHE2048: Final = """-----BEGIN DH PARAMETERS-----
 MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
 +8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
@@ -125,6 +130,8 @@ class _Active:
     """Number of the first piece of each of our files within the torrent."""
     locate: tuple[tuple[int, int], ...]
     """(file, piece within it) by the torrent's piece number; (-1, -1) for padding and for pieces that were here."""
+    since: dict[tuple[str, int], int] = field(default_factory=dict)
+    """When peers connected, by address and port. Written by the alert thread alone."""
     problem: bool = False
     asked: int = 0
     """Calls of ``flush``."""
@@ -321,14 +328,33 @@ class LibtorrentEngine:
 
     async def peers(self, info_hash: bytes) -> list[PeerStats]:
         active = self._added(info_hash)
-        return await asyncio.to_thread(_peer_stats, active.handle) if active is not None else []
+        return await asyncio.to_thread(peer_stats, active.handle, active.since) if active is not None else []
 
-    async def availability(self, info_hash: bytes) -> int:
+    async def availability(self, info_hash: bytes) -> tuple[bytes, ...]:
         active = self._added(info_hash)
-        if active is None:
-            return 0
-        counts = await asyncio.to_thread(active.handle.piece_availability)
-        return min(counts, default=0)
+        return await asyncio.to_thread(_availability, active) if active is not None else ()
+
+    def network(self) -> Network:
+        return Network(
+            self.mapped(tls=False),
+            self.mapped(tls=True),
+            self._discovering and self._discovery.dht,
+            self._discovering and self._discovery.lan,
+        )
+
+    def ban(self, networks: Sequence[IpNetwork]) -> None:
+        banned = lt.ip_filter()
+        for network in networks:
+            banned.add_rule(str(network[0]), str(network[-1]), _BLOCKED)
+        self._session.set_ip_filter(banned)
+
+    def seek(self, info_hash: bytes) -> bool:
+        active = self._added(info_hash)
+        if active is None or active.private or not (self._discovery.dht or self._discovery.lan):
+            return False
+        active.handle.force_dht_announce()
+        active.handle.force_lsd_announce()
+        return True
 
     def _added(self, info_hash: bytes) -> _Active | None:
         """A torrent that libtorrent has; None while ``add`` is at it in another thread."""
@@ -377,6 +403,8 @@ class LibtorrentEngine:
             case lt.peer_ban_alert():
                 host, port = alert.endpoint
                 return [PeerBanned(_info_hash(alert), f"{bracket(host)}:{port}")]
+            case lt.peer_connect_alert() | lt.peer_disconnected_alert():
+                self._note_connection(alert)
             case lt.dht_bootstrap_alert():
                 for active in tuple(self._active.values()):
                     if active.handle is not None and not active.private:
@@ -390,6 +418,15 @@ class LibtorrentEngine:
                 error = alert.message() if isinstance(alert, lt.listen_failed_alert) else ""
                 return [_Listened(_LISTENERS[alert.socket_type], error)]
         return []
+
+    def _note_connection(self, alert: Any) -> None:
+        active = self._active.get(_info_hash(alert))
+        if active is None:
+            return
+        if isinstance(alert, lt.peer_connect_alert):
+            active.since[alert.endpoint] = int(time.time())
+        else:
+            active.since.pop(alert.endpoint, None)
 
     def _flush_events(self, alert: Any) -> list[object]:
         info_hash = _info_hash(alert)
@@ -465,24 +502,11 @@ def _torrent_stats(status: Any) -> TorrentStats:
     )
 
 
-def _peer_stats(handle: Any) -> list[PeerStats]:
-    return [
-        PeerStats(
-            address=f"{bracket(peer.ip[0])}:{peer.ip[1]}",
-            client=peer.client.decode("utf-8", "replace") if isinstance(peer.client, bytes) else str(peer.client),
-            progress=peer.progress,
-            rate_down=peer.payload_down_speed,
-            rate_up=peer.payload_up_speed,
-            seed=bool(peer.flags & lt.peer_info.seed),
-            interested=bool(peer.flags & lt.peer_info.remote_interested),
-            choked=bool(peer.flags & lt.peer_info.remote_choked),
-            encrypted=bool(peer.flags & (lt.peer_info.rc4_encrypted | lt.peer_info.plaintext_encrypted)),
-            outgoing=bool(peer.flags & lt.peer_info.outgoing_connection),
-            tls=bool(peer.flags & _SSL_SOCKET),
-        )
-        for peer in handle.get_peer_info()
-        if not peer.flags & (lt.peer_info.connecting | lt.peer_info.handshake)
-    ]
+def _availability(active: _Active) -> tuple[bytes, ...]:
+    """A torrent that is whole keeps no counts: then there are none."""
+    counts = bytes(min(count, 255) for count in active.handle.piece_availability())
+    ends = (*active.first_piece[1:], len(active.locate))
+    return tuple(counts[first:end] for first, end in zip(active.first_piece, ends, strict=True)) if counts else ()
 
 
 def _everybody(classes: int) -> Any:

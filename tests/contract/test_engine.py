@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_network
 from pathlib import Path
 
 import psutil
 import pytest
 
+from p2pckpt.checkpoint.pieces import count as piece_count
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
 from p2pckpt.errors import P2pckptError
 from p2pckpt.swarm.engine import Flushed, PeerStats, TorrentStats
@@ -350,7 +352,7 @@ async def test_a_removed_torrent_leaves_its_files_and_serves_nobody(new_node: Ne
     leech.engine.remove(sample.info_hash)
     assert_holds(leech, sample)
     assert await leech.engine.peers(sample.info_hash) == []
-    assert await leech.engine.availability(sample.info_hash) == 0
+    assert await leech.engine.availability(sample.info_hash) == ()
     assert sample.info_hash not in await leech.engine.stats()
 
 
@@ -372,7 +374,8 @@ async def test_unknown_torrents_are_ignored(new_node: NewNode) -> None:
     node.engine.flush(UNKNOWN)
     node.engine.clear_problem(UNKNOWN)
     assert await node.engine.peers(UNKNOWN) == []
-    assert await node.engine.availability(UNKNOWN) == 0
+    assert await node.engine.availability(UNKNOWN) == ()
+    assert not node.engine.seek(UNKNOWN)
     assert UNKNOWN not in await node.engine.stats()
     assert node.events == []
 
@@ -463,8 +466,12 @@ async def test_peers_stats_and_availability_describe_an_open_transfer(new_node: 
         return stats is not None and (stats.peers, stats.seeds) == (2, 1)
 
     await eventually(counted, "the stats count both")
-    assert await leech.engine.availability(sample.info_hash) == 1
-    assert await part.engine.availability(sample.info_hash) == 0
+    copies = await leech.engine.availability(sample.info_hash)
+    assert [len(file) for file in copies] == [piece_count(len(content)) for content in sample.contents]
+    assert (copies[0], {count for file in copies[1:] for count in file}) == (b"\x02", {1})
+    assert min(b"".join(await part.engine.availability(sample.info_hash))) == 0
+    assert whole.uploaded == half.uploaded == 0
+    assert whole.utp is half.utp is False
 
     leech.engine.limit(0, 0)
     await leech.received(sample, sample.pieces)
@@ -476,6 +483,41 @@ async def test_peers_stats_and_availability_describe_an_open_transfer(new_node: 
 
 async def _served(node: Node, sample: Sample) -> bool:
     return (await node.engine.stats())[sample.info_hash].uploaded > 0
+
+
+async def test_who_is_banned_is_cut_off_and_stays_out_until_taken_back(new_node: NewNode, sample: Sample) -> None:
+    seed, leech = await new_node("seed"), await new_node("leech")
+    leech.engine.limit(SLOW, 0)
+    seed.add(sample, sample.pieces)
+    leech.add(sample)
+    leech.want(sample, sample.pieces)
+    leech.connect(sample, seed)
+    await eventually(lambda: leech.engine.peers(sample.info_hash), "the seed is connected")
+    leech.engine.ban([ip_network("10.0.0.0/8")])
+    assert await leech.engine.peers(sample.info_hash)
+    leech.engine.ban([ip_network("127.0.0.1")])
+    await eventually(lambda: _without_peers(leech, sample), "the connection is gone")
+    leech.connect(sample, seed)
+    seed.connect(sample, leech)
+    leech.engine.limit(0, 0)
+    assert await leech.engine.peers(sample.info_hash) == []
+    leech.engine.ban([])
+
+    async def back() -> bool:
+        leech.connect(sample, seed)
+        await asyncio.sleep(0.05)
+        return bool(await leech.engine.peers(sample.info_hash)) or sample.pieces <= leech.arrived(sample)
+
+    await eventually(back, "the seed is connected again")
+    await leech.received(sample, sample.pieces)
+
+
+async def test_private_torrents_are_looked_for_nowhere(new_node: NewNode, sample: Sample) -> None:
+    node = await new_node("node")
+    node.add(sample)
+    assert not node.engine.seek(sample.info_hash)
+    network = node.engine.network()
+    assert (network.mapped, network.mapped_tls, network.dht, network.lan) == (None, None, False, False)
 
 
 async def test_other_addresses_keep_the_port(new_node: NewNode, sample: Sample) -> None:

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from ipaddress import ip_address
 
 from p2pckpt.checkpoint.pieces import count as piece_count
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
@@ -24,6 +25,8 @@ from p2pckpt.swarm.engine import (
     EngineEvent,
     EngineProblem,
     Flushed,
+    IpNetwork,
+    Network,
     PeerStats,
     PieceArrived,
     Placement,
@@ -131,6 +134,7 @@ class FakeEngine:
         self._step: asyncio.Handle | None = None
         self._down = 0
         self._allowed: int | None = None
+        self._closed = False
 
     def allow(self, pieces: int | None) -> None:
         """Not part of the contract: fetch so many pieces more and then none, or any number again."""
@@ -199,6 +203,8 @@ class FakeEngine:
             theirs = other._torrents.get(info_hash) if other is not None else None
             if other is None or torrent is None or theirs is None or other is self or other in torrent.peers:
                 continue
+            if self._closed or other._closed:
+                continue
             if not self._let_in(torrent, theirs, other, endpoint.port):
                 continue
             torrent.peers[other] = True
@@ -247,17 +253,29 @@ class FakeEngine:
         torrent = self._torrents.get(info_hash)
         return [] if torrent is None else [self._peer(info_hash, torrent, peer) for peer in torrent.peers]
 
-    async def availability(self, info_hash: bytes) -> int:
+    async def availability(self, info_hash: bytes) -> tuple[bytes, ...]:
         await asyncio.sleep(0)
         torrent = self._torrents.get(info_hash)
         if torrent is None:
-            return 0
+            return ()
         others = [peer._torrents[info_hash].have for peer in torrent.peers]
-        return min(
-            sum(piece in have[file] for have in others)
+        return tuple(
+            bytes(sum(piece in have[file] for have in others) for piece in range(piece_count(entry.length)))
             for file, entry in enumerate(torrent.files)
-            for piece in range(piece_count(entry.length))
         )
+
+    def network(self) -> Network:
+        return Network()
+
+    def ban(self, networks: Sequence[IpNetwork]) -> None:
+        """Every engine of a network is at 127.0.0.1."""
+        self._closed = any(ip_address("127.0.0.1") in network for network in networks)
+        for info_hash, torrent in self._torrents.items() if self._closed else ():
+            for peer in list(torrent.peers):
+                self._disconnect(torrent, peer, info_hash)
+
+    def seek(self, info_hash: bytes) -> bool:
+        return False
 
     # -- inside
 
