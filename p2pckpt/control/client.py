@@ -20,6 +20,7 @@ import msgspec
 
 from p2pckpt.config import Config
 from p2pckpt.control import access_messages as am
+from p2pckpt.control import health_messages as hm
 from p2pckpt.control import messages as m
 from p2pckpt.errors import DaemonUnavailable, P2pckptError, by_code
 
@@ -119,6 +120,25 @@ class ControlClient:
     async def remove(self, job_id: str, *, data: bool = False) -> None:
         """Forget a job; with ``data`` also drop its objects that nothing else needs. A checkout is never touched."""
         await self._call("DELETE", f"/v1/jobs/{quote(job_id, safe='')}?data={int(data)}", None)
+
+    async def announce(self, job_id: str) -> hm.AnnounceReply:
+        """Tell the tracker of a job's torrents now, and look for peers of public ones elsewhere, too."""
+        return await self._call("POST", f"/v1/jobs/{quote(job_id, safe='')}/announce", hm.AnnounceReply)
+
+    # -- peers
+
+    async def peers(self) -> hm.PeersReply:
+        return await self._call("GET", "/v1/peers", hm.PeersReply)
+
+    async def bans(self) -> list[hm.BanRow]:
+        return await self._call("GET", "/v1/bans", list[hm.BanRow])
+
+    async def ban(self, request: hm.BanRequest) -> hm.BanRow:
+        return await self._call("POST", "/v1/bans", hm.BanRow, request)
+
+    async def unban(self, network: str) -> None:
+        """Take a ban back; ``network`` as ``bans`` gives it."""
+        await self._call("DELETE", f"/v1/bans?network={quote(network, safe='')}", None)
 
     # -- shares
 

@@ -109,14 +109,34 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class PeerRow(msgspec.Struct, frozen=True):
+    """One connection, or in ``PeersReply`` all connections with one address and port."""
+
     address: str
     client: str
+    """What it calls itself."""
     have: int
-    """Pieces of the swarm's torrent the peer has, in thousandths."""
+    """Pieces of the swarm's torrent the peer has, in thousandths; the most of several swarms."""
     rate_down: int
     rate_up: int
     flags: str
     """S seed, I interested in us, C choking us, E obfuscated, T TLS, → outgoing connection."""
+    total_down: int = 0
+    """Bytes received over this connection."""
+    total_up: int = 0
+    since: int = 0
+    """When it connected; 0 when unknown."""
+    transport: str = "TCP"
+    """TCP or uTP."""
+    place: str = ""
+    """``here`` for this machine, ``LAN`` or ``internet``, by the address alone."""
+    found: str = ""
+    """How its address was learned: tracker, dht, exchange, lan, incoming."""
+    who: str = ""
+    """Identity of the member who announced this address to the tracker, which says so; empty for unknown."""
+    member: bool = False
+    """It showed a certificate of the share: a member, whoever it is."""
+    shares: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
 
 
 class FileRow(msgspec.Struct, frozen=True):
@@ -139,6 +159,12 @@ class JobDetail(msgspec.Struct, frozen=True):
     files: tuple[FileRow, ...]
     log: tuple[str, ...]
     """Newest last, at most 200 lines of ``HH:MM:SS text``."""
+    copies: bytes = b""
+    """One byte a cell of ``pieces``: how many connected peers have its rarest piece, at most 254; 255 where nobody
+    counts because nothing of that torrent is missing. Empty when that is so of all."""
+    spread: int = 0
+    """Copies of all that is counted among connected peers, in thousandths: 2410 where everything is there twice, and
+    41% of it more often."""
 
 
 # --- shares and versions -------------------------------------------------------------------------------------------

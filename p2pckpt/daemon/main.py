@@ -93,6 +93,7 @@ async def _run(settings: Config, passphrase: str) -> None:
     stalls = StallMeter()
     async with contextlib.AsyncExitStack() as stack:
         operations, beside = await _build(settings, passphrase, stalls, stack)
+        operations.bans.load()
         operations.jobs.load()
         beside_us = [share for share in operations.services.shares.known() if share.tracker == BESIDE]
         if beside_us:

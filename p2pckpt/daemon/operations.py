@@ -18,11 +18,14 @@ from msgspec.structs import replace
 from p2pckpt import __version__
 from p2pckpt import tracker_protocol as tp
 from p2pckpt.access.pool import BESIDE
+from p2pckpt.control import health_messages as hm
 from p2pckpt.control import messages as m
 from p2pckpt.daemon.access import Access
 from p2pckpt.daemon.access_watch import AccessWatch
+from p2pckpt.daemon.bans import Bans
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.job_table import JobTable, Request
+from p2pckpt.daemon.peers import peers_reply
 from p2pckpt.daemon.reports import job_detail, share_row, version_detail, version_rows
 from p2pckpt.daemon.sharing import Sharing
 from p2pckpt.daemon.stalls import StallMeter
@@ -51,6 +54,7 @@ class Operations:
         self.sharing = Sharing(services)
         self.feed = feed
         self.access = Access(services, feed)
+        self.bans = Bans(services.config.data_dir / "bans.json", services.swarms.engine.ban)
         self._beside = beside
         self._stalls = stalls
         self._started_at = int(time.time())
@@ -119,6 +123,18 @@ class Operations:
         await remove_version(self.services, share, job.version, others)
         if job.kind is m.JobKind.FETCH and job.path:
             await asyncio.to_thread(_discard_partial, Path(job.path))
+
+    async def announce(self, job_id: str) -> hm.AnnounceReply:
+        """Have a job's torrents announced now. Raises ``BadUsage`` for a job that is in no swarm."""
+        job = self.jobs.progress(job_id).job
+        torrents, sought = self.services.swarms.announce_now(job_id)
+        if not torrents:
+            step = f"p2pckpt resume {job_id}" if job.state is m.JobState.PAUSED else ""
+            raise BadUsage(f"{job_id} is {job.state} and in no swarm", next_step=step)
+        return hm.AnnounceReply(torrents, sought)
+
+    async def peers(self) -> hm.PeersReply:
+        return await peers_reply(self.services, len(self.bans.rows()))
 
     # -- shares
 

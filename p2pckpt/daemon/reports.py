@@ -11,13 +11,16 @@ from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
 from p2pckpt.control import messages as m
 from p2pckpt.daemon.access_watch import Tally
+from p2pckpt.daemon.peers import peers_of
 from p2pckpt.errors import P2pckptError
 from p2pckpt.jobs.magnets import magnets
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.safety import as_warnings
+from p2pckpt.jobs.seeding import file_numbers
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.checkout import partial_directory
+from p2pckpt.swarm.torrent import Torrent
 from p2pckpt.trust import oms
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.identity import words
@@ -26,6 +29,7 @@ _CELLS: Final = 1024
 _CARD_BYTES: Final = 256 << 10
 _PEERS: Final = 200
 _FILES: Final = 1000
+_AT_MOST_254: Final = bytes(min(count, 254) for count in range(256))
 
 
 async def share_row(services: Services, share: KnownShare, tally: Tally) -> m.ShareRow:
@@ -130,24 +134,51 @@ async def job_detail(services: Services, progress: Progress) -> m.JobDetail:
                 pieces, count = await asyncio.to_thread(_piece_cells, services, manifest)
         except P2pckptError:
             manifest = None  # a publish that is not signed yet has no manifest
-    peers = [peer for h in services.swarms.torrents_of(job.id) for peer in await services.swarms.engine.peers(h)]
+    copies, spread = b"", 0
+    if manifest is not None and not job.state.ended:
+        copies, spread = await _copies(services, job, manifest)
     return m.JobDetail(
         job=job,
         pieces=pieces,
         piece_count=count,
         piece_size=PIECE_LENGTH,
-        peers=tuple(
-            m.PeerRow(p.address, p.client, round(p.progress * 1000), p.rate_down, p.rate_up, _flags(p))
-            for p in peers[:_PEERS]
-        ),
+        peers=(await peers_of(services, job.id))[:_PEERS],
         files=await asyncio.to_thread(_files, manifest, job) if manifest is not None else (),
         log=tuple(progress.log),
+        copies=copies,
+        spread=spread,
     )
 
 
-def _flags(peer: object) -> str:
-    marks = (("seed", "S"), ("interested", "I"), ("choked", "C"), ("encrypted", "E"), ("tls", "T"), ("outgoing", "→"))
-    return "".join(mark for name, mark in marks if getattr(peer, name))
+async def _copies(services: Services, job: m.Job, manifest: Manifest) -> tuple[bytes, int]:
+    """``JobDetail.copies`` and ``JobDetail.spread``."""
+    mine = [joined.torrent for joined in services.swarms.all() if job.id in joined.wanted]
+    answers = await asyncio.gather(*(services.swarms.engine.availability(torrent.info_hash) for torrent in mine))
+    if not any(answers):
+        return b"", 0
+    return await asyncio.to_thread(_copies_in_cells, mine, answers, manifest)
+
+
+def _copies_in_cells(
+    torrents: list[Torrent], answers: list[tuple[bytes, ...]], manifest: Manifest
+) -> tuple[bytes, int]:
+    of_object: dict[bytes, bytes] = {}
+    for torrent, answer in zip(torrents, answers, strict=True):
+        if answer:
+            of_object.update((root, answer[file]) for root, file in file_numbers(torrent).items())
+    parts = []
+    for index in range(manifest.object_count):
+        counts = of_object.get(manifest.root(index))
+        nobody = b"\xff" * -(-int(manifest.object_lengths[index]) // PIECE_LENGTH)
+        parts.append(nobody if counts is None else counts.translate(_AT_MOST_254))
+    whole = b"".join(parts)
+    counted = whole.translate(None, b"\xff")
+    if not counted:
+        return b"", 0
+    rarest = min(counted)
+    spread = rarest * 1000 + 1000 * (len(counted) - counted.count(rarest)) // len(counted)
+    cells = min(_CELLS, len(whole))
+    return bytes(min(whole[c * len(whole) // cells : (c + 1) * len(whole) // cells]) for c in range(cells)), spread
 
 
 def _piece_cells(services: Services, manifest: Manifest) -> tuple[bytes, int]:

@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 
 from p2pckpt.control import access_messages as am
+from p2pckpt.control import health_messages as hm
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import failure_of
 from p2pckpt.daemon.feed import Feed
@@ -80,6 +81,11 @@ class ControlServer:
             web.get("/v1/jobs/{id}/detail", _answer(lambda r: do.job_detail(r.match_info["id"]))),
             web.post("/v1/jobs/{id}/pause", _answer(lambda r: do.jobs.pause(r.match_info["id"]))),
             web.post("/v1/jobs/{id}/resume", _answer(lambda r: _now(do.jobs.resume(r.match_info["id"])))),
+            web.post("/v1/jobs/{id}/announce", _answer(lambda r: do.announce(r.match_info["id"]))),
+            web.get("/v1/peers", _answer(lambda r: do.peers())),
+            web.get("/v1/bans", _answer(lambda r: _now(do.bans.rows()))),
+            web.post("/v1/bans", _answer(_with(hm.BanRequest, do.bans.add))),
+            web.delete("/v1/bans", _answer(lambda r: do.bans.remove(_text(r, "network")))),
             web.delete("/v1/jobs/{id}", _answer(lambda r: do.remove(r.match_info["id"], data=_flag(r, "data")))),
             web.get("/v1/shares", _answer(lambda r: do.shares())),
             web.get("/v1/shares/{name}", _answer(lambda r: do.share_detail(r.match_info["name"]))),

@@ -250,6 +250,18 @@ class Swarms:
     def torrents_of(self, job: str) -> list[bytes]:
         return [info_hash for info_hash, joined in self._joined.items() if job in joined.wanted]
 
+    def all(self) -> tuple[Joined, ...]:
+        """Every torrent that this machine takes part in, or waits to."""
+        return tuple(self._joined.values())
+
+    def announce_now(self, job: str) -> tuple[int, int]:
+        """Tell trackers of a job's torrents at once, and have peers sought: how many torrents, and for how many of
+        them elsewhere than at the tracker."""
+        mine = [joined for joined in self._joined.values() if job in joined.wanted]
+        for tracker in {joined.tracker for joined in mine}:
+            self._announcer.soon(tracker)
+        return len(mine), sum(self._engine.seek(joined.torrent.info_hash) for joined in mine)
+
     def stats(self, info_hash: bytes) -> TorrentStats | None:
         return self._announcer.stats.get(info_hash)
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from p2pckpt.control import access_messages as am
+from p2pckpt.control import health_messages as hm
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient
 from p2pckpt.errors import DaemonUnavailable, NotFound, P2pckptError
@@ -112,6 +113,21 @@ class ReplayClient(ControlClient):
     async def remove(self, job_id: str, *, data: bool = False) -> None:
         self._answer("remove", (job_id, data), None)
 
+    async def announce(self, job_id: str) -> hm.AnnounceReply:
+        return self._answer("announce", (job_id,), hm.AnnounceReply(1, 0))
+
+    async def peers(self) -> hm.PeersReply:
+        return self._answer("peers", (), peers_reply())
+
+    async def bans(self) -> list[hm.BanRow]:
+        return self._answer("bans", (), [hm.BanRow("192.0.2.44", NOW - 3600, "sent nonsense")])
+
+    async def ban(self, request: hm.BanRequest) -> hm.BanRow:
+        return self._answer("ban", (request,), hm.BanRow(request.address, NOW, request.note))
+
+    async def unban(self, network: str) -> None:
+        self._answer("unban", (network,), None)
+
     async def shares(self) -> list[m.ShareRow]:
         return self._answer("shares", (), list(self.snapshot.shares))
 
@@ -187,7 +203,7 @@ class ReplayClient(ControlClient):
         if method in self.failures:
             raise self.failures[method]
         answer = self.replies.get(method, canned)
-        if answer is None and method not in ("remove", "stop", "revoke_link", "decide", "withdraw"):
+        if answer is None and method not in ("remove", "stop", "revoke_link", "decide", "withdraw", "unban"):
             raise NotFound(f"the replay knows no answer to {method}{arguments}")
         return cast("T", answer)
 
@@ -366,6 +382,74 @@ def busy_snapshot() -> m.Snapshot:
     return snapshot(jobs, shares)
 
 
+PEERS = (
+    m.PeerRow(
+        "10.4.0.17:6881",
+        "p2pckpt 0.1",
+        1000,
+        284 << 20,
+        0,
+        "ST→",
+        1200 << 30,
+        310 << 30,
+        NOW - 7200,
+        place="LAN",
+        found="tracker",
+        who=IDENTITY,
+        member=True,
+        shares=("lab/llama-70b-sft", "whisper-de"),
+        jobs=("j1", "j6"),
+    ),
+    m.PeerRow(
+        "198.51.100.7:51413",
+        "p2pckpt 0.1",
+        880,
+        76 << 20,
+        9 << 20,
+        "IT",
+        210 << 30,
+        12 << 30,
+        NOW - 840,
+        place="internet",
+        found="incoming",
+        member=True,
+        shares=("lab/llama-70b-sft",),
+        jobs=("j1",),
+    ),
+    m.PeerRow(
+        "[2001:db8::7]:6881",
+        "qBittorrent 5.0",
+        410,
+        0,
+        3 << 20,
+        "IC",
+        0,
+        1 << 30,
+        NOW - 60,
+        transport="uTP",
+        place="internet",
+        found="dht",
+        shares=("whisper-de",),
+        jobs=("j6",),
+    ),
+)
+
+
+def peers_reply(**changes: Any) -> hm.PeersReply:
+    """Three peers of two swarms, one of them found in the DHT."""
+    values: dict[str, Any] = {
+        "peers": PEERS,
+        "count": len(PEERS),
+        "listening": (6881, 6882),
+        "port_mapping": True,
+        "mapped": ("203.0.113.5:6881",),
+        "dht": True,
+        "lan": True,
+        "bans": 1,
+    }
+    return hm.PeersReply(**{**values, **changes})
+
+
 def job_detail(known: m.Job | None) -> m.JobDetail | None:
     """Pieces, peers, files and a log for ``known``."""
     if known is None:
@@ -377,15 +461,14 @@ def job_detail(known: m.Job | None) -> m.JobDetail | None:
         pieces=bytes(levels[:600]),
         piece_count=35_600,
         piece_size=4 << 20,
-        peers=(
-            m.PeerRow("10.4.0.17:6881", "p2pckpt 0.1", 1000, 284 << 20, 0, "S E"),
-            m.PeerRow("198.51.100.7:51413", "p2pckpt 0.1", 880, 76 << 20, 9 << 20, "E"),
-        ),
+        peers=PEERS[:2],
         files=(
             m.FileRow("model-00001-of-00002.safetensors", 4 << 30, 4 << 30, "safetensors"),
             m.FileRow("model-00002-of-00002.safetensors", 4 << 30, 1 << 30, "safetensors"),
             m.FileRow("config.json", 812, 812, "json"),
         ),
+        copies=bytes([3] * 300 + [1] * 200 + [0] * 100),
+        spread=2410,
         log=("14:02:11 joined the swarm", "14:02:12 9 peers"),
     )
 

@@ -32,6 +32,7 @@ EXPECTED = {
     "link",
     "log",
     "key",
+    "peers",
     "daemon",
     "tracker",
     "config",
@@ -75,6 +76,7 @@ def test_groups_hold_the_planned_subcommands() -> None:
         "link": {"new", "ls", "qr", "revoke", "show"},
         "key": {"show", "backup", "restore", "rotate", "store", "passphrase"},
         "key passphrase": {"set", "change", "remove"},
+        "peers": {"ls", "bans", "ban", "unban", "announce"},
         "daemon": {"start", "stop", "status", "logs", "install"},
         "config": {"get", "set", "show"},
     }
