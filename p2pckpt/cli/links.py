@@ -146,17 +146,7 @@ def link_lines(links: Sequence[LinkRow], width: int | None, now: float | None = 
     ]
     rows = []
     for row in links:
-        if row.burnt:
-            state = "burnt"  # five wrong secrets or passwords
-        elif row.revoked:
-            state = "revoked"
-        elif row.expires_at and row.expires_at <= moment:
-            state = "expired"
-        elif row.max_uses and row.uses >= row.max_uses:
-            state = "used up"
-        else:
-            state = "open"
         uses = f"{row.uses} of {row.max_uses}" if row.max_uses else str(row.uses)
         expires = text.ago(row.expires_at, moment)
-        rows.append([row.link_id, str(row.role), state, uses, expires, text.ago(row.created_at, moment)])
+        rows.append([row.link_id, str(row.role), row.state(moment), uses, expires, text.ago(row.created_at, moment)])
     return table(columns, rows, width=width)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from p2pckpt.durations import parse_duration
 
 if TYPE_CHECKING:
     _IntType = click.ParamType[int]
@@ -15,7 +16,6 @@ else:
     # generic only in newer releases of click
     _IntType = click.ParamType
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _NO_LIMIT = 1 << 20
 _FAR = 6e10
 """Seconds, 1,900 years: times come from others, and no calendar reaches as far as an integer does."""
@@ -48,15 +48,6 @@ def cut(text: str, width: int) -> str:
             break
         kept.append(char)
     return "".join(kept) + "…" if width > 0 else ""
-
-
-def parse_duration(text: str) -> int:
-    """Seconds in ``7d``, ``12h`` or ``1h30m``; ``ValueError`` for anything else, and for nothing at all."""
-    parts = re.fullmatch(r"(?:\d+[smhdw])+", text.strip().lower())
-    seconds = sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)([smhdw])", parts[0])) if parts else 0
-    if not 0 < seconds < 100 * 366 * 86400:
-        raise ValueError(f"{text!r} is no duration")
-    return seconds
 
 
 class Duration(_IntType):

@@ -207,6 +207,16 @@ class LinkRow(msgspec.Struct, frozen=True):
     burnt: bool = False
     """Wrong secrets or passwords have ended it."""
 
+    def state(self, now: float) -> str:
+        """``open``, or why nobody joins with it any more."""
+        if self.burnt:
+            return "burnt"
+        if self.revoked:
+            return "revoked"
+        if self.expires_at and self.expires_at <= now:
+            return "expired"
+        return "used up" if self.max_uses and self.uses >= self.max_uses else "open"
+
 
 class CreateLinkRequest(msgspec.Struct, frozen=True, kw_only=True):
     """``POST /v1/links`` → LinkReply."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable
-from typing import Final
+from typing import Final, assert_never
 
 from p2pckpt.control import messages as m
 
@@ -86,10 +86,14 @@ class _Reader:
                 self._remove(f"job {job_id}", event)
             case m.ShareRemoved(share_id):
                 self._remove(f"share {share_id}", event)
+            case m.AccessChanged(share_id):
+                self._change(f"access {share_id}", event)
             case m.Notice():
                 self._keep(f"job {event.job}", event)
             case m.AccessGranted(share_id):
                 self._keep(f"share {share_id}", event)
+            case _:
+                assert_never(event)
         self._some.set()
 
     async def take(self) -> list[m.Event]:

@@ -74,6 +74,19 @@ def ago(moment: int, now: float) -> str:
     return f"{seconds // 86400} d ago"
 
 
+def until(moment: int, now: float) -> str:
+    """How far off Unix time ``moment`` is: ``in 6 d``, ``over``; a dash for never."""
+    if not moment:
+        return "-"
+    seconds = moment - int(now)
+    if seconds <= 0:
+        return "over"
+    for limit, unit, name in ((3600, 60, "min"), (86400, 3600, "h")):
+        if seconds < limit:
+            return f"in {max(seconds // unit, 1)} {name}"
+    return f"in {seconds // 86400} d"
+
+
 def clock(moment: float) -> str:
     """Local time of day."""
     return time.strftime("%H:%M:%S", time.localtime(moment))

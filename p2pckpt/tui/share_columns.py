@@ -10,7 +10,7 @@ from p2pckpt.tui import format as f
 from p2pckpt.tui.filters import Fields
 from p2pckpt.tui.widgets.columns import Cell, Column
 
-_ROLE_GLYPHS: Final = {"owner": "★", "publisher": "◆", "downloader": "▼", "viewer": "◦"}
+ROLE_GLYPHS: Final = {"owner": "★", "publisher": "◆", "downloader": "▼", "viewer": "◦"}
 
 
 def columns(now: Callable[[], float]) -> tuple[Column[ShareRow], ...]:
@@ -82,7 +82,7 @@ def tags(share: ShareRow) -> str:
 
 
 def _role_glyph(share: ShareRow, width: int) -> Cell:
-    return _ROLE_GLYPHS[share.role.value], "active"
+    return ROLE_GLYPHS[share.role.value], "active"
 
 
 def _seeds(share: ShareRow, width: int) -> Cell:

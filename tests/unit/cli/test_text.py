@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from p2pckpt.cli import text
 from p2pckpt.cli.table import Column, facts, table
+from p2pckpt.durations import parse_duration
 
 
 @pytest.mark.parametrize(
@@ -23,13 +24,13 @@ from p2pckpt.cli.table import Column, facts, table
     ],
 )
 def test_durations_people_write(written: str, seconds: int) -> None:
-    assert text.parse_duration(written) == seconds
+    assert parse_duration(written) == seconds
 
 
 @pytest.mark.parametrize("written", ["", "7", "d", "7 d", "-1d", "1.5h", "7y", "0s", "999999w", "1h 30m", "٣d x"])
 def test_what_is_no_duration_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match="no duration"):
-        text.parse_duration(written)
+        parse_duration(written)
 
 
 @pytest.mark.parametrize(

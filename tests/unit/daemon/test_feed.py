@@ -322,3 +322,11 @@ async def _play(before: list[tuple[str, str, int]], script: list[tuple[str, str,
         # also the order, which is that of creation
         assert [list(rows.items()) for rows in reader.rows.values()] == [list(r.items()) for r in daemon.rows.values()]
         assert reader.told == daemon.told
+
+
+async def test_that_the_access_to_a_share_changed_is_said_once_a_batch() -> None:
+    feed = Feed()
+    stream = await follow(feed)
+    for event in (share(1), m.AccessChanged("aa"), m.AccessChanged("bb"), m.AccessChanged("aa")):
+        feed.send(event)
+    assert await batch(stream) == [share(1), m.AccessChanged("aa"), m.AccessChanged("bb")]
