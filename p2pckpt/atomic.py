@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from p2pckpt.errors import NotAllowed
+
 PARTIAL: Final = ".p2pckpt-partial"
 """How names of what is not finished end: none of it is published, should a crash leave it behind."""
 
@@ -30,6 +32,15 @@ def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     finally:
         temporary.unlink()
     sync_directory(path.parent)
+
+
+def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """``write`` that makes the directory too; ``NotAllowed`` when the system refuses."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, data, mode=mode)
+    except OSError as exc:
+        raise NotAllowed(f"{path} cannot be written: {exc.strerror}", kept="what was there before") from exc
 
 
 def sync_file(path: Path) -> None:

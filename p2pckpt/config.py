@@ -10,14 +10,17 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 import platformdirs
 
 from p2pckpt.errors import BadUsage
+from p2pckpt.hours import parse_hours
+from p2pckpt.units import exact_size, parse_size
 
 PROJECT_FILE: Final = ".p2pckpt.toml"
 _SOCKET_PATH_LIMIT: Final = 100
@@ -26,48 +29,121 @@ _SOCKET_PATH_LIMIT: Final = 100
 Value = str | int | bool
 
 
+class Kind(StrEnum):
+    """What a setting's value is; the words are those that an error uses."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    SWITCH = "yes or no"
+    SIZE = "size"
+    """Bytes, also written ``5M`` (``units.parse_size``)."""
+    HOURS = "hours"
+    """Periods of the week (``hours.parse_hours``)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One row of the table of settings."""
 
+    group: str
     key: str
     default: Value
     help: str
     choices: tuple[str, ...] = ()
+    kind: Kind = Kind.TEXT
+    live: bool = False
+    """Whether a change counts at once; if not, the daemon goes on with the old value until it starts next."""
 
     @property
     def environment(self) -> str:
         return "P2PCKPT_" + self.key.upper()
 
 
+def _switch(group: str, key: str, default: bool, text: str, *, live: bool = False) -> Setting:
+    return Setting(group, key, default, text, kind=Kind.SWITCH, live=live)
+
+
+def _number(group: str, key: str, text: str) -> Setting:
+    return Setting(group, key, 0, text, kind=Kind.NUMBER)
+
+
+def _limit(key: str, default: int, text: str) -> Setting:
+    return Setting("Limits", key, default, text, kind=Kind.SIZE, live=True)
+
+
 SETTINGS: Final[tuple[Setting, ...]] = (
-    Setting("name", "", "what you are called in members' lists; empty: the login name"),
-    Setting("tracker", "", "tracker to publish through, host:port#key; empty: one beside the daemon"),
-    Setting("public_address", "", "host name or address that others reach this machine at"),
-    Setting("public_tls_port", 0, "port at public_address that leads to tls_port; 0: the same number"),
-    Setting("listen", "0.0.0.0", "address that peers connect to"),
-    Setting("port", 0, "port that peers connect to; 0: any free one, kept over restarts"),
-    Setting("tls_port", 0, "port that peers of shares that are not public connect to; 0: any, kept over restarts"),
-    Setting("tracker_listen", "0.0.0.0", "address the tracker beside the daemon listens on"),
-    Setting("tracker_port", 0, "its port; 0: any free one, kept over restarts"),
-    Setting("announce_port", 0, "port of its announces for stock clients, open while there are public shares; 0: any"),
-    Setting("port_mapping", True, "ask the router for mapped ports (UPnP, NAT-PMP)"),
-    Setting("dht", True, "find peers of public shares through the DHT, too"),
-    Setting("dht_bootstrap", "", "host:port of DHT nodes to begin with, separated by commas; empty: libtorrent's"),
-    Setting("local_discovery", True, "find peers of public shares by multicast on the LAN, too"),
-    Setting("store", "", "directory of the objects; empty: beside the rest of the data"),
-    Setting("workers", 0, "threads that pack and unpack; 0: one per core"),
-    Setting("download_limit", 0, "bytes per second over all transfers; 0: none"),
-    Setting("upload_limit", 0, "bytes per second over all transfers; 0: none"),
-    Setting("seed_after_get", True, "keep offering what was received"),
+    Setting("General", "name", "", "what you are called in members' lists; empty: the login name"),
     Setting(
-        "key_store", "auto", "where a new identity is kept; auto: the OS keyring if open", ("auto", "keyring", "file")
+        "General", "tracker", "", "tracker to publish through, host:port#key; empty: one beside the daemon", live=True
     ),
-    Setting("passphrase_file", "", "file with the identity's passphrase, for daemons that start unattended"),
-    Setting("log_level", "info", "what the daemon writes to its log", ("debug", "info", "warning", "error")),
+    Setting("General", "store", "", "directory of the objects; empty: beside the rest of the data"),
+    _number("General", "workers", "threads that pack and unpack; 0: one per core"),
+    _switch("General", "seed_after_get", True, "keep offering what was received", live=True),
+    Setting(
+        "General",
+        "key_store",
+        "auto",
+        "where a new identity is kept; auto: the OS keyring if open",
+        ("auto", "keyring", "file"),
+        live=True,
+    ),
+    Setting("General", "passphrase_file", "", "file with the identity's passphrase, for daemons that start unattended"),
+    Setting(
+        "General",
+        "log_level",
+        "info",
+        "what the daemon writes to its log",
+        ("debug", "info", "warning", "error"),
+        live=True,
+    ),
+    Setting("Network", "public_address", "", "host name or address that others reach this machine at"),
+    _number("Network", "public_tls_port", "port at public_address that leads to tls_port; 0: the same number"),
+    Setting("Network", "listen", "0.0.0.0", "address that peers connect to"),
+    _number("Network", "port", "port that peers connect to; 0: any free one, kept over restarts"),
+    _number(
+        "Network",
+        "tls_port",
+        "port that peers of shares that are not public connect to; 0: any, kept over restarts",
+    ),
+    Setting("Network", "tracker_listen", "0.0.0.0", "address the tracker beside the daemon listens on"),
+    _number("Network", "tracker_port", "its port; 0: any free one, kept over restarts"),
+    _number(
+        "Network",
+        "announce_port",
+        "port of its announces for stock clients, open while there are public shares; 0: any",
+    ),
+    _switch("Network", "port_mapping", True, "ask the router for mapped ports (UPnP, NAT-PMP)"),
+    _switch("Network", "dht", True, "find peers of public shares through the DHT, too"),
+    Setting(
+        "Network",
+        "dht_bootstrap",
+        "",
+        "host:port of DHT nodes to begin with, separated by commas; empty: libtorrent's",
+    ),
+    _switch("Network", "local_discovery", True, "find peers of public shares by multicast on the LAN, too"),
+    _limit("download_limit", 0, "bytes per second over all transfers; 0: none"),
+    _limit("upload_limit", 0, "bytes per second over all transfers; 0: none"),
+    Setting(
+        "Limits",
+        "turtle",
+        "auto",
+        "slow mode, with the limits of turtle_…; auto: within turtle_hours",
+        ("auto", "on", "off"),
+        live=True,
+    ),
+    Setting(
+        "Limits",
+        "turtle_hours",
+        "",
+        "when slow mode is on by itself, such as mon-fri 09:00-18:00, 22:00-06:00; empty: never",
+        kind=Kind.HOURS,
+        live=True,
+    ),
+    _limit("turtle_download_limit", 1 << 20, "bytes per second over all transfers in slow mode; 0: as otherwise"),
+    _limit("turtle_upload_limit", 1 << 20, "bytes per second over all transfers in slow mode; 0: as otherwise"),
+    Setting("Interface", "theme", "p2pckpt", "colours of the terminal interface", live=True),
 )
-_KIND_NAMES: Final = {bool: "yes or no", int: "number", str: "text"}
-_BY_KEY: Final = {setting.key: setting for setting in SETTINGS}
+_BY_KEY: Final = {row.key: row for row in SETTINGS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +154,13 @@ class Origin:
     value: Value
     origin: str
     """``flag``, ``environment P2PCKPT_…``, a file's path, or ``default``."""
+
+    @property
+    def written(self) -> str:
+        """The value as ``convert`` reads it back."""
+        if isinstance(self.value, bool):
+            return str(self.value).lower()
+        return exact_size(int(self.value)) if _BY_KEY[self.key].kind is Kind.SIZE else str(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,31 +248,34 @@ def load(
     for origin, values in layers:
         for key, raw in values.items():
             origins[key] = Origin(key, convert(key, raw, origin), origin)
-    for setting in SETTINGS:
-        if setting.environment in environ:
-            origin = f"environment {setting.environment}"
-            value = convert(setting.key, environ[setting.environment], origin)
-            origins[setting.key] = Origin(setting.key, value, origin)
+    for row in SETTINGS:
+        if row.environment in environ:
+            origin = f"environment {row.environment}"
+            origins[row.key] = Origin(row.key, convert(row.key, environ[row.environment], origin), origin)
     for key, raw in (flags or {}).items():
         origins[key] = Origin(key, convert(key, raw, "flag"), "flag")
     return Config(home=home, origins=origins, keys=keys, **places)
 
 
+def setting(key: str, origin: str) -> Setting:
+    """The row of ``key``; ``BadUsage`` says that ``origin`` names one there is not."""
+    found = _BY_KEY.get(key)
+    if found is None:
+        raise BadUsage(f"{origin}: there is no setting {key!r}", next_step="p2pckpt config show")
+    return found
+
+
 def convert(key: str, raw: Any, origin: str) -> Value:
     """``raw`` as the type of setting ``key``; ``BadUsage`` names what is wrong and where."""
-    setting = _BY_KEY.get(key)
-    if setting is None:
-        raise BadUsage(f"{origin}: there is no setting {key!r}", next_step="p2pckpt config show")
-    if isinstance(setting.default, bool):
-        value: Value | None = _as_bool(raw)
-    elif isinstance(setting.default, int):
-        value = _as_int(raw)
-    else:
-        value = raw if isinstance(raw, str) else None
+    row = setting(key, origin)
+    try:
+        value = _READ[row.kind](raw)
+    except ValueError as exc:
+        raise BadUsage(f"{origin}: {key}: {exc}") from exc
     if value is None:
-        raise BadUsage(f"{origin}: {key} = {raw!r} is no {_KIND_NAMES[type(setting.default)]}")
-    if setting.choices and value not in setting.choices:
-        raise BadUsage(f"{origin}: {key} is one of {', '.join(setting.choices)}, not {raw!r}")
+        raise BadUsage(f"{origin}: {key} = {raw!r} is no {row.kind.value}")
+    if row.choices and value not in row.choices:
+        raise BadUsage(f"{origin}: {key} is one of {', '.join(row.choices)}, not {raw!r}")
     return value
 
 
@@ -197,6 +283,21 @@ def _key_map(table: Any, path: Path) -> Mapping[str, str]:
     if not isinstance(table, dict) or not all(isinstance(keys, str) and keys for keys in table.values()):
         raise BadUsage(f'{path}: [keys] has lines such as "job.pause" = "p"', next_step=f"correct {path}")
     return table
+
+
+def _as_text(raw: Any) -> str | None:
+    return raw if isinstance(raw, str) else None
+
+
+def _as_size(raw: Any) -> int | None:
+    return parse_size(raw) if isinstance(raw, str) else _as_int(raw)
+
+
+def _as_hours(raw: Any) -> str | None:
+    if isinstance(raw, str):
+        parse_hours(raw)
+        return raw.strip()
+    return None
 
 
 def _as_bool(raw: Any) -> bool | None:
@@ -214,6 +315,15 @@ def _as_int(raw: Any) -> int | None:
     except (TypeError, ValueError):
         return None
     return value if value >= 0 else None
+
+
+_READ: Final[Mapping[Kind, Callable[[Any], Value | None]]] = {
+    Kind.TEXT: _as_text,
+    Kind.NUMBER: _as_int,
+    Kind.SWITCH: _as_bool,
+    Kind.SIZE: _as_size,
+    Kind.HOURS: _as_hours,
+}
 
 
 def _places(home: Path | None) -> dict[str, Path]:

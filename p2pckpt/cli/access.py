@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
+from p2pckpt.atomic import write_whole
 from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_share
-from p2pckpt.cli.files import write_whole
 from p2pckpt.cli.keys import new_passphrase
 from p2pckpt.cli.options import Command, Group, Invocation, password_options
 from p2pckpt.cli.session import talk

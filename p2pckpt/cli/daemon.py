@@ -12,8 +12,8 @@ from typing import IO
 
 import click
 
+from p2pckpt.atomic import write_whole
 from p2pckpt.cli import text
-from p2pckpt.cli.files import write_whole
 from p2pckpt.cli.options import Command, Group, Invocation
 from p2pckpt.cli.session import talk
 from p2pckpt.cli.table import facts

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from p2pckpt.atomic import write_whole
 from p2pckpt.cli import text
-from p2pckpt.cli.files import write_whole
 from p2pckpt.cli.options import Command, Group, Invocation, password_options, read_secret
 from p2pckpt.cli.session import identity_passphrase, talk
 from p2pckpt.cli.table import facts

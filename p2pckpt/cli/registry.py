@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "watch": Entry("Share and receive", _CLI + "watch:watch", "Follow one job, or all of them."),
     "pause": Entry("Share and receive", _CLI + "jobs:pause", "Stop moving bytes for a job, keep what is there."),
     "resume": Entry("Share and receive", _CLI + "jobs:resume", "Continue a paused or failed job."),
+    "limit": Entry("Share and receive", _CLI + "limit:limit", "Show and set limits and slow mode."),
     "rm": Entry("Share and receive", _CLI + "jobs:rm", "Forget a job, with --data its objects too."),
     "show": Entry("Versions", _CLI + "show:show", "Show a share's card, files, tensors and versions."),
     "verify": Entry("Versions", _CLI + "verify:verify", "Check every byte of a version or checkout."),

@@ -1,14 +1,15 @@
-"""``config get|set|show``: settings with their origins, and the user's file."""
+"""``config get|set|unset|show``: settings with their origins, and the user's file."""
 
 from __future__ import annotations
 
 import click
 
-from p2pckpt.cli.files import write_whole
 from p2pckpt.cli.options import Command, Group, Invocation
+from p2pckpt.cli.session import talk
 from p2pckpt.cli.table import Column, table, terminal_width
-from p2pckpt.config import SETTINGS, Origin, Value, convert
-from p2pckpt.errors import BadUsage, NotFound
+from p2pckpt.config import SETTINGS, Origin, Value
+from p2pckpt.errors import DaemonUnavailable, NotFound
+from p2pckpt.settings_file import write_setting
 
 _HELP = {setting.key: setting.help for setting in SETTINGS}
 
@@ -38,7 +39,8 @@ def get(invocation: Invocation, key: str) -> None:
     if origin is None:
         raise NotFound(f"there is no setting {key!r}", next_step="p2pckpt config show")
     if invocation.report.as_text:
-        invocation.report.line(written(origin.value))
+        value = origin.value
+        invocation.report.line(str(value).lower() if isinstance(value, bool) else str(value))
     else:
         invocation.report.json(_fields(origin))
 
@@ -48,23 +50,37 @@ def get(invocation: Invocation, key: str) -> None:
 @click.argument("value")
 @click.pass_obj
 def set_(invocation: Invocation, key: str, value: str) -> None:
-    """Write KEY = VALUE to your config.toml; comments and order in it are kept."""
-    report = invocation.report
-    converted = convert(key, value, "config set")
-    path = invocation.config.user_file
-    import tomlkit
-    from tomlkit.exceptions import TOMLKitError
+    """Write KEY = VALUE to your config.toml; comments and order in it are kept. A running daemon hears of it."""
+    _write(invocation, key, value)
 
+
+@config.command("unset", cls=Command)
+@_KEY
+@click.pass_obj
+def unset(invocation: Invocation, key: str) -> None:
+    """Take KEY out of your config.toml: its default is in force again."""
+    _write(invocation, key, None)
+
+
+def _write(invocation: Invocation, key: str, value: str | None) -> None:
+    report, path, before = invocation.report, invocation.config.user_file, invocation.config.origins.get(key)
+    write_setting(path, key, value, "config set" if value is not None else "config unset")
+    assert before is not None, "what is no setting is not written"
     try:
-        document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
-    except (OSError, UnicodeDecodeError, TOMLKitError) as exc:
-        raise BadUsage(f"{path} cannot be read: {exc}", kept="it was not changed") from exc
-    document[key] = converted
-    write_whole(path, tomlkit.dumps(document).encode())
-    in_force = invocation.config.origins[key]
-    report.narrate(f"written to {path}; a running daemon reads it when it starts next")
-    if in_force.origin not in ("default", str(path)):
-        report.narrate(f"warning: {in_force.origin} still says {written(in_force.value)}", colour="yellow")
+        told = talk(invocation, lambda client: client.reload_settings(), start=False)
+    except DaemonUnavailable:
+        report.narrate(f"written to {path}")
+    else:
+        row = next(row for row in told.rows if row.key == key)
+        if row.origin not in ("default", told.file):
+            report.narrate(f"written to {path}")
+            report.narrate(f"warning: the daemon goes by its {row.origin}", colour="yellow")
+        elif row.live:
+            report.narrate(f"written to {path}; in force")
+        else:
+            report.narrate(f"written to {path}; the running daemon goes by it when it starts next")
+    if before.origin not in ("default", str(path)):
+        report.narrate(f"warning: {before.origin} still says {before.written}", colour="yellow")
 
 
 @config.command("show", cls=Command)
@@ -80,18 +96,13 @@ def show(invocation: Invocation, with_origin: bool) -> None:
     def lines() -> list[str]:
         cells = []
         for row in rows:
-            shown = [row.key, written(row.value)]
+            shown = [row.key, row.written]
             shown += [row.origin] if with_origin else []
             shown += [_HELP[row.key]] if invocation.verbose else []
             cells.append(shown)
         return table(columns, cells, width=terminal_width())
 
     invocation.report.items([_fields(row) for row in rows], ids=_HELP, text=lines)
-
-
-def written(value: Value) -> str:
-    """``value`` as ``config set`` reads it back."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _fields(origin: Origin) -> dict[str, Value]:

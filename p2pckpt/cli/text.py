@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from p2pckpt.durations import parse_duration
+from p2pckpt.units import parse_size
 
 if TYPE_CHECKING:
     _IntType = click.ParamType[int]
@@ -60,6 +61,18 @@ class Duration(_IntType):
             return value if isinstance(value, int) else parse_duration(value)
         except ValueError:
             self.fail(f"{value!r} is no duration; write 45m, 12h, 7d or 2w", param, ctx)
+
+
+class Size(_IntType):
+    """An option's value such as ``5M``; the command receives bytes, 0 for ``none``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else 0 if value.lower() == "none" else parse_size(value)
+        except ValueError:
+            self.fail(f"{value!r} is no size; write 500K, 5M, 1.5G, or none", param, ctx)
 
 
 def span(seconds: int) -> str:

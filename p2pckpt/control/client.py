@@ -22,6 +22,7 @@ from p2pckpt.config import Config
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import messages as m
+from p2pckpt.control import settings_messages as sm
 from p2pckpt.errors import DaemonUnavailable, P2pckptError, by_code
 
 _T = TypeVar("_T")
@@ -214,6 +215,24 @@ class ControlClient:
 
     async def key(self) -> m.KeyInfo:
         return await self._call("GET", "/v1/key", m.KeyInfo)
+
+    # -- settings and limits
+
+    async def settings(self) -> sm.Settings:
+        return await self._call("GET", "/v1/settings", sm.Settings)
+
+    async def set_setting(self, request: sm.SetRequest) -> sm.SettingRow:
+        return await self._call("POST", "/v1/settings", sm.SettingRow, request)
+
+    async def reload_settings(self) -> sm.Settings:
+        """Have the daemon read files again that somebody else has written."""
+        return await self._call("POST", "/v1/settings/reload", sm.Settings)
+
+    async def limits(self) -> sm.Limits:
+        return await self._call("GET", "/v1/limits", sm.Limits)
+
+    async def turtle(self, request: sm.TurtleRequest) -> sm.Limits:
+        return await self._call("POST", "/v1/limits/turtle", sm.Limits, request)
 
     # -- plumbing
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from p2pckpt.control.settings_messages import Limits
 from p2pckpt.tracker_protocol import Role, Visibility
 
 # --- jobs: everything a daemon works on or keeps seeding ---------------------------------------------------------
@@ -421,6 +422,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     rss_bytes: int
     peak_rss_bytes: int
     jobs: int
+    limits: Limits = Limits()
 
 
 # --- events ---------------------------------------------------------------------------------------------------

@@ -26,7 +26,9 @@ from p2pckpt.access.pool import BESIDE, Trackers
 from p2pckpt.config import Config
 from p2pckpt.control.client import PASSPHRASE_STDIN
 from p2pckpt.daemon.feed import Feed
+from p2pckpt.daemon.live_settings import LiveSettings
 from p2pckpt.daemon.operations import Operations
+from p2pckpt.daemon.rate_limits import RateLimits
 from p2pckpt.daemon.server import ControlServer
 from p2pckpt.daemon.stalls import StallMeter
 from p2pckpt.daemon.tracker_beside import TrackerBeside
@@ -146,7 +148,7 @@ async def _build(
     stack.push_async_callback(beside.stop)
     swarms, engine = await _start_swarms(settings, layout, catalogue, trackers)
     stack.push_async_callback(swarms.stop)
-    engine.limit(settings.number("download_limit"), settings.number("upload_limit"))
+    limits = RateLimits(settings, engine.limit)
     shares = Shares(identity, catalogue, layout, trackers)
     owners, link_book = Owners(identity, shares), LinkBook(identity, shares)
     services = Services(
@@ -163,7 +165,13 @@ async def _build(
         pool=pool,
         workers=settings.workers,
     )
-    operations = Operations(services, beside, Feed(), stalls)
+
+    def changed(config: Config) -> None:
+        _configure_log(config.text("log_level"))
+        limits.configure(config)
+
+    live = LiveSettings(settings, config.load, changed)
+    operations = Operations(services, beside, Feed(), stalls, live, limits)
     swarms.on_tracker_event(operations.on_tracker_event)
     return operations, beside
 

@@ -20,12 +20,15 @@ from p2pckpt import tracker_protocol as tp
 from p2pckpt.access.pool import BESIDE
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import messages as m
+from p2pckpt.control import settings_messages as sm
 from p2pckpt.daemon.access import Access
 from p2pckpt.daemon.access_watch import AccessWatch
 from p2pckpt.daemon.bans import Bans
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.job_table import JobTable, Request
+from p2pckpt.daemon.live_settings import LiveSettings
 from p2pckpt.daemon.peers import peers_reply
+from p2pckpt.daemon.rate_limits import RateLimits
 from p2pckpt.daemon.reports import job_detail, share_row, version_detail, version_rows
 from p2pckpt.daemon.sharing import Sharing
 from p2pckpt.daemon.stalls import StallMeter
@@ -49,8 +52,18 @@ from p2pckpt.trust.admission import TrustedShare
 class Operations:
     """One method a request of ``control.client``. Raises ``P2pckptError``s."""
 
-    def __init__(self, services: Services, beside: TrackerBeside, feed: Feed, stalls: StallMeter) -> None:
+    def __init__(
+        self,
+        services: Services,
+        beside: TrackerBeside,
+        feed: Feed,
+        stalls: StallMeter,
+        settings: LiveSettings,
+        limits: RateLimits,
+    ) -> None:
         self.services = services
+        self.settings = settings
+        self._limits = limits
         self.sharing = Sharing(services)
         self.feed = feed
         self.access = Access(services, feed)
@@ -183,11 +196,21 @@ class Operations:
             identity_file.describe(self.services.config.keys_dir),
         )
 
+    # -- limits
+
+    def limits(self) -> sm.Limits:
+        return self._limits.state
+
+    async def turtle(self, request: sm.TurtleRequest) -> sm.Limits:
+        mode = self._limits.toggled() if request.mode == "toggle" else request.mode
+        await self.settings.set(sm.SetRequest("turtle", mode))
+        return self._limits.state
+
     # -- status and events
 
     def status(self) -> m.DaemonStatus:
         config, memory = self.services.config, self._process.memory_info()
-        tracker = config.text("tracker") or (BESIDE if self._beside.running else "")
+        tracker = self.settings.config.text("tracker") or (BESIDE if self._beside.running else "")
         return m.DaemonStatus(
             version=__version__,
             pid=self._process.pid,
@@ -207,6 +230,7 @@ class Operations:
             rss_bytes=memory.rss,
             peak_rss_bytes=max(_peak_rss(), memory.rss),  # the kernel counts them apart, and not to the page
             jobs=len(self.jobs.jobs()),
+            limits=self._limits.state,
         )
 
     async def snapshot(self) -> m.Snapshot:
@@ -214,6 +238,7 @@ class Operations:
 
     async def tick(self) -> None:
         """Once a second: rates, peers and times of every job, and the daemon's own."""
+        self._limits.look()
         stats = await self.services.swarms.refresh_stats()
         self._rates = (sum(s.rate_down for s in stats.values()), sum(s.rate_up for s in stats.values()))
         for job in self.jobs.jobs():
@@ -311,7 +336,7 @@ class Operations:
 
     async def tracker(self, *, public: bool = False) -> str:
         """The tracker that new shares go to, running; with ``public`` it is open to stock clients."""
-        configured = self.services.config.text("tracker")
+        configured = self.settings.config.text("tracker")
         if configured:
             return configured
         await self._beside.ensure(public=public)

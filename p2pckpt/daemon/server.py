@@ -19,6 +19,7 @@ from aiohttp import web
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import messages as m
+from p2pckpt.control import settings_messages as sm
 from p2pckpt.control.client import failure_of
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.operations import Operations
@@ -108,6 +109,11 @@ class ControlServer:
             web.post("/v1/access", _answer(_with(am.TermsRequest, sharing.set_terms))),
             web.post("/v1/access/sign", _answer(lambda r: sharing.sign(_text(r, "share"), _text(r, "digest")))),
             web.post("/v1/access/withdraw", _answer(lambda r: sharing.withdraw(_text(r, "share")))),
+            web.get("/v1/settings", _answer(lambda r: _now(do.settings.rows()))),
+            web.post("/v1/settings", _answer(_with(sm.SetRequest, do.settings.set))),
+            web.post("/v1/settings/reload", _answer(lambda r: do.settings.reload())),
+            web.get("/v1/limits", _answer(lambda r: _now(do.limits()))),
+            web.post("/v1/limits/turtle", _answer(_with(sm.TurtleRequest, do.turtle))),
             web.get("/v1/key", _answer(lambda r: _now(do.key()))),
         ]
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from p2pckpt.errors import BadUsage
+from p2pckpt.units import parse_size
 
 R = TypeVar("R")
 
-_NUMBER: Final = re.compile(r"(>=|<=|>|<|=)?(\d+(?:\.\d+)?)([KMGTP]?)B?", re.IGNORECASE)
-_SCALE: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+_NUMBER: Final = re.compile(r"(>=|<=|>|<|=)?(.+)")
 _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
     ">": lambda a, b: a > b,
     "<": lambda a, b: a < b,
@@ -60,6 +60,7 @@ def _term(term: str, fields: Fields[R]) -> Callable[[R], bool]:
 
 def _number(key: str, value: str) -> tuple[Callable[[float, float], bool], float]:
     match = _NUMBER.fullmatch(value)
-    if match is None:
-        raise BadUsage(f"{key}: takes a number such as {key}:0 or {key}:>100G")
-    return _COMPARE[match[1] or "="], float(match[2]) * _SCALE[match[3].upper()]
+    try:
+        return _COMPARE[(match and match[1]) or "="], parse_size(match[2] if match else "")
+    except ValueError as exc:
+        raise BadUsage(f"{key}: takes a number such as {key}:0 or {key}:>100G") from exc

@@ -9,9 +9,11 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from p2pckpt.config import SETTINGS, Value
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import messages as m
+from p2pckpt.control import settings_messages as sm
 from p2pckpt.control.client import ControlClient
 from p2pckpt.errors import DaemonUnavailable, NotFound, P2pckptError
 from p2pckpt.tracker_protocol import Role, Visibility
@@ -194,6 +196,22 @@ class ReplayClient(ControlClient):
 
     async def key(self) -> m.KeyInfo:
         return self._answer("key", (), None)
+
+    async def settings(self) -> sm.Settings:
+        return self._answer("settings", (), settings())
+
+    async def set_setting(self, request: sm.SetRequest) -> sm.SettingRow:
+        row = next((row for row in settings().rows if row.key == request.key), None)
+        return self._answer("set_setting", (request,), row)
+
+    async def reload_settings(self) -> sm.Settings:
+        return self._answer("reload_settings", (), settings())
+
+    async def limits(self) -> sm.Limits:
+        return self._answer("limits", (), self.snapshot.status.limits)
+
+    async def turtle(self, request: sm.TurtleRequest) -> sm.Limits:
+        return self._answer("turtle", (request,), self.snapshot.status.limits)
 
     def _find(self, job_id: str) -> m.Job | None:
         return next((known for known in self.snapshot.jobs if known.id == job_id), None)
@@ -534,3 +552,26 @@ def fetch_preview(**changes: Any) -> m.FetchPreview:
         "warnings": ("model.safetensors has 2 tensors with NaN",),
     }
     return m.FetchPreview(**{**values, **changes})
+
+
+def settings(file: str = "/home/alice/.config/p2pckpt/config.toml", **values: Value) -> sm.Settings:
+    """Every setting at its default, except those named: they stand in the user's file."""
+    return sm.Settings(
+        file,
+        tuple(
+            sm.SettingRow(
+                row.key,
+                row.group,
+                row.help,
+                row.kind.value,
+                row.choices,
+                row.default,
+                values.get(row.key, row.default),
+                file if row.key in values else "default",
+                row.environment,
+                row.live,
+                values.get(row.key, row.default) if row.live else row.default,
+            )
+            for row in SETTINGS
+        ),
+    )

@@ -18,6 +18,7 @@ from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.tracker_protocol import Role, Visibility
 from p2pckpt.trust.identity import pem, words
+from tests.support import replay_feed as replay
 from tests.support.canned_daemon import CannedDaemon, job, preview, share, status, version, version_detail
 from tests.unit.cli.conftest import Cli
 
@@ -156,6 +157,7 @@ def test_get_reads_a_link_from_stdin(receiver: CannedDaemon, cli: Cli) -> None:
 
 def test_get_seeds_as_the_settings_say(receiver: CannedDaemon, cli: Cli) -> None:
     cli("get", LINK)
+    receiver.replies["POST", "/v1/settings/reload"] = replay.settings(seed_after_get=False)
     cli("config", "set", "seed_after_get", "no")
     cli("get", LINK)
     assert [body["seed"] for body in receiver.asked("POST", "/v1/fetch")] == [True, False]

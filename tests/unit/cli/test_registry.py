@@ -21,6 +21,7 @@ EXPECTED = {
     "watch",
     "pause",
     "resume",
+    "limit",
     "rm",
     "verify",
     "diff",
@@ -78,7 +79,7 @@ def test_groups_hold_the_planned_subcommands() -> None:
         "key passphrase": {"set", "change", "remove"},
         "peers": {"ls", "bans", "ban", "unban", "announce"},
         "daemon": {"start", "stop", "status", "logs", "install"},
-        "config": {"get", "set", "show"},
+        "config": {"get", "set", "unset", "show"},
     }
 
 

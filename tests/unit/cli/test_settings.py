@@ -6,9 +6,12 @@ import json
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from p2pckpt.config import PROJECT_FILE, SETTINGS, Config
+from tests.support import replay_feed as replay
+from tests.support.canned_daemon import CannedDaemon
 from tests.unit.cli.conftest import Cli
 
 
@@ -88,3 +91,50 @@ def test_home_may_be_given_before_or_after_the_command(cli: Cli, tmp_path: Path)
 
 def test_an_unknown_setting_is_not_found(cli: Cli) -> None:
     assert cli("config", "get", "prot").code == 5
+
+
+def test_unset_takes_a_setting_out_of_the_file(cli: Cli, config: Config) -> None:
+    cli("config", "set", "port", "2")
+    cli("config", "set", "upload_limit", "5M")
+    assert cli("config", "get", "upload_limit").out == f"{5 << 20}\n"
+    assert cli("config", "unset", "port").code == 0
+    assert config.user_file.read_text() == 'upload_limit = "5M"\n'
+    assert cli("config", "get", "port").out == "0\n"
+    assert cli("config", "unset", "prot").code == 2
+
+
+def test_show_writes_sizes_as_people_do(cli: Cli) -> None:
+    cli("config", "set", "upload_limit", "5M")
+    cli("config", "set", "download_limit", "2000000")
+    lines = [line.split() for line in cli("config", "show").out.splitlines()]
+    assert ["upload_limit", "5M"] in lines
+    assert ["download_limit", "2MB"] in lines
+
+
+RELOAD = ("POST", "/v1/settings/reload")
+
+
+def test_a_running_daemon_goes_by_a_live_setting_at_once(cli: Cli, daemon: CannedDaemon, config: Config) -> None:
+    file = str(config.user_file)
+    daemon.replies[RELOAD] = replay.settings(file, upload_limit=5 << 20)
+    assert cli("config", "set", "upload_limit", "5M").err == f"written to {file}; in force\n"
+    daemon.replies[RELOAD] = replay.settings(file)
+    assert cli("config", "unset", "upload_limit").err == f"written to {file}; in force\n"
+    assert daemon.asked(*RELOAD) == [None, None]
+
+
+def test_what_waits_for_the_next_start_is_said_so(cli: Cli, daemon: CannedDaemon, config: Config) -> None:
+    daemon.replies[RELOAD] = replay.settings(str(config.user_file), port=2)
+    assert "the running daemon goes by it when it starts next" in cli("config", "set", "port", "2").err
+
+
+def test_a_daemon_that_goes_by_its_environment_is_said_so(cli: Cli, daemon: CannedDaemon, config: Config) -> None:
+    told = replay.settings(str(config.user_file), port=2)
+    rows = [
+        msgspec.structs.replace(row, origin="environment P2PCKPT_PORT") if row.key == "port" else row
+        for row in told.rows
+    ]
+    daemon.replies[RELOAD] = msgspec.structs.replace(told, rows=tuple(rows))
+    outcome = cli("config", "set", "port", "2")
+    assert "warning: the daemon goes by its environment P2PCKPT_PORT" in outcome.err
+    assert config.user_file.read_text() == "port = 2\n"

@@ -202,5 +202,6 @@ def test_every_setting_can_be_set_by_the_environment(home: Path) -> None:
     names = [setting.environment for setting in SETTINGS]
     assert len(set(names)) == len(names)
     values = {s.environment: s.choices[-1] if s.choices else "1" for s in SETTINGS}
+    values["P2PCKPT_TURTLE_HOURS"] = "22:00-06:00"
     found = loaded(home, environ=values)
     assert {origin.origin for origin in found.origins.values()} == {f"environment {name}" for name in names}
