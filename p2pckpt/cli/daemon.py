@@ -8,12 +8,12 @@ import subprocess
 import time
 from collections import deque
 from pathlib import Path
-from typing import IO
 
 import click
 
 from p2pckpt.atomic import write_whole
 from p2pckpt.cli import text
+from p2pckpt.cli.daemon_log import LEVELS, Record, records
 from p2pckpt.cli.options import Command, Group, Invocation
 from p2pckpt.cli.session import talk
 from p2pckpt.cli.table import facts
@@ -82,28 +82,39 @@ def status(invocation: Invocation) -> None:
 
 
 @daemon.command("logs", cls=Command)
-@click.option("-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="How many lines.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="How many records.")
 @click.option("-f", "--follow", is_flag=True, help="Go on printing what is added.")
+@click.option("--level", type=click.Choice(LEVELS), help="Only what weighs at least this much.")
 @click.pass_obj
-def logs(invocation: Invocation, lines: int, follow: bool) -> None:
-    """Print the end of the daemon's log."""
+def logs(invocation: Invocation, lines: int, follow: bool, level: str | None) -> None:
+    """Print the end of the daemon's log, which is there also when no daemon runs."""
     log = invocation.config.daemon_log
     try:
         source = log.open(encoding="utf-8", errors="replace")
     except FileNotFoundError as exc:
         raise NotFound(f"there is no log at {log} yet", next_step="p2pckpt daemon start") from exc
     with source:
-        for row in deque(source, maxlen=lines):
-            invocation.report.line(row.rstrip("\n"))
-        if follow:
-            _follow(invocation, source)
+        found = deque((record for record in records(source) if record.weighs(level or "")), maxlen=lines)
+        if invocation.format == "json" and not follow:
+            invocation.report.json([record.as_json() for record in found])
+            return
+        for record in found:
+            _print_record(invocation, record)
+        half = ""
+        while follow:
+            *added, half = (half + source.read()).split("\n")
+            for record in records(added):
+                if record.weighs(level or ""):
+                    _print_record(invocation, record)
+            time.sleep(_POLL)
 
 
-def _follow(invocation: Invocation, source: IO[str]) -> None:
-    while True:
-        for row in source:
-            invocation.report.line(row.rstrip("\n"))
-        time.sleep(_POLL)
+def _print_record(invocation: Invocation, record: Record) -> None:
+    if not invocation.report.as_text:
+        invocation.report.event(record.as_json())
+        return
+    for row in record.lines:
+        invocation.report.line(row)
 
 
 @daemon.command("install", cls=Command)

@@ -10,7 +10,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -63,28 +63,21 @@ class ControlClient:
 
     async def events(self) -> AsyncIterator[m.Event]:
         """The event stream; the first event is a ``Snapshot``. Ends with ``DaemonUnavailable``."""
-        decoder = msgspec.json.Decoder(m.Event)
-        assert self._session is not None
-        try:
-            timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
-            async with self._session.get("http://daemon/v1/events", timeout=timeout) as response:
-                if response.status != 200:
-                    raise _failure(await response.read())
-                buffered = bytearray()
-                async for block in response.content.iter_any():
-                    whole, newline, rest = block.rpartition(b"\n")
-                    if newline:
-                        buffered += whole
-                        lines, buffered = buffered.split(b"\n"), bytearray()
-                        for line in lines:
-                            if line:
-                                yield decoder.decode(line)
-                    buffered += rest
-                    if len(buffered) > _MAX_LINE:
-                        raise DaemonUnavailable("the daemon sent an event of more than 64 MiB")
-        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError, ValueError) as exc:
-            raise _gone(exc) from exc
-        raise DaemonUnavailable("the daemon closed the event stream", next_step="p2pckpt daemon start")
+        async with contextlib.aclosing(self._lines("/v1/events", m.Event)) as events:
+            async for event in events:
+                yield event
+
+    async def daemon_log(self, since: int = 0, level: str = "", limit: int = 1000) -> list[hm.LogRecord]:
+        """The newest records of the log after number ``since`` that weigh at least ``level``, oldest first."""
+        path = f"/v1/log?since={since}&level={quote(level, safe='')}&limit={limit}"
+        return await self._call("GET", path, list[hm.LogRecord])
+
+    async def follow_log(self, since: int = 0, level: str = "") -> AsyncIterator[hm.LogRecord]:
+        """Those, and then new ones as they come. Ends with ``DaemonUnavailable``."""
+        path = f"/v1/log/follow?since={since}&level={quote(level, safe='')}"
+        async with contextlib.aclosing(self._lines(path, hm.LogRecord)) as records:
+            async for record in records:
+                yield record
 
     # -- jobs
 
@@ -235,6 +228,31 @@ class ControlClient:
         return await self._call("POST", "/v1/limits/turtle", sm.Limits, request)
 
     # -- plumbing
+
+    async def _lines(self, path: str, kind: Any) -> AsyncGenerator[Any, None]:
+        """A stream of JSON objects, one a line. Ends with ``DaemonUnavailable``."""
+        decoder = msgspec.json.Decoder(kind)
+        assert self._session is not None
+        try:
+            timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
+            async with self._session.get(f"http://daemon{path}", timeout=timeout) as response:
+                if response.status != 200:
+                    raise _failure(await response.read())
+                buffered = bytearray()
+                async for block in response.content.iter_any():
+                    whole, newline, rest = block.rpartition(b"\n")
+                    if newline:
+                        buffered += whole
+                        lines, buffered = buffered.split(b"\n"), bytearray()
+                        for line in lines:
+                            if line:
+                                yield decoder.decode(line)
+                    buffered += rest
+                    if len(buffered) > _MAX_LINE:
+                        raise DaemonUnavailable("the daemon sent an event of more than 64 MiB")
+        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError, ValueError) as exc:
+            raise _gone(exc) from exc
+        raise DaemonUnavailable("the daemon closed the event stream", next_step="p2pckpt daemon start")
 
     async def _call(self, method: str, path: str, reply: type[_T] | None, body: object = None) -> _T:
         assert self._session is not None

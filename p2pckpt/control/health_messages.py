@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from p2pckpt.control.messages import PeerRow
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+"""What a record of the log may weigh, least first."""
 
 # --- peers -----------------------------------------------------------------------------------------------------------
 
@@ -53,3 +58,25 @@ class AnnounceReply(msgspec.Struct, frozen=True):
     """Announced to the tracker."""
     sought: int
     """Of these, asked for in the DHT and on the LAN, too."""
+
+
+# --- the daemon's log ------------------------------------------------------------------------------------------------
+
+
+class LogRecord(msgspec.Struct, frozen=True):
+    """One line of the log. ``GET /v1/log?since=SEQ&level=LEVEL&limit=N`` gives those that are kept, oldest first;
+    ``GET /v1/log/follow?since=SEQ&level=LEVEL`` goes on with new ones as they come, one JSON object a line, and sends
+    empty lines while nothing happens."""
+
+    seq: int
+    """Counted since the daemon started, without gaps: one that is missing was not kept for long enough."""
+    time: float
+    """Unix seconds."""
+    level: str
+    """One of ``LOG_LEVELS``."""
+    source: str
+    """The module that speaks: ``jobs.fetch``."""
+    event: str
+    """What happened, in words; like the fields it may hold text of others, unsanitised."""
+    fields: dict[str, str]
+    """``exception`` is a traceback of several lines."""

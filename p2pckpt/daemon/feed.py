@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Awaitable
 from typing import Final, assert_never
 
+import structlog
+
 from p2pckpt.control import messages as m
 
+_log = structlog.get_logger(__name__)
 _SHORTEST, _LONGEST, _A_ROW = 0.1, 0.25, 0.001
 """Seconds between two batches: at least, at most, and for each event of the earlier one."""
+_WEIGHT: Final = {"warning": logging.WARNING, "error": logging.ERROR}
 _KEPT: Final = 20_000
 """Notices and the like that a reader may be behind: they are never coalesced, so who reads nothing must be let go."""
 
@@ -26,6 +31,9 @@ class Feed:
         self._readers: set[_Reader] = set()
 
     def send(self, event: m.Event) -> None:
+        if isinstance(event, m.Notice) and not event.job:
+            # what somebody should see is worth finding again; what became of a job, its table tells
+            _log.log(_WEIGHT.get(event.level, logging.INFO), event.text)
         for reader in self._readers:
             reader.put(event)
 

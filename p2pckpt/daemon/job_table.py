@@ -7,6 +7,7 @@ was running when the daemon ended goes on when the next one starts; one that was
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
@@ -45,6 +46,13 @@ _KINDS: Final[dict[JobKind, type[Request]]] = {
     JobKind.PUBLISH: PublishRequest,
     JobKind.FETCH: FetchRequest,
     JobKind.VERIFY: VerifyRequest,
+}
+_BEGINS: Final = {JobKind.PUBLISH: "publishing", JobKind.FETCH: "receiving", JobKind.VERIFY: "verifying"}
+_ENDED: Final = {
+    (JobKind.PUBLISH, False): "published",
+    (JobKind.FETCH, False): "received",
+    (JobKind.VERIFY, False): "verified",
+    (JobKind.VERIFY, True): "verified and repaired",
 }
 _PASSWORD_USED: Final = "(used)"  # noqa: S105 - stands where a password was
 _TICK: Final = 0.1
@@ -169,12 +177,14 @@ class JobTable:
         if job.state in (JobState.RUNNING, JobState.QUEUED, JobState.SEEDING):
             await self._halt(job_id)
             self._set_state(job_id, JobState.PAUSED, phase=Phase.NONE, rate_down=0, rate_up=0, peers=0, eta=-1)
+            self._tell(job_id, "paused")
         return self.progress(job_id).job
 
     async def remove(self, job_id: str) -> Job:
         """Forget a job; its data is the caller's business."""
         job = self.progress(job_id).job
         await self._halt(job_id)
+        self._tell(job_id, "removed")
         self._db.execute("DELETE FROM jobs WHERE id = ?", (_number(job_id),))
         self._forget_password(self._requests[job_id])
         del self._jobs[job_id], self._requests[job_id]
@@ -211,11 +221,13 @@ class JobTable:
         if previous is not None:
             await asyncio.gather(previous, return_exceptions=True)
         self._set_state(job_id, JobState.RUNNING)
+        self._tell(job_id, _BEGINS[progress.job.kind])
         try:
             ended = await self._run(self._requests[job_id], progress)
             request = self._requests[job_id]
             self._requests[job_id] = _without_password(request)
             self._set_state(job_id, ended, phase=Phase.NONE, ended_at=int(time.time()), eta=-1)
+            self._tell(job_id, _ENDED[progress.job.kind, getattr(request, "repair", False)])
             self._forget_password(request)
         except (Cancelled, asyncio.CancelledError):
             progress.stop()
@@ -242,6 +254,8 @@ class JobTable:
             job_id, JobState.FAILED, failure=failure_of(error), ended_at=int(time.time()), eta=-1,
             rate_down=0, rate_up=0, peers=0, phase=Phase.NONE,
         )  # fmt: skip
+        fields = {"reason": error.fact, "kept": error.kept, "next": error.next_step}
+        self._tell(job_id, "failed:", logging.ERROR, **{name: text for name, text in fields.items() if text})
         self._feed.send(Notice("error", error.fact, job_id))
 
     async def _reseed(self, job_id: str) -> None:
@@ -265,6 +279,13 @@ class JobTable:
         if job_id in self._jobs:
             self._jobs[job_id].update(state=state, **fields)
             self._save(job_id)
+
+    def _tell(self, job_id: str, what: str, level: int = logging.INFO, **fields: str) -> None:
+        """A line of the log that says what became of a job."""
+        if (progress := self._jobs.get(job_id)) is not None:
+            job = progress.job
+            version = f"@{job.version_name or f'v{job.version}'}" if job.version else ""
+            _log.log(level, f"{what} {(job.share or Path(job.path).name)}{version}", job=job_id, **fields)
 
     def _save(self, job_id: str) -> None:
         job = self._jobs[job_id].job

@@ -27,6 +27,7 @@ from p2pckpt.config import Config
 from p2pckpt.control.client import PASSPHRASE_STDIN
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.live_settings import LiveSettings
+from p2pckpt.daemon.log import LogRing, configure
 from p2pckpt.daemon.operations import Operations
 from p2pckpt.daemon.rate_limits import RateLimits
 from p2pckpt.daemon.server import ControlServer
@@ -72,14 +73,15 @@ def main() -> int:
     settings = config.load()
     for directory in (settings.state_dir, settings.data_dir, settings.config_dir):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _configure_log(settings.text("log_level"))
+    log = LogRing()
+    configure(settings.text("log_level"), log)
     lock = os.open(settings.state_dir / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return 0
     try:
-        asyncio.run(_run(settings, given))
+        asyncio.run(_run(settings, given, log))
     except P2pckptError as exc:
         # plain, as the last line of the log: front ends show it
         logging.getLogger("p2pckpt").error(f"{exc.fact}; next: {exc.next_step}" if exc.next_step else exc.fact)
@@ -87,7 +89,7 @@ def main() -> int:
     return 0
 
 
-async def _run(settings: Config, passphrase: str) -> None:
+async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -103,7 +105,7 @@ async def _run(settings: Config, passphrase: str) -> None:
             with contextlib.suppress(P2pckptError, TimeoutError):
                 async with asyncio.timeout(_TRACKER_PATIENCE):
                     await beside.ensure(public=any(s.visibility == Visibility.PUBLIC for s in beside_us))
-        server = ControlServer(operations, settings.socket_path, stop.set)
+        server = ControlServer(operations, log, settings.socket_path, stop.set)
         await server.start()
         stack.push_async_callback(server.close)
         works = (_tick(operations), upkeep(operations.services, operations.feed), stalls.watch(), beside.watch())
@@ -116,6 +118,7 @@ async def _run(settings: Config, passphrase: str) -> None:
         await stop.wait()
         _log.info("daemon stops")
         operations.feed.close()
+        log.close()
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
@@ -258,19 +261,6 @@ def _login_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
-
-
-def _configure_log(level: str) -> None:
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import structlog
 from msgspec.structs import replace
 
 from p2pckpt import __version__
@@ -47,6 +48,8 @@ from p2pckpt.store.checkout import free_bytes, partial_directory
 from p2pckpt.trust import identity as identities
 from p2pckpt.trust import identity_file
 from p2pckpt.trust.admission import TrustedShare
+
+_log = structlog.get_logger(__name__)
 
 
 class Operations:
@@ -388,6 +391,8 @@ class Operations:
                 self._watch.changed(share)
                 if event.role is not None:
                     self.feed.send(m.Notice("info", f"{event.identity[:8]} is now {event.role} of {share.name}"))
+                else:
+                    _log.info(f"{event.identity[:8]} is no longer a member of {share.name}")
             self._watch.seen(share, trusted)
             self.feed.send(m.ShareChanged(await self._share_row(share)))
 

@@ -22,6 +22,7 @@ from p2pckpt.control import messages as m
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.control.client import failure_of
 from p2pckpt.daemon.feed import Feed
+from p2pckpt.daemon.log import LogRing
 from p2pckpt.daemon.operations import Operations
 from p2pckpt.errors import BadUsage, NotAllowed, P2pckptError
 
@@ -40,8 +41,9 @@ _PATIENCE: Final = 120.0
 class ControlServer:
     """Serves ``Operations`` on ``socket_path``."""
 
-    def __init__(self, operations: Operations, socket_path: Path, stop: Callable[[], None]) -> None:
+    def __init__(self, operations: Operations, log: LogRing, socket_path: Path, stop: Callable[[], None]) -> None:
         self._operations = operations
+        self._log = log
         self._socket_path = socket_path
         self._stop = stop
         self._runner: web.AppRunner | None = None
@@ -100,6 +102,11 @@ class ControlServer:
             web.get("/v1/requests", _answer(lambda r: do.access.requests(_text(r, "share")))),
             web.post("/v1/requests", _answer(_with(am.DecideRequest, do.access.decide))),
             web.post("/v1/invites", _answer(_with(am.InviteRequest, do.access.invite))),
+            web.get(
+                "/v1/log",
+                _answer(lambda r: _now(self._log.read(_number(r, "since"), _level(r), _number(r, "limit", 1000)))),
+            ),
+            web.get("/v1/log/follow", self._follow_log),
             web.post("/v1/log", _answer(_with(am.LogRequest, do.access.log))),
             web.get("/v1/links", _answer(lambda r: sharing.links(_text(r, "share")))),
             web.get("/v1/link", _answer(lambda r: sharing.link(_text(r, "share"), _text(r, "id")))),
@@ -123,6 +130,23 @@ class ControlServer:
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         return await stream(request, self._operations.feed, self._operations.snapshot)
+
+    async def _follow_log(self, request: web.Request) -> web.StreamResponse:
+        since, level = _number(request, "since"), _level(request)
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        encode = msgspec.json.Encoder().encode_lines
+        try:
+            async with contextlib.aclosing(self._log.follow(since, level)) as batches:
+                async for batch in batches:
+                    async with asyncio.timeout(_PATIENCE):
+                        await response.write(encode(batch) or b"\n")
+        except ConnectionError:
+            pass
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+        return response
 
 
 async def stream(request: web.Request, feed: Feed, first: Callable[[], Awaitable[m.Event]]) -> web.StreamResponse:
@@ -199,6 +223,20 @@ def _with(kind: type[_T], operation: Callable[[_T], Awaitable[Any]]) -> Callable
 
 async def _now(value: _T) -> _T:
     return value
+
+
+def _number(request: web.Request, name: str, otherwise: int = 0) -> int:
+    text = request.query.get(name, str(otherwise))
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise BadUsage(f"{name} is a number")
+    return int(text)
+
+
+def _level(request: web.Request) -> str:
+    level = request.query.get("level", "")
+    if level and level not in hm.LOG_LEVELS:
+        raise BadUsage(f"level is one of {', '.join(hm.LOG_LEVELS)}")
+    return level
 
 
 def _flag(request: web.Request, name: str) -> bool:

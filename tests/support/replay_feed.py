@@ -37,6 +37,9 @@ class ReplayClient(ControlClient):
         """By method: the answer."""
         self.played = 0
         """Events that the reader has taken."""
+        self.logged: list[hm.LogRecord] = list(LOGGED)
+        self._logged_more = asyncio.Event()
+        self._gone: P2pckptError | None = None
         self._queue: asyncio.Queue[m.Event | P2pckptError] = asyncio.Queue()
 
     async def __aenter__(self) -> ReplayClient:
@@ -58,7 +61,9 @@ class ReplayClient(ControlClient):
 
     def hang_up(self, fact: str = "the daemon closed the event stream") -> None:
         """End the stream as a daemon that stops does."""
-        self._queue.put_nowait(DaemonUnavailable(fact, next_step="p2pckpt daemon start"))
+        self._gone = DaemonUnavailable(fact, next_step="p2pckpt daemon start")
+        self._queue.put_nowait(self._gone)
+        self._logged_more.set()
 
     def called(self, method: str) -> list[tuple[Any, ...]]:
         """The arguments of every call of ``method``."""
@@ -114,6 +119,27 @@ class ReplayClient(ControlClient):
 
     async def remove(self, job_id: str, *, data: bool = False) -> None:
         self._answer("remove", (job_id, data), None)
+
+    async def daemon_log(self, since: int = 0, level: str = "", limit: int = 1000) -> list[hm.LogRecord]:
+        return self._answer("daemon_log", (since, level, limit), list(self.logged))
+
+    async def follow_log(self, since: int = 0, level: str = "") -> AsyncIterator[hm.LogRecord]:
+        """What was ``logged``, then what ``log`` adds."""
+        self._answer("follow_log", (since, level), ())
+        seen = since
+        while True:
+            for record in [record for record in self.logged if record.seq > seen]:
+                seen = record.seq
+                yield record
+            if self._gone is not None:
+                raise self._gone
+            self._logged_more.clear()
+            await self._logged_more.wait()
+
+    def write_log(self, *records: hm.LogRecord) -> None:
+        """Add to the log, and to the streams that follow it."""
+        self.logged += records
+        self._logged_more.set()
 
     async def announce(self, job_id: str) -> hm.AnnounceReply:
         return self._answer("announce", (job_id,), hm.AnnounceReply(1, 0))
@@ -449,6 +475,30 @@ PEERS = (
         found="dht",
         shares=("whisper-de",),
         jobs=("j6",),
+    ),
+)
+
+
+def record(seq: int, level: str, source: str, event: str, **fields: str) -> hm.LogRecord:
+    """A record of the log, a second after the one before it."""
+    return hm.LogRecord(seq, NOW - 600 + seq, level, source, event, fields)
+
+
+LOGGED = (
+    record(1, "info", "daemon.main", "daemon ready", port="6881"),
+    record(2, "info", "daemon.job_table", "published cars/flux-lora-portrait@step-900", job="j4"),
+    record(3, "info", "daemon.feed", "b0b122c7 is now downloader of cars/flux-lora-portrait"),
+    record(4, "warning", "jobs.swarms", "a peer sent false data", peer="192.0.2.44:6881"),
+    record(5, "info", "daemon.bans", "banned 192.0.2.44", note="sent nonsense"),
+    record(
+        6,
+        "error",
+        "daemon.job_table",
+        "failed: whisper-de@v1",
+        job="j6",
+        reason="the owner took your access away",
+        kept="2.0 GiB in the store",
+        next="ask for a new link",
     ),
 )
 
