@@ -96,7 +96,7 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
         loop.add_signal_handler(signum, stop.set)
     stalls = StallMeter()
     async with contextlib.AsyncExitStack() as stack:
-        operations, beside = await _build(settings, passphrase, stalls, stack)
+        operations, beside = await _build(settings, passphrase, log, stalls, stack)
         operations.bans.load()
         operations.jobs.load()
         beside_us = [share for share in operations.services.shares.known() if share.tracker == BESIDE]
@@ -125,7 +125,7 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
 
 
 async def _build(
-    settings: Config, passphrase: str, stalls: StallMeter, stack: contextlib.AsyncExitStack
+    settings: Config, passphrase: str, log: LogRing, stalls: StallMeter, stack: contextlib.AsyncExitStack
 ) -> tuple[Operations, TrackerBeside]:
     """Every real part, torn down in reverse order when ``stack`` closes."""
     name = settings.text("name") or _login_name()
@@ -170,7 +170,7 @@ async def _build(
     )
 
     def changed(config: Config) -> None:
-        _configure_log(config.text("log_level"))
+        configure(config.text("log_level"), log)
         limits.configure(config)
 
     live = LiveSettings(settings, config.load, changed)
