@@ -1,4 +1,4 @@
-"""Sizes as people write them: the one place that reads ``5M``, ``1.5GiB`` and ``2MB``."""
+"""Sizes and durations as people write them: the one place that reads ``5M``, ``1.5GiB``, ``7d`` and ``1h30m``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Final
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgtp])(i?b)?|b)?(?:/s)?", re.IGNORECASE | re.ASCII)
 _LETTERS: Final = "kmgtp"
 _LARGEST: Final = 1 << 62
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_LONGEST: Final = 100 * 366 * 86400
 
 
 def parse_size(text: str) -> int:
@@ -35,3 +37,12 @@ def exact_size(count: int) -> str:
             if count and count % base**power == 0:
                 return f"{count // base**power}{_LETTERS[power - 1].upper()}{suffix}"
     return str(count)
+
+
+def parse_duration(text: str) -> int:
+    """Seconds in ``7d``, ``12h`` or ``1h30m``; ``ValueError`` for anything else, and for nothing at all."""
+    parts = re.fullmatch(r"(?:[0-9]+[smhdw])+", text.strip().lower())
+    seconds = sum(int(n) * _SECONDS[unit] for n, unit in re.findall(r"(\d+)([smhdw])", parts[0])) if parts else 0
+    if not 0 < seconds < _LONGEST:
+        raise ValueError(f"{text!r} is no duration")
+    return seconds

@@ -8,12 +8,14 @@ reaches a terminal.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
 
 from p2pckpt.checkpoint.licences import licence_of
 from p2pckpt.checkpoint.terminal_text import clean
+from p2pckpt.errors import BadUsage
 
 MAX_README = 1 << 20
 """Bytes of a README that are looked at."""
@@ -66,6 +68,44 @@ def read_card(readme: bytes) -> Card:
         title=title or (clean(heading[1], 120) if heading else ""),
         problems=tuple(problems),
     )
+
+
+def with_fields(readme: bytes, fields: Mapping[str, str | Sequence[str]]) -> bytes:
+    """The README with ``fields`` in its front matter; empty ones are taken out, all others stay as they are written.
+
+    Raises ``BadUsage`` for a card that can't be read: it is its author's to mend.
+    """
+    if len(readme) > MAX_README:
+        raise BadUsage("README.md is too long for a card", next_step="shorten it, or edit its front matter by hand")
+    problems: list[str] = []
+    try:
+        text = readme.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise BadUsage("README.md is not UTF-8", next_step="save it as UTF-8") from exc
+    front, body = _parted(text.removeprefix("\ufeff").replace("\r\n", "\n"), problems)
+    known = _fields(front, problems)
+    if problems:
+        raise BadUsage(
+            problems[0], kept="README.md was not changed", next_step="correct it, or take the front matter out"
+        )
+    # a key at the left edge begins a field; what is indented below it, or is a list at the edge, belongs to it
+    parts = re.split(r"^(?=[^\s#-])", front, flags=re.MULTILINE) if front else []
+    changed = {key: value for key, value in fields.items() if _plain(known.get(key)) != _plain(value)}
+    kept = [part for part in parts if part.partition(":")[0].strip("\"' ") not in changed]
+    written = {key: value if isinstance(value, str) else list(value) for key, value in changed.items() if value}
+    new = "".join(kept)
+    if new and not new.endswith("\n"):
+        new += "\n"
+    if written:
+        new += yaml.safe_dump(written, allow_unicode=True, sort_keys=False)
+    return (f"---\n{new}---\n{body}" if new else body).encode()
+
+
+def _plain(value: object) -> list[object]:
+    """A field's value as a list, whichever way it is written."""
+    if value is None or value == "":
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _parted(text: str, problems: list[str]) -> tuple[str, str]:

@@ -17,6 +17,12 @@ GFDL-1.3-or-later GPL-2.0-only GPL-2.0-or-later GPL-3.0-only GPL-3.0-or-later IS
 LGPL-3.0-only LGPL-3.0-or-later LPPL-1.3c MIT MIT-0 MPL-2.0 MS-PL NCSA ODC-By-1.0 ODbL-1.0 OFL-1.1 OSL-3.0 PDDL-1.0
 PostgreSQL Unlicense UPL-1.0 WTFPL Zlib
 """
+COMMON = (
+    *("apache-2.0", "mit", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc0-1.0", "bsd-3-clause", "gpl-3.0"),
+    *("agpl-3.0", "lgpl-3.0", "mpl-2.0", "openrail", "creativeml-openrail-m", "bigscience-openrail-m", "llama3.1"),
+    *("llama3.2", "llama3.3", "gemma", "unlicense", "isc"),
+)
+"""What most cards name, as the model hubs write it, to choose from."""
 _KNOWN = {identifier.lower(): identifier for identifier in _SPDX.split()}
 _HUB_NAMES = {
     "agpl-3.0": "AGPL-3.0-only",

@@ -37,6 +37,7 @@ _CONFLICTS_SHOWN = 10
     type=text.Duration(),
     help="Stop waiting (exit code 9) when nobody seeds for so long; the daemon goes on.",
 )
+@click.option("--paused", is_flag=True, help="Only take it on; p2pckpt resume begins it. Prints the job's id.")
 @click.option("--accept-licence", is_flag=True, help="Accept the licence that the owner asks you to accept.")
 @click.option("--request", "ask", is_flag=True, help="If you are no member, ask the owner to let you in.")
 @click.option("--message", default="", metavar="TEXT", help="With --request: who you are; at most 200 characters.")
@@ -58,6 +59,7 @@ def get(
     ask: bool,
     message: str,
     wait: bool,
+    paused: bool,
     detach: bool,
 ) -> None:
     """Receive a version, verify it and check it out; prints the checkout's path.
@@ -75,7 +77,9 @@ def get(
         seed=invocation.config.flag("seed_after_get") if seed is None else seed,
         password=read_secret(invocation, secret_file, secret_stdin),
         allow_unsafe_pickle=allow_unsafe_pickle,
+        paused=paused,
     )
+    detach = detach or paused
     if (wait or message) and not ask:
         raise click.UsageError("--message and --wait go with --request")
     progress = Progress(report, stream=invocation.format == "jsonl")

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
 from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_share
@@ -38,6 +39,9 @@ _REACH = {
 @click.option("--max-uses", type=click.IntRange(min=1), help="How many people may join through the link.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME=NUMBER", help="A measurement to record.")
 @click.option("--step", type=click.IntRange(min=0), help="Training step to record.")
+@click.option("--licence", default="", help="Write this licence into the folder's README.md first: apache-2.0, mit, …")
+@click.option("--base-model", "base_models", multiple=True, help="Likewise what it was made from; may be repeated.")
+@click.option("--card-tag", "card_tags", multiple=True, help="Likewise a tag of the card; may be repeated.")
 @click.option("--allow-no-licence", is_flag=True, help="Publish although no licence is stated.")
 @click.option("--allow-unsafe-pickle", is_flag=True, help="Publish pickles with unknown imports, and record them.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be new, write nothing.")
@@ -57,6 +61,9 @@ def share(
     max_uses: int | None,
     metrics: tuple[str, ...],
     step: int | None,
+    licence: str,
+    base_models: tuple[str, ...],
+    card_tags: tuple[str, ...],
     allow_no_licence: bool,
     allow_unsafe_pickle: bool,
     dry_run: bool,
@@ -68,8 +75,10 @@ def share(
     The daemon goes on seeding it afterwards. Sharing the same name again publishes the next version, which
     moves only what changed.
     """
+    report = invocation.report
+    path = str(directory.absolute())
     request = m.PublishRequest(
-        path=str(directory.absolute()),
+        path=path,
         name=name,
         version_name=version_name,
         to=Visibility(to),
@@ -82,7 +91,12 @@ def share(
         max_uses=max_uses or 0,
         password=read_secret(invocation, secret_file, secret_stdin),
     )
-    report = invocation.report
+    if licence or base_models or card_tags:
+        there = talk(invocation, lambda client: client.look(m.LookRequest(path)))
+        card = m.CardFields(
+            licence=licence or there.licence, base_model=base_models or there.base_model, tags=card_tags or there.tags
+        )
+        request = replace(request, card=card)
     if dry_run:
         _print_plan(invocation, talk(invocation, lambda client: client.publish_plan(request)))
         return
@@ -137,7 +151,9 @@ def print_started(invocation: Invocation, job: m.Job) -> None:
         invocation.report.line(job.id)
     else:
         invocation.report.json(job)
-    invocation.report.narrate(f"the daemon works on {label(job)}; follow it with: p2pckpt watch {job.id}")
+    begun = job.state is not m.JobState.PAUSED
+    text = f"the daemon works on {label(job)}; follow it with: p2pckpt watch {job.id}"
+    invocation.report.narrate(text if begun else f"{label(job)} waits; begin it with: p2pckpt resume {job.id}")
 
 
 def _print_plan(invocation: Invocation, plan: m.PublishPlan) -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2pckpt.durations import parse_duration
-from p2pckpt.units import parse_size
+from p2pckpt.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
     _IntType = click.ParamType[int]

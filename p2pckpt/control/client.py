@@ -87,6 +87,9 @@ class ControlClient:
     async def publish_plan(self, request: m.PublishRequest) -> m.PublishPlan:
         return await self._call("POST", "/v1/publish/plan", m.PublishPlan, request)
 
+    async def look(self, request: m.LookRequest) -> m.FolderReport:
+        return await self._call("POST", "/v1/publish/look", m.FolderReport, request)
+
     async def fetch(self, request: m.FetchRequest) -> m.Job:
         return await self._call("POST", "/v1/fetch", m.Job, request)
 

@@ -261,6 +261,41 @@ class VersionDetail(msgspec.Struct, frozen=True):
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
+class CardFields(msgspec.Struct, frozen=True, kw_only=True):
+    """What is written into the front matter of the folder's README.md before it is published."""
+
+    licence: str = ""
+    """As SPDX or the model hubs call it."""
+    base_model: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+class LookRequest(msgspec.Struct, frozen=True):
+    """``POST /v1/publish/look`` → FolderReport: what is in a folder, fast at any size."""
+
+    path: str
+    name: str = ""
+
+
+class FolderReport(msgspec.Struct, frozen=True):
+    path: str
+    name: str
+    """What a share of it is called."""
+    known_as: Visibility | None
+    """Of the share of that name that we may publish to; None: it would be a new one."""
+    files: tuple[FileRow, ...]
+    """The first 2,000, by path; ``done`` is 0."""
+    file_count: int
+    size: int
+    licence: str
+    base_model: tuple[str, ...]
+    tags: tuple[str, ...]
+    """Of the card."""
+    has_card: bool
+    warnings: tuple[str, ...]
+    disk_free: int
+
+
 class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
     """``POST /v1/publish`` → Job; ``POST /v1/publish/plan`` → PublishPlan (nothing is written)."""
 
@@ -281,6 +316,8 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Of the link."""
     max_uses: int = 0
     password: str = ""
+    card: CardFields | None = None
+    """None leaves README.md as it is."""
 
 
 class PublishPlan(msgspec.Struct, frozen=True):
@@ -315,6 +352,8 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Hand the checkout over whatever the scan of its pickles says."""
     accept_licence: str = ""
     """The licence that the user was shown and accepts (``FetchPreview.licence_due``)."""
+    paused: bool = False
+    """Only take the job on; nothing is fetched before it is resumed."""
 
 
 class FetchPreview(msgspec.Struct, frozen=True):

@@ -158,7 +158,8 @@ class JobTable:
         self._jobs[job_id] = Progress(record, self._changed.add)
         self._requests[job_id] = request
         self._save(job_id)
-        self._begin(job_id)
+        if record.state is JobState.QUEUED:
+            self._begin(job_id)
         return self._jobs[job_id].job
 
     def resume(self, job_id: str) -> Job:

@@ -36,7 +36,7 @@ from p2pckpt.daemon.stalls import StallMeter
 from p2pckpt.daemon.tracker_beside import TrackerBeside
 from p2pckpt.errors import BadUsage, NotFound, P2pckptError
 from p2pckpt.jobs import fetch as fetching
-from p2pckpt.jobs import fetch_plan, publish, seeding
+from p2pckpt.jobs import fetch_plan, folder, publish, seeding
 from p2pckpt.jobs import verify as verifying
 from p2pckpt.jobs.compare import compare
 from p2pckpt.jobs.progress import Progress
@@ -85,12 +85,15 @@ class Operations:
 
     async def publish(self, request: m.PublishRequest) -> m.Job:
         path = _directory(request.path)
-        name = request.name or publish.default_name(path)
+        name = request.name or folder.default_name(path)
         fields: dict[str, Any] = {"path": str(path), "share": name, "version_name": request.version_name}
         return self.jobs.submit(m.JobKind.PUBLISH, replace(request, path=str(path)), **fields)
 
+    async def look(self, request: m.LookRequest) -> m.FolderReport:
+        return await folder.look(self.services, replace(request, path=str(_directory(request.path))))
+
     async def publish_plan(self, request: m.PublishRequest) -> m.PublishPlan:
-        return await publish.plan(self.services, replace(request, path=str(_directory(request.path))))
+        return await folder.plan(self.services, replace(request, path=str(_directory(request.path))))
 
     async def fetch(self, request: m.FetchRequest) -> m.Job:
         """Resolves first, so that a bad link fails here and not in a job."""
@@ -99,7 +102,11 @@ class Operations:
         path = fetch_plan.checkout_path(source, request)
         # from here on the share is known by its id: the job needs no link, and keeps no secret
         pinned = replace(
-            request, source=f"{source.share.share_id.hex()}@{source.target.version}", to=str(path), password=""
+            request,
+            source=f"{source.share.share_id.hex()}@{source.target.version}",
+            to=str(path),
+            password="",
+            paused=False,
         )
         return self.jobs.submit(
             m.JobKind.FETCH,
@@ -111,6 +118,7 @@ class Operations:
             version_name=source.target.name,
             publisher=source.manifest.body.publisher.hex(),
             size=source.size,
+            state=m.JobState.PAUSED if request.paused else m.JobState.QUEUED,
         )
 
     async def fetch_plan(self, request: m.FetchRequest) -> m.FetchPreview:

@@ -58,7 +58,9 @@ class ControlServer:
         self._socket_path.unlink(missing_ok=True)
         app = web.Application(middlewares=[_guard], client_max_size=1 << 20)
         app.router.add_routes(self._routes())
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, handler_cancellation=True, shutdown_timeout=1
+        )
         await self._runner.setup()
         await web.UnixSite(self._runner, str(self._socket_path)).start()
         self._socket_path.chmod(0o600)
@@ -75,7 +77,8 @@ class ControlServer:
             web.post("/v1/stop", self._stop_request),
             web.get("/v1/events", self._events),
             web.post("/v1/publish", _answer(_with(m.PublishRequest, do.publish))),
-            web.post("/v1/publish/plan", _answer(_with(m.PublishRequest, do.publish_plan))),
+            web.post("/v1/publish/look", _ask(_with(m.LookRequest, do.look))),
+            web.post("/v1/publish/plan", _ask(_with(m.PublishRequest, do.publish_plan))),
             web.post("/v1/fetch", _answer(_with(m.FetchRequest, do.fetch))),
             web.post("/v1/fetch/plan", _answer(_with(m.FetchRequest, do.fetch_plan))),
             web.post("/v1/verify", _answer(_with(m.VerifyRequest, do.verify))),
@@ -203,6 +206,17 @@ def _failed(error: P2pckptError) -> web.Response:
 
 
 def _answer(operation: Callable[[web.Request], Awaitable[Any]]) -> Handler:
+    """What was asked for is done to its end, also when whoever asked has left."""
+
+    async def to_the_end(request: web.Request) -> Any:
+        return await asyncio.shield(asyncio.ensure_future(operation(request)))
+
+    return _ask(to_the_end)
+
+
+def _ask(operation: Callable[[web.Request], Awaitable[Any]]) -> Handler:
+    """A question that may take long: given up when nobody waits for the answer any more."""
+
     async def handle(request: web.Request) -> web.StreamResponse:
         result = await operation(request)
         return web.Response(body=msgspec.json.encode(result), content_type="application/json")

@@ -14,20 +14,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from blake3 import blake3
-
 from p2pckpt import __version__, atomic
 from p2pckpt import tracker_protocol as tp
 from p2pckpt.checkpoint import manifest as mf
 from p2pckpt.checkpoint.card import Card, read_card
-from p2pckpt.checkpoint.chunking import cuts
-from p2pckpt.checkpoint.formats import inspect
 from p2pckpt.checkpoint.merkle import FileTree
 from p2pckpt.checkpoint.plan import MAX_TORRENTS, PIECE_LENGTH
-from p2pckpt.control.messages import Phase, PublishPlan, PublishRequest
-from p2pckpt.errors import BadUsage, Conflict, P2pckptError, UnsafeContent, VerificationFailed
+from p2pckpt.control.messages import Phase, PublishRequest
+from p2pckpt.errors import BadUsage, Conflict, P2pckptError, VerificationFailed
 from p2pckpt.jobs import model_signature
-from p2pckpt.jobs.packing import FileSource, Packed, Packer
+from p2pckpt.jobs.folder import default_name, describe, places, readme_of
+from p2pckpt.jobs.packing import Packed, Packer
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.safety import as_warnings, require_publishable, scan_files
 from p2pckpt.jobs.scanning import Scan, scan
@@ -35,7 +32,6 @@ from p2pckpt.jobs.seeding import seed
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import check_name
 from p2pckpt.store.catalogue import KnownShare, VersionRow
-from p2pckpt.store.checkout import free_bytes
 from p2pckpt.swarm import torrent as torrents
 from p2pckpt.trust import oms, sealing, versions
 from p2pckpt.trust.admission import TrustedShare
@@ -43,8 +39,6 @@ from p2pckpt.trust.sealing import EpochKeys
 
 _RACES: Final = 20
 _MAX_VERSION_NAME: Final = 100
-_CARD: Final = "README.md"
-_MAX_CARD: Final = 256 << 10
 
 
 async def publish(
@@ -58,16 +52,18 @@ async def publish(
     if len(request.version_name) > _MAX_VERSION_NAME or not request.version_name.isprintable():
         raise BadUsage(f"a version's name has at most {_MAX_VERSION_NAME} printable characters")
     progress.enter(Phase.SCANNING)
+    if request.card is not None:
+        await asyncio.to_thread(describe, directory, request.card)
     found = await asyncio.to_thread(scan, directory)
     for warning in found.warnings:
         progress.warn(warning)
     progress.update(size=found.size, done=0, wire_done=0, reused=0)
-    findings = await asyncio.to_thread(scan_files, _places(found), progress.checkpoint)
+    findings = await asyncio.to_thread(scan_files, places(found), progress.checkpoint)
     require_publishable(findings, allow=request.allow_unsafe_pickle)
     recorded = tuple(map(str, findings))
     for text in as_warnings(recorded):
         progress.warn(text)
-    readme = await asyncio.to_thread(_readme, directory, found)
+    readme = await asyncio.to_thread(readme_of, directory, found)
     card = read_card(readme)
     share = await _share(services, request, tracker, card, progress)
     trusted = await services.shares.refresh(share)
@@ -104,47 +100,6 @@ async def _pack_and_sign(services: Services, draft: _Draft, trusted: TrustedShar
         return False
     await _seed(services, draft, signed, progress)
     return True
-
-
-async def plan(services: Services, request: PublishRequest) -> PublishPlan:
-    """What a publish would find new. Reads and hashes everything, writes nothing."""
-    directory = Path(request.path)
-    found = await asyncio.to_thread(scan, directory)
-    findings = await asyncio.to_thread(scan_files, _places(found))
-    warnings = [*found.warnings, *as_warnings(tuple(map(str, findings)))]
-    try:
-        require_publishable(findings, allow=request.allow_unsafe_pickle)
-    except UnsafeContent as exc:
-        warnings.append(f"it would not be published like this: {exc.next_step}")
-    name = request.name or default_name(directory)
-    share = await services.shares.own(name)
-    version, share_id = 1, b""
-    if share is not None:
-        share_id = share.share_id
-        trusted = await services.shares.trusted(share)
-        version = max(trusted.targets.versions, default=0) + 1
-    new_size, new_files = await asyncio.to_thread(_what_is_new, services, share_id, found)
-    return PublishPlan(
-        share=name,
-        version=version,
-        files=len(found.files),
-        size=found.size,
-        new_size=new_size,
-        new_files=tuple(new_files[:200]),
-        warnings=tuple(warnings),
-        disk_needed=new_size,
-        disk_free=free_bytes(services.layout.root),
-    )
-
-
-def _places(found: Scan) -> list[tuple[str, Path]]:
-    return [(file.path, file.location) for file in found.files]
-
-
-def default_name(directory: Path) -> str:
-    """A share's name from a directory's, with what names can't hold replaced."""
-    name = "".join(c if c.isalnum() or c in ".+-_" else "-" for c in directory.resolve().name).strip("-.+")
-    return name[:100] or "checkpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,27 +395,3 @@ async def _seed(services: Services, draft: _Draft, signed: _Signed, progress: Pr
     for info_hash in signed.others:
         torrent = await services.shares.torrent(share, info_hash)
         await services.swarms.join(job, share.share_id, share.tracker, torrent, {}, 0, tls=tls)
-
-
-def _readme(directory: Path, found: Scan) -> bytes:
-    if not any(file.path == _CARD for file in found.files):
-        return b""
-    with (directory / _CARD).open("rb") as source:
-        return source.read(_MAX_CARD)
-
-
-def _what_is_new(services: Services, share_id: bytes, found: Scan) -> tuple[int, Sequence[str]]:
-    seen: set[bytes] = set()
-    new_size, new_files = 0, []
-    for file in found.files:
-        new_here = 0
-        with FileSource(file) as source:
-            for cut in cuts(inspect(source), source):
-                chunk = blake3(cut.data if cut.data is not None else source.read(cut.offset, cut.length)).digest()
-                if chunk not in seen and (not share_id or services.catalogue.locate(share_id, chunk) is None):
-                    new_here += cut.length
-                seen.add(chunk)
-        if new_here:
-            new_size += new_here
-            new_files.append(file.path)
-    return new_size, new_files

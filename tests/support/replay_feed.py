@@ -90,6 +90,9 @@ class ReplayClient(ControlClient):
         made = job("j90", kind=m.JobKind.PUBLISH, share=request.name or Path(request.path).name, path=request.path)
         return self._answer("publish", (request,), made)
 
+    async def look(self, request: m.LookRequest) -> m.FolderReport:
+        return self._answer("look", (request,), folder_report(request))
+
     async def publish_plan(self, request: m.PublishRequest) -> m.PublishPlan:
         return self._answer("publish_plan", (request,), publish_plan(request))
 
@@ -559,6 +562,29 @@ def share_detail(known: m.ShareRow) -> m.ShareDetail:
         for number in range(known.latest, max(known.latest - known.versions, 0), -1)
     )
     return m.ShareDetail(share=known, versions=versions)
+
+
+def folder_report(request: m.LookRequest, **changes: Any) -> m.FolderReport:
+    """A model with its card; a share of that name is not known."""
+    report = m.FolderReport(
+        path=request.path,
+        name=request.name or request.path.rpartition("/")[2],
+        known_as=None,
+        files=(
+            m.FileRow("README.md", 4_000, 0, "opaque"),
+            m.FileRow("config.json", 1_000, 0, "opaque"),
+            m.FileRow("model.safetensors", (4 << 30), 0, "safetensors"),
+        ),
+        file_count=3,
+        size=(4 << 30) + 5_000,
+        licence="Apache-2.0",
+        base_model=("meta-llama/Llama-3-70B",),
+        tags=("sft", "en"),
+        has_card=True,
+        warnings=(),
+        disk_free=100 << 30,
+    )
+    return msgspec.structs.replace(report, **changes)
 
 
 def publish_plan(request: m.PublishRequest, **changes: Any) -> m.PublishPlan:

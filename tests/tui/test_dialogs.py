@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-from textual.widgets import Button, Checkbox, Input, Select
+import pytest
+from textual.widgets import Checkbox, Input
 
 from p2pckpt.control import messages as m
 from p2pckpt.errors import BadUsage, NoSpace, TrackerUnreachable
@@ -21,33 +22,64 @@ def put(st: Stage, selector: str, text: str) -> None:
     st.app.screen.query_one(selector, Input).value = text
 
 
-async def test_share_goes_from_form_over_plan_to_link(tmp_path: Path) -> None:
+async def to_review(st: Stage, folder: Path, **fields: str) -> None:
+    """Through the first three steps of the share dialog with what is given typed into its inputs."""
+    await st.press("n")
+    put(st, "#path", str(folder))
+    await st.press("enter")
+    await st.shows("[2 Describe]")
+    for name, text in fields.items():
+        put(st, f"#{name.replace('_', '-')}", text)
+    await st.press("enter")
+    await st.shows("[3 Who]")
+    st.app.screen.query_one("#expires").focus()
+    await st.press("enter")
+
+
+async def test_share_goes_from_folder_over_review_to_link(tmp_path: Path) -> None:
     async with stage() as st:
         await st.press("n")
         assert isinstance(st.app.screen, ShareDialog)
         put(st, "#path", str(tmp_path))
+        await st.shows("3 files, 4.0G")
+        await st.shows("Card: README.md, licence Apache-2.0")
+        await st.press("enter")
+        await st.shows("[2 Describe]")
         put(st, "#name", "cars/new")
+        put(st, "#version", "step-9")
         put(st, "#tags", "stable, best")
-        st.app.screen.query_one("#to", Select).value = Visibility.MEMBERS
         st.app.screen.query_one("#no-licence", Checkbox).value = True
         st.app.screen.query_one("#unsafe-pickle", Checkbox).value = True
         await st.press("enter")
-        await st.shows("cars/new — v2, a new version of it")
+        await st.shows("[3 Who]")
+        await st.press("down", "space")
+        put(st, "#max-uses", "3")
+        put(st, "#password", "sesame")
+        st.app.screen.query_one("#max-uses").focus()
+        await st.press("enter")
+        await st.shows("[4 Review]")
         for text in (
-            "4.0G in 9 files",
+            "cars/new, its first version",
+            "members only",
+            "for 3 uses, with a password",
             "1.0G in 2 files",
             "at most 1.0G of 100G free",
             "optimizer.pt is a pickle",
-            "trainer_state.json",
         ):
-            assert text in st.text
+            await st.shows(text)
+        options = "--version-name step-9 --to members --tag stable --tag best --max-uses 3 --password-stdin"
+        assert f"--name cars/new {options}" in st.static("#command")
+        assert "sesame" not in st.text
         request = m.PublishRequest(
             path=str(tmp_path),
             name="cars/new",
+            version_name="step-9",
             to=Visibility.MEMBERS,
             tags=("stable", "best"),
             allow_no_licence=True,
             allow_unsafe_pickle=True,
+            max_uses=3,
+            password="sesame",
         )
         assert st.client.called("publish_plan") == [(request,)]
         assert not st.client.called("publish")
@@ -65,49 +97,99 @@ async def test_share_goes_from_form_over_plan_to_link(tmp_path: Path) -> None:
         assert isinstance(st.app.screen, TransfersScreen)
 
 
+async def test_a_changed_card_is_sent_and_the_review_says_what_is_written(tmp_path: Path) -> None:
+    async with stage() as st:
+        await to_review(st, tmp_path, licence="mit", base_model="a/b, c/d")
+        await st.shows("license: mit; base_model: a/b, c/d")
+        await st.press("enter")
+        await st.until(lambda: st.client.called("publish"))
+        card = st.client.called("publish")[0][0].card
+        assert card == m.CardFields(licence="mit", base_model=("a/b", "c/d"), tags=("sft", "en"))
+
+
+async def test_a_share_that_exists_keeps_who_it_is_for(tmp_path: Path) -> None:
+    async with stage() as st:
+        report = replay.folder_report(m.LookRequest(str(tmp_path)), known_as=Visibility.PUBLIC, name="cars/sd15")
+        st.client.replies["look"] = report
+        await to_review(st, tmp_path)
+        await st.shows("cars/sd15, a new version of it")
+        await st.shows("anyone, stock BitTorrent clients too; not encrypted (as it is)")
+        assert "--to" not in st.static("#command")
+
+
+@pytest.mark.parametrize(("box", "typed"), [("#expires", "soon"), ("#max-uses", "0"), ("#max-uses", "many")])
+async def test_limits_that_make_no_sense_are_said_so(box: str, typed: str, tmp_path: Path) -> None:
+    async with stage() as st:
+        await st.press("n")
+        put(st, "#path", str(tmp_path))
+        await st.press("enter")
+        await st.shows("[2 Describe]")
+        await st.press("enter")
+        await st.shows("[3 Who]")
+        put(st, box, typed)
+        st.app.screen.query_one(box).focus()
+        await st.press("enter")
+        await st.shows(f"✗ '{typed}' is no ")
+        assert "[3 Who]" in st.text
+
+
+async def test_steps_go_back_and_keep_what_was_typed(tmp_path: Path) -> None:
+    async with stage() as st:
+        await to_review(st, tmp_path, tags="stable")
+        await st.shows("[4 Review]")
+        for step in ("[3 Who]", "[2 Describe]", "[1 Folder]"):
+            await st.press("ctrl+b")
+            await st.shows(step)
+        await st.press("enter")
+        await st.shows("[2 Describe]")
+        assert st.app.screen.query_one("#tags", Input).value == "stable"
+
+
 async def test_share_refuses_a_path_that_is_no_folder() -> None:
     async with stage() as st:
         await st.press("n")
         put(st, "#path", "/nowhere/at/all")
         await st.press("enter")
         await st.shows("✗ /nowhere/at/all is not a folder on this machine.")
-        assert not st.client.called("publish_plan")
+        assert not st.client.called("look")
 
 
-async def test_share_shows_why_there_is_no_plan_and_stays(tmp_path: Path) -> None:
+async def test_share_shows_why_a_folder_cannot_be_shared_and_stays(tmp_path: Path) -> None:
     async with stage() as st:
-        st.client.failures["publish_plan"] = BadUsage("the card names no licence", next_step="add one to README.md")
+        st.client.failures["look"] = BadUsage("a.sock is a socket", next_step="move or rename these")
         await st.press("n")
         put(st, "#path", str(tmp_path))
         await st.press("enter")
-        await st.shows("✗ the card names no licence")
-        await st.shows("Next: add one to README.md")
-        assert not st.app.screen.query_one("#review", Button).disabled
-        del st.client.failures["publish_plan"]
+        await st.shows("✗ a.sock is a socket")
+        await st.shows("Next: move or rename these")
+        del st.client.failures["look"]
         await st.press("enter")
-        await st.shows("Publish")
-        await st.until(lambda: "names no licence" not in st.static("#error"))
+        await st.shows("[2 Describe]")
+        assert "socket" not in st.static("#error")
 
 
-async def test_share_shows_why_it_could_not_publish_and_can_go_back(tmp_path: Path) -> None:
+async def test_share_shows_why_there_is_no_plan_and_may_publish_all_the_same(tmp_path: Path) -> None:
+    async with stage() as st:
+        st.client.failures["publish_plan"] = TrackerUnreachable("the tracker does not answer", next_step="try later")
+        await to_review(st, tmp_path)
+        await st.shows("✗ the tracker does not answer")
+        await st.press("enter")
+        await st.until(lambda: st.client.called("publish"))
+
+
+async def test_share_shows_why_it_could_not_publish(tmp_path: Path) -> None:
     async with stage() as st:
         st.client.failures["publish"] = NoSpace("the disk is full")
-        await st.press("n")
-        put(st, "#path", str(tmp_path))
-        await st.press("enter")
+        await to_review(st, tmp_path)
         await st.shows("Changed")
         await st.press("enter")
         await st.shows("✗ the disk is full")
-        await st.press("tab", "enter")
-        await st.until(lambda: st.app.focused is st.app.screen.query_one("#path"))
-        assert st.app.screen.query_one("#path", Input).value == str(tmp_path)
+        assert "[4 Review]" in st.text
 
 
 async def test_a_publish_that_fails_later_is_seen_in_the_dialog(tmp_path: Path) -> None:
     async with stage() as st:
-        await st.press("n")
-        put(st, "#path", str(tmp_path))
-        await st.press("enter")
+        await to_review(st, tmp_path)
         await st.shows("Changed")
         await st.press("enter")
         failed = replay.job(
@@ -249,8 +331,5 @@ async def test_a_plan_that_is_too_big_for_the_disk_says_so(tmp_path: Path) -> No
     async with stage() as st:
         plan = replay.publish_plan(m.PublishRequest(path="/x"), version=1)
         st.client.replies["publish_plan"] = msgspec.structs.replace(plan, disk_free=1)
-        await st.press("n")
-        put(st, "#path", str(tmp_path))
-        await st.press("enter")
+        await to_review(st, tmp_path)
         await st.shows("The disk may be too full for it.")
-        await st.shows("v1, the first version")

@@ -126,13 +126,21 @@ async def test_the_share_dialog_is_inert(tmp_path: Path) -> None:
     async with stage(browse_from=tmp_path) as st:
         plan = poison(replay.publish_plan(m.PublishRequest(path=str(tmp_path))))
         st.client.replies["publish_plan"] = plan
+        report = poison(replay.folder_report(m.LookRequest(str(tmp_path))))
+        st.client.replies["look"] = msgspec.structs.replace(report, path=str(tmp_path))
         st.client.replies["publish"] = evil_job(id="j90")
         await st.press("n")
         await st.shows("[@click=app.quit]x[!]")
         inert(st)
         st.app.screen.query_one("#path", Input).value = str(tmp_path)
-        await st.press("enter")
-        await st.shows("Contents")
+        for shown in ("1 Folder", "[2 Describe]", "[3 Who]", "Contents"):
+            await st.shows(shown)
+            inert(st)
+            if shown == "[3 Who]":
+                st.app.screen.query_one("#expires").focus()
+            if shown != "Contents":
+                await st.press("enter")
+        await st.until(lambda: not st.static("#plan-facts").startswith("Comparing"))
         inert(st)
         await st.press("enter")
         await st.until(lambda: st.client.called("publish"))

@@ -14,6 +14,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
+from p2pckpt.control import messages as m
 from tests.support import replay_feed as replay
 from tests.tui.conftest import Stage, stage
 
@@ -77,18 +78,41 @@ async def test_nothing_overflows_at_80_by_24_without_a_daemon() -> None:
         overflows(st)
 
 
-@pytest.mark.parametrize("key", ["n", "o"])
-async def test_the_second_step_of_a_dialog_fits_at_80_by_24(key: str, tmp_path: Path) -> None:
+async def test_the_second_step_of_receive_fits_at_80_by_24() -> None:
     async with stage(size=(80, 24)) as st:
         st.client.replies["fetch_plan"] = replay.fetch_preview(
             conflicts=tuple(f"shard-{i}.bin" for i in range(40)), warnings=("w" * 300,) * 5
         )
-        await st.press(key)
-        st.app.screen.query_one("#path" if key == "n" else "#source").value = str(tmp_path)  # type: ignore[attr-defined]
+        await st.press("o")
+        st.app.screen.query_one("#source", Input).value = "p2pckpt:abcd#secret"
         await st.press("enter")
         await st.shows("Disk")
         overflows(st)
-        assert "Publish" in st.text or "Start" in st.text
+        assert "Start" in st.text
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_every_step_of_the_share_dialog_looks_as_it_did_and_fits(size: tuple[int, int], tmp_path: Path) -> None:
+    folder = tmp_path / "sd15"
+    folder.mkdir()
+    async with stage(size=size, browse_from=folder) as st:
+        st.client.replies["look"] = replay.folder_report(
+            m.LookRequest("/runs/sd15", "cars/sd15"), warnings=("w" * 300,) * 5
+        )
+        await st.press("n")
+        st.app.screen.query_one("#path", Input).value = str(folder)
+        await st.shows("Card: README.md")
+        overflows(st)
+        for step, name in (("[2 Describe]", "describe"), ("[3 Who]", "who"), ("[4 Review]", "review")):
+            await st.press("enter")
+            await st.shows(step)
+            overflows(st)
+            if name == "review":
+                await st.until(lambda: not st.static("#plan-facts").startswith("Comparing"))
+            check(f"share-{name}", st)
+            if name == "who":
+                st.app.screen.query_one("#expires").focus()
+        assert "Publish" in st.text
 
 
 def overflows(st: Stage) -> None:

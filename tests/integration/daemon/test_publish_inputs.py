@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.generate import make_checkpoint
 from p2pckpt.control import messages as m
+from p2pckpt.tracker_protocol import Visibility
 
 from ...support.homes import Home, failure, seeded_bytes, write_files
 
@@ -144,3 +146,51 @@ async def test_a_target_that_may_not_be_written_is_named(alice: Home, tmp_path: 
         assert (error.code, error.exit_code) == ("not_allowed", 4), error.fact
         assert (await home.cli("get", link, "--to", tmp_path / "closed" / "target")).returncode == 4
         assert (await failure(home.get(link, tmp_path / "file"))).exit_code == 2
+
+
+async def test_a_look_tells_what_is_in_a_folder_and_what_its_card_says(alice: Home, tmp_path: Path) -> None:
+    source = write_files(tmp_path / "looked-at", {"a/weights.bin": seeded_bytes(MIB, 1), "config.json": b"{}"})
+    (source / "README.md").write_text("---\nlicense: mit\nbase_model: org/base\n---\n# Model\n")
+    make_checkpoint(source / "b", 1 << 20, "BF16", tensors=2)
+    report = await alice.client.look(m.LookRequest(str(source)))
+    assert (report.name, report.known_as, report.has_card) == ("looked-at", None, True)
+    assert (report.licence, report.base_model) == ("MIT", ("org/base",))
+    assert {row.path: row.kind for row in report.files}["b/model.safetensors"] == "safetensors"
+    assert report.file_count == len(report.files)
+    assert report.size == sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
+    assert not (await alice.client.shares()) or "looked-at" not in {row.name for row in await alice.client.shares()}
+    await alice.share(source, name="looked-at")
+    assert (await alice.client.look(m.LookRequest(str(source)))).known_as is Visibility.LINK
+
+
+async def test_what_a_publish_says_of_the_card_is_written_before_it_is_read(alice: Home, tmp_path: Path) -> None:
+    source = write_files(tmp_path / "described", {"weights.bin": seeded_bytes(MIB, 2)})
+    (source / "README.md").write_text("---\nlibrary_name: x  # kept\n---\n# Model\n")
+    card = m.CardFields(licence="apache-2.0", base_model=("org/base",), tags=("sft",))
+    await alice.share(source, name="described", card=card, allow_no_licence=False)
+    detail = await alice.client.version_detail("described")
+    assert (detail.licence, detail.base_model) == ("Apache-2.0", ("org/base",))
+    text = (source / "README.md").read_text()
+    assert text.startswith("---\nlibrary_name: x  # kept\nlicense: apache-2.0\n")
+    assert text.endswith("---\n# Model\n")
+
+
+async def test_a_card_that_can_not_be_changed_is_left_and_nothing_is_published(alice: Home, tmp_path: Path) -> None:
+    source = write_files(tmp_path / "broken", {"weights.bin": seeded_bytes(MIB, 3), "README.md": b"---\na: [\n---\n"})
+    error = await failure(alice.share(source, name="broken-card", card=m.CardFields(licence="mit")))
+    assert error.exit_code == 2
+    assert "front matter" in error.fact
+    assert (source / "README.md").read_bytes() == b"---\na: [\n---\n"
+    assert "broken-card" not in {row.name for row in await alice.client.shares()}
+
+
+async def test_a_fetch_that_is_only_added_waits_to_be_resumed(alice: Home, bob: Home, tmp_path: Path) -> None:
+    source = write_files(tmp_path / "later", {"weights.bin": seeded_bytes(2 * MIB, 4)})
+    shared = await alice.share(source, name="later")
+    request = m.FetchRequest(source=shared.link, to=str(tmp_path / "there"), paused=True)
+    job = await bob.client.fetch(request)
+    assert job.state is m.JobState.PAUSED
+    assert not (tmp_path / "there").exists()
+    await bob.client.resume(job.id)
+    await bob.wait_job(job.id)
+    assert (tmp_path / "there" / "weights.bin").read_bytes() == (source / "weights.bin").read_bytes()

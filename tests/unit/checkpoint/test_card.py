@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pckpt.checkpoint.card import MAX_README, Card, read_card
+from p2pckpt.checkpoint.card import MAX_README, Card, read_card, with_fields
+from p2pckpt.errors import BadUsage
 
 
 def card(front: str, body: str = "# A model\n\ntext\n") -> Card:
@@ -100,3 +101,48 @@ def test_fields_are_cleaned_and_bounded() -> None:
 )
 def test_no_card_raises(readme: bytes) -> None:
     assert isinstance(read_card(readme), Card)
+
+
+CARD = b"""---
+# written by hand
+license: mit  # ours
+tags:
+- old
+- "two words"
+model-index:
+  - name: x
+base_model: a/b
+---
+# Title
+
+---
+text
+"""
+
+
+def test_fields_of_a_card_change_and_everything_else_stays() -> None:
+    changed = with_fields(CARD, {"license": "apache-2.0", "base_model": ("a/b",), "tags": ("new", "two words")})
+    text = changed.decode()
+    assert text.startswith("---\n# written by hand\n")
+    assert "model-index:\n  - name: x\nbase_model: a/b\n" in text
+    assert text.endswith("---\n# Title\n\n---\ntext\n")
+    card = read_card(changed)
+    assert (card.licence, card.base_model, card.tags) == ("Apache-2.0", ("a/b",), ("new", "two words"))
+    assert card.problems == ()
+
+
+def test_a_readme_without_front_matter_gets_some_and_one_that_says_it_already_is_not_touched() -> None:
+    fields = {"license": "mit", "base_model": (), "tags": ()}
+    assert with_fields(b"# Hello\n", fields) == b"---\nlicense: mit\n---\n# Hello\n"
+    assert with_fields(b"", fields) == b"---\nlicense: mit\n---\n"
+    once = with_fields(CARD, {"license": "mit", "base_model": "a/b", "tags": ("old", "two words")})
+    assert once == CARD
+    assert with_fields(b"---\nlicense: mit\n---\n# Hello\n", {"license": ""}) == b"# Hello\n"
+
+
+@pytest.mark.parametrize(
+    "readme", [b"---\na: [\n---\n", b"---\nlicense: x\n", b"---\na: &a 1\nb: *a\n---\n", b"\xff\xfe"]
+)
+def test_a_card_that_cannot_be_read_is_its_authors_to_mend(readme: bytes) -> None:
+    with pytest.raises(BadUsage):
+        with_fields(readme, {"license": "mit"})

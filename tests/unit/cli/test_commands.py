@@ -146,6 +146,7 @@ def test_get_shows_the_preview_and_prints_the_checkout(receiver: CannedDaemon, c
         "password": "",
         "allow_unsafe_pickle": True,
         "accept_licence": "",
+        "paused": False,
     }
     assert receiver.asked("POST", "/v1/fetch/plan") == [body]
 

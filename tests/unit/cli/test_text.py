@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pckpt import units
 from p2pckpt.cli import text
 from p2pckpt.cli.table import Column, facts, table
-from p2pckpt.durations import parse_duration
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,13 @@ from p2pckpt.durations import parse_duration
     ],
 )
 def test_durations_people_write(written: str, seconds: int) -> None:
-    assert parse_duration(written) == seconds
+    assert units.parse_duration(written) == seconds
 
 
 @pytest.mark.parametrize("written", ["", "7", "d", "7 d", "-1d", "1.5h", "7y", "0s", "999999w", "1h 30m", "٣d x"])
 def test_what_is_no_duration_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match="no duration"):
-        parse_duration(written)
+        units.parse_duration(written)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,170 @@
+"""A directory before it is published: what is in it, what its card says, and what would be new to its share."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from blake3 import blake3
+
+from p2pckpt import atomic
+from p2pckpt.checkpoint.card import Card, read_card, with_fields
+from p2pckpt.checkpoint.chunking import cuts
+from p2pckpt.checkpoint.formats import inspect
+from p2pckpt.control.messages import CardFields, FileRow, FolderReport, LookRequest, PublishPlan, PublishRequest
+from p2pckpt.errors import Cancelled, NotAllowed, UnsafeContent
+from p2pckpt.jobs.packing import FileSource
+from p2pckpt.jobs.safety import as_warnings, require_publishable, scan_files
+from p2pckpt.jobs.scanning import Scan, ScannedFile, scan
+from p2pckpt.jobs.services import Services
+from p2pckpt.store.checkout import free_bytes
+from p2pckpt.tracker_protocol import Visibility
+
+T = TypeVar("T")
+
+_CARD: Final = "README.md"
+_MAX_CARD: Final = 256 << 10
+_MAX_ROWS: Final = 2_000
+"""Files that a report lists."""
+
+
+def default_name(directory: Path) -> str:
+    """A share's name from a directory's, with what names can't hold replaced."""
+    name = "".join(c if c.isalnum() or c in ".+-_" else "-" for c in directory.resolve().name).strip("-.+")
+    return name[:100] or "checkpoint"
+
+
+def places(found: Scan) -> list[tuple[str, Path]]:
+    """Every file as the pickle gate takes it."""
+    return [(file.path, file.location) for file in found.files]
+
+
+def readme_of(directory: Path, found: Scan) -> bytes:
+    """The card's file, at most 256 KiB of it; empty without one."""
+    if not any(file.path == _CARD for file in found.files):
+        return b""
+    with (directory / _CARD).open("rb") as source:
+        return source.read(_MAX_CARD)
+
+
+async def look(services: Services, request: LookRequest) -> FolderReport:
+    """What is in a directory. Reads headers and pickles only, whatever its size; writes nothing."""
+    directory = Path(request.path)
+    found, kinds, findings, card = await _cancellable(lambda check: _look(directory, check))
+    name = request.name or default_name(directory)
+    share = await services.shares.own(name)
+    return FolderReport(
+        path=str(directory),
+        name=name,
+        known_as=None if share is None else Visibility(share.visibility),
+        files=tuple(
+            FileRow(file.path, file.size, 0, kind)
+            for file, kind in zip(found.files[:_MAX_ROWS], kinds[:_MAX_ROWS], strict=True)
+        ),
+        file_count=len(found.files),
+        size=found.size,
+        licence=card.licence,
+        base_model=card.base_model,
+        tags=card.tags,
+        has_card=any(file.path == _CARD for file in found.files),
+        warnings=(*found.warnings, *card.problems, *findings),
+        disk_free=free_bytes(services.layout.root),
+    )
+
+
+async def plan(services: Services, request: PublishRequest) -> PublishPlan:
+    """What a publish would find new. Reads and hashes everything, writes nothing."""
+    directory = Path(request.path)
+    found = await asyncio.to_thread(scan, directory)
+    findings = await _cancellable(lambda check: scan_files(places(found), check))
+    warnings = [*found.warnings, *as_warnings(tuple(map(str, findings)))]
+    try:
+        require_publishable(findings, allow=request.allow_unsafe_pickle)
+    except UnsafeContent as exc:
+        warnings.append(f"it would not be published like this: {exc.next_step}")
+    name = request.name or default_name(directory)
+    share = await services.shares.own(name)
+    version, share_id = 1, b""
+    if share is not None:
+        share_id = share.share_id
+        trusted = await services.shares.trusted(share)
+        version = max(trusted.targets.versions, default=0) + 1
+    new_size, new_files = await _cancellable(lambda check: _what_is_new(services, share_id, found, check))
+    return PublishPlan(
+        share=name,
+        version=version,
+        files=len(found.files),
+        size=found.size,
+        new_size=new_size,
+        new_files=tuple(new_files[:200]),
+        warnings=tuple(warnings),
+        disk_needed=new_size,
+        disk_free=free_bytes(services.layout.root),
+    )
+
+
+def describe(directory: Path, fields: CardFields) -> None:
+    """Write ``fields`` into the front matter of the directory's card; the rest of the card stays as it is."""
+    path = directory / _CARD
+    try:
+        before = path.read_bytes() if path.exists() else b""
+        old = read_card(before)
+        wanted = {
+            "license": (fields.licence, old.licence),
+            "base_model": (fields.base_model, old.base_model),
+            "tags": (fields.tags, old.tags),
+        }
+        after = with_fields(before, {key: new for key, (new, present) in wanted.items() if new != present})
+        if after != before:
+            atomic.write(path, after, mode=path.stat().st_mode & 0o777 if before else 0o644)
+    except OSError as exc:
+        raise NotAllowed(f"{path} can't be written: {exc.strerror}", kept="nothing was published") from exc
+
+
+def _look(directory: Path, check: Callable[[], None]) -> tuple[Scan, list[str], Sequence[str], Card]:
+    found = scan(directory)
+    kinds = [_kind(file) for file in found.files[:_MAX_ROWS]]
+    findings = as_warnings(tuple(map(str, scan_files(places(found), check))))
+    return found, kinds, findings, read_card(readme_of(directory, found))
+
+
+def _kind(file: ScannedFile) -> str:
+    with FileSource(file) as source:
+        return inspect(source).kind
+
+
+def _what_is_new(
+    services: Services, share_id: bytes, found: Scan, check: Callable[[], None]
+) -> tuple[int, Sequence[str]]:
+    seen: set[bytes] = set()
+    new_size, new_files = 0, []
+    for file in found.files:
+        new_here = 0
+        with FileSource(file) as source:
+            for cut in cuts(inspect(source), source):
+                check()
+                chunk = blake3(cut.data if cut.data is not None else source.read(cut.offset, cut.length)).digest()
+                if chunk not in seen and (not share_id or services.catalogue.locate(share_id, chunk) is None):
+                    new_here += cut.length
+                seen.add(chunk)
+        if new_here:
+            new_size += new_here
+            new_files.append(file.path)
+    return new_size, new_files
+
+
+async def _cancellable(work: Callable[[Callable[[], None]], T]) -> T:
+    """``work`` in a thread; it is given what to call often, which ends it once nobody waits for it any more."""
+    left = threading.Event()
+
+    def check() -> None:
+        if left.is_set():
+            raise Cancelled("nobody waits for it any more")
+
+    try:
+        return await asyncio.to_thread(work, check)
+    finally:
+        left.set()
