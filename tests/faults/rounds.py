@@ -23,10 +23,10 @@ _SOAK_ROUNDS, _AT_ONCE = 100, 6
 Test = TypeVar("Test", bound=Callable[..., Any])
 
 
-def seeds(count: int = 15) -> Callable[[Test], Test]:
-    """Run a test with so many seeds, and as part of the soak with 100 others."""
+def seeds(*few: int) -> Callable[[Test], Test]:
+    """Run a test with these seeds, and as part of the soak with 100 others."""
     soak = [pytest.param(1000 + seed, marks=pytest.mark.soak) for seed in range(_SOAK_ROUNDS)]
-    return pytest.mark.parametrize("seed", [*range(count), *soak])
+    return pytest.mark.parametrize("seed", [*few, *soak])
 
 
 class Rounds:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -54,31 +55,56 @@ def shared_tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracker
         yield tracker
 
 
-@seeds()
+FEW = (4, 9, 14, 16, 24, 25, 27)
+"""Seeds of rounds that together are killed at every moment, with and without a tracker beside."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a round does, from its seed."""
+
+    moments: list[str]
+    beside: bool
+    """Whether its tracker runs beside the daemon."""
+    with_tracker: bool
+    """Whether that one is killed, too."""
+
+    @classmethod
+    def of(cls, seed: int) -> Plan:
+        chance = random.Random(seed)
+        moments = sorted(chance.sample(list(MOMENTS), 1 + (chance.random() < 0.3)), key=list(MOMENTS).index)
+        beside = seed % 3 == 0
+        return cls(moments, beside, beside and chance.random() < 0.5)
+
+
+async def test_the_few_rounds_are_killed_at_every_moment() -> None:
+    plans = [Plan.of(seed) for seed in FEW]
+    assert {moment for plan in plans for moment in plan.moments} == MOMENTS.keys()
+    assert {(plan.beside, plan.with_tracker) for plan in plans} == {(False, False), (True, False), (True, True)}
+
+
+@seeds(*FEW)
 async def test_a_killed_publish_goes_on_by_itself_and_makes_one_version(
     reader: Home, shared_tracker: TrackerProcess, rounds: Rounds, seed: int
 ) -> None:
     async def killed_publish(seed: int, directory: Path) -> str:
-        chance = random.Random(seed)
+        plan = Plan.of(seed)
         source = write_files(
             directory / "source",
             {"model.bin": seeded_bytes(17 * MIB, seed), "sub/zeros.bin": bytes(2 * MIB), "empty": b""},
         )
         there, name = tree(source), f"killed-{seed}"
-        moments = sorted(chance.sample(list(MOMENTS), 1 + (chance.random() < 0.3)), key=list(MOMENTS).index)
-        beside = seed % 3 == 0
-        with_tracker = beside and chance.random() < 0.5
         publisher = Home(directory / "publisher", workers=1)
-        if not beside:
+        if not plan.beside:
             publisher.set(tracker=shared_tracker.url)
-        data = publisher.config.tracker_dir if beside else shared_tracker.data_dir
+        data = publisher.config.tracker_dir if plan.beside else shared_tracker.data_dir
         async with publisher:
             job = await publisher.client.publish(
                 m.PublishRequest(path=str(source), name=name, allow_no_licence=True, version_name="step-1")
             )
-            for moment in moments:
+            for moment in plan.moments:
                 await reached(publisher, job.id, MOMENTS[moment], data / "blobs")
-                await publisher.kill(tracker=with_tracker and publisher.tracker_pid != 0)
+                await publisher.kill(tracker=plan.with_tracker and publisher.tracker_pid != 0)
                 check_objects(publisher.store)
                 await publisher.start()
             done = await publisher.wait_job(job.id, m.JobState.SEEDING)
@@ -88,11 +114,11 @@ async def test_a_killed_publish_goes_on_by_itself_and_makes_one_version(
             assert list((publisher.store / "packing").iterdir()) == []
             check_objects(publisher.store)
             await publisher.verify(name)
-            if beside:
+            if plan.beside:
                 await until(publisher.has_tracker, "the tracker runs again")
             await reader.get(done.link, directory / "target")
             assert tree(directory / "target") == there == tree(source)
-        return f"killed at {' and '.join(moments)}{' with its tracker' if with_tracker else ''}"
+        return f"killed at {' and '.join(plan.moments)}{' with its tracker' if plan.with_tracker else ''}"
 
     await rounds.result(seed, killed_publish)
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -58,6 +60,7 @@ class Home:
         self.env["P2PCKPT_HOME"] = str(path)
         self.process: subprocess.Popen[bytes] | None = None
         self._client: ControlClient | None = None
+        self._reserved: dict[int, socket.socket] = {}
 
     # -- the daemon's life
 
@@ -110,6 +113,7 @@ class Home:
         assert pid, "no tracker runs beside this daemon"
         os.kill(pid, signal.SIGKILL)
         await until(lambda: _answer(not is_alive(pid)), "the tracker is gone")
+        self._reserve_ports()
 
     async def restart(self) -> None:
         await self.stop()
@@ -156,6 +160,27 @@ class Home:
             if self._client is not None:
                 await self._client.__aexit__()
                 self._client = None
+        self._reserve_ports()
+
+    def _reserve_ports(self) -> None:
+        """Until the home's end nobody who asks for any port gets those that links and peers know it by.
+
+        They are bound and not listened on, which is in nobody's way who asks for this very port.
+        """
+        ports: set[int] = set()
+        with contextlib.suppress(FileNotFoundError):
+            ports |= set(json.loads((self.config.state_dir / "daemon.json").read_bytes()).values())
+        for name in ("port", "announce_port"):
+            with contextlib.suppress(FileNotFoundError):
+                ports.add(int((self.config.tracker_dir / name).read_text()))
+        for port in ports - self._reserved.keys():
+            reserved = socket.socket()
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                reserved.bind(("127.0.0.1", port))
+                self._reserved[port] = reserved
+            except OSError:  # somebody listens there
+                reserved.close()
 
     async def _end_everything(self) -> None:
         """What a failed test leaves behind: both processes, whatever state they are in."""
@@ -166,6 +191,9 @@ class Home:
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        for reserved in self._reserved.values():
+            reserved.close()
+        self._reserved.clear()
 
     # -- looking at it
 

@@ -56,7 +56,7 @@ async def test_certificates_are_renewed_while_a_transfer_runs(tmp_path: Path, mo
 
 
 async def test_an_owner_switches_tls_off_and_on_while_a_transfer_runs(tmp_path: Path) -> None:
-    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(12 * MIB, 7)})
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(8 * MIB, 7)})
     async with Home(tmp_path / "alice") as alice, Home(tmp_path / "bob", download_limit=MIB) as bob:
         link = (await alice.share(source, name="m")).link
         job = await begin(bob, link, tmp_path / "bob has")
