@@ -28,6 +28,7 @@ import msgspec
 
 from p2pckpt import config
 from p2pckpt.control import messages as m
+from p2pckpt.control import settings_messages as sm
 from p2pckpt.control.client import ControlClient, error_of
 from p2pckpt.errors import DaemonUnavailable, P2pckptError
 from p2pckpt.trust import oms
@@ -275,6 +276,10 @@ class Home:
         """Fetch to the end and return the job."""
         job = await self.client.fetch(m.FetchRequest(source=source, to=str(to), **fields))
         return await self.wait_job(job.id)
+
+    async def limit(self, rate: int) -> None:
+        """Bytes a second that are downloaded from now on; 0 for as many as there are."""
+        await self.client.set_setting(sm.SetRequest("download_limit", rate))
 
     async def verify(self, name: str, **fields: Any) -> m.Job:
         """Verify to the end; raises what the job failed with."""

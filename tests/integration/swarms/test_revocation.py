@@ -23,11 +23,9 @@ from .test_refusals import credentials
 
 MIB = 1 << 20
 SLOW = 2 * MIB
-"""Bytes per second."""
+"""Bytes per second until a removal is in force."""
 SIZE = 64 * MIB
-"""So much that no transfer ends before a removal is in force."""
-MORE = 4 * MIB
-"""Bytes that still arrive, after the removal, at whoever stays."""
+"""So much that no transfer has ended by then."""
 BOUND = 60.0
 """Seconds after which a removed member must receive nothing any more."""
 
@@ -46,14 +44,16 @@ def source(tmp_path: Path) -> Path:
 
 async def begin(home: Home, link: str, to: Path) -> m.Job:
     """A fetch under way: some of it is here, most of it is not."""
+    await home.limit(SLOW)
     job = await home.client.fetch(m.FetchRequest(source=link, to=str(to)))
     return await home.wait_until(job.id, lambda job: job.wire_done >= 2 * MIB)
 
 
-async def gets_more(home: Home, job_id: str) -> None:
-    """Return once more of a fetch that runs has arrived."""
-    before = (await home.client.job(job_id)).wire_done
-    await home.wait_until(job_id, lambda job: job.wire_done >= before + MORE)
+async def goes_on(home: Home, job: m.Job, source: Path) -> None:
+    """Let a fetch that runs have all there is, and return once it has ended well."""
+    await home.limit(0)
+    await home.wait_job(job.id)
+    assert tree(Path(job.path)) == tree(source)
 
 
 async def remove(owner: Home, share: str, identity: str) -> None:
@@ -63,8 +63,8 @@ async def remove(owner: Home, share: str, identity: str) -> None:
 async def test_whoever_is_removed_stops_and_the_others_go_on(alice: Home, source: Path, tmp_path: Path) -> None:
     link = (await alice.share(source, name="m")).link
     async with (
-        Home(tmp_path / "stays", download_limit=SLOW) as stays,
-        Home(tmp_path / "leaves", download_limit=SLOW) as leaves,
+        Home(tmp_path / "stays") as stays,
+        Home(tmp_path / "leaves") as leaves,
     ):
         staying = await begin(stays, link, tmp_path / "to stay")
         leaving = await begin(leaves, link, tmp_path / "to leave")
@@ -76,7 +76,7 @@ async def test_whoever_is_removed_stops_and_the_others_go_on(alice: Home, source
         assert "your access to this share was taken away" in ended.failure.fact
         assert ended.failure.kept == "everything that arrived so far"
         assert ended.wire_done < ended.wire_size
-        await gets_more(stays, staying.id)
+        await goes_on(stays, staying, source)
         assert isinstance(await failure(leaves.get(link, tmp_path / "again")), NotAllowed)
         assert not (tmp_path / "again").exists()
 
@@ -89,7 +89,7 @@ async def test_whoever_ignores_their_removal_is_cut_off_and_let_in_by_nobody(
     connector = aiohttp.TCPConnector(ssl=False)
     async with (
         aiohttp.ClientSession(connector=connector) as session,
-        Home(tmp_path / "stays", download_limit=SLOW) as stays,
+        Home(tmp_path / "stays") as stays,
     ):
         thief = Person(session, f"https://127.0.0.1:{alice.tracker_ready['api_port']}")
         thief.certificate = alice.tracker_ready["certificate_sha256"]
@@ -119,7 +119,7 @@ async def test_whoever_ignores_their_removal_is_cut_off_and_let_in_by_nobody(
                 again.connect(*ports)
                 await again.until_turned_away(2)
                 assert again.received == 0
-            await gets_more(stays, staying.id)
+            await goes_on(stays, staying, source)
             assert stranger.received == at_the_end < SIZE
         (reply,) = (await thief.announce([SwarmState(info_hash, announce_pass, 1)])).swarms
         assert (reply.failure, reply.peers) == ("pass unknown, expired or revoked", [])
@@ -127,12 +127,11 @@ async def test_whoever_ignores_their_removal_is_cut_off_and_let_in_by_nobody(
 
 async def test_a_member_who_does_not_hear_of_it_goes_on_once_they_do(alice: Home, source: Path, tmp_path: Path) -> None:
     """The wire to the tracker is cut when the other one is removed: the next announce tells of the new authority."""
-    write_files(source, {"model.bin": seeded_bytes(24 * MIB, 7)})
     link = (await alice.share(source, name="m")).link
     async with (
         Relay(alice.tracker_ready["api_port"]) as relay,
-        Home(tmp_path / "stays", download_limit=SLOW) as stays,
-        Home(tmp_path / "leaves", download_limit=SLOW) as leaves,
+        Home(tmp_path / "stays") as stays,
+        Home(tmp_path / "leaves") as leaves,
     ):
         port = str(alice.tracker_ready["api_port"])
         assert link.count(port) == 1
@@ -144,5 +143,4 @@ async def test_a_member_who_does_not_hear_of_it_goes_on_once_they_do(alice: Home
         cut_off = await stays.wait_until(staying.id, lambda job: job.peers == 0)
         assert cut_off.wire_done < cut_off.wire_size
         relay.mend()
-        await stays.wait_job(staying.id)
-        assert tree(tmp_path / "to stay") == tree(source)
+        await goes_on(stays, staying, source)
