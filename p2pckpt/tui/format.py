@@ -121,9 +121,12 @@ def sparkline(values: list[int]) -> str:
 
 def glyph(job: Job) -> str:
     """The state of a job in one cell; different for every state, so colour is never needed."""
-    if job.state is JobState.RUNNING:
-        return _RUNNING_GLYPHS[job.kind]
-    return GLYPHS[job.state]
+    return state_glyph(job.state, job.kind)
+
+
+def state_glyph(state: JobState, kind: JobKind) -> str:
+    """The same of any job of that kind."""
+    return _RUNNING_GLYPHS[kind] if state is JobState.RUNNING else GLYPHS[state]
 
 
 def activity(job: Job) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from p2pckpt.control.messages import Job, JobKind, JobState
@@ -102,14 +102,14 @@ FIELDS: Final[Fields[Job]] = Fields(
 )
 
 
-def summary(jobs: Sequence[Job], *, short: bool = False) -> str:
+def summary(jobs: Mapping[tuple[JobState, JobKind], int], *, short: bool = False) -> str:
     """``all 7 · ▼ 2 down · ▲ 3 seed``: how many there are of each state; ``short`` leaves the words out."""
     counts: dict[str, int] = {}
-    for job in jobs:
-        glyph = f.glyph(job)
-        counts[glyph] = counts.get(glyph, 0) + 1
-    found = [label for label in _SUMMARY if label[0] in counts]
+    for (state, kind), count in jobs.items():
+        glyph = f.state_glyph(state, kind)
+        counts[glyph] = counts.get(glyph, 0) + count
+    found = [label for label in _SUMMARY if counts.get(label[0])]
+    total = f"all {sum(counts.values())}"
     if short:
-        return "  ".join([f"all {len(jobs)}", *(f"{label[0]} {counts[label[0]]}" for label in found)])
-    parts = [f"{label[0]} {counts[label[0]]} {label[2:]}" for label in found]
-    return " · ".join([f"all {len(jobs)}", *parts])
+        return "  ".join([total, *(f"{label[0]} {counts[label[0]]}" for label in found)])
+    return " · ".join([total, *(f"{label[0]} {counts[label[0]]} {label[2:]}" for label in found)])

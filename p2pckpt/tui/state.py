@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from p2pckpt.control import messages as m
@@ -33,6 +33,8 @@ class State:
     status: m.DaemonStatus | None = None
     jobs: dict[str, m.Job] = field(default_factory=dict)
     shares: dict[str, m.ShareRow] = field(default_factory=dict)
+    job_counts: Counter[tuple[m.JobState, m.JobKind]] = field(default_factory=Counter)
+    """How many jobs there are of each."""
     connected: bool = False
     updated_at: float = 0.0
     """When the last event was folded in; the lists are from then."""
@@ -48,14 +50,16 @@ class State:
             case m.Snapshot():
                 self.jobs = {job.id: job for job in event.jobs}
                 self.shares = {share.share_id: share for share in event.shares}
+                self.job_counts = Counter((job.state, job.kind) for job in event.jobs)
                 self._status(event.status)
                 self.connected, self.down = True, None
                 changes.everything = True
             case m.JobChanged(job):
+                self._count(self.jobs.get(job.id), job)
                 self.jobs[job.id] = job
                 changes.jobs.add(job.id)
             case m.JobRemoved(job_id):
-                self.jobs.pop(job_id, None)
+                self._count(self.jobs.pop(job_id, None), None)
                 changes.jobs.add(job_id)
             case m.ShareChanged(share):
                 self.shares[share.share_id] = share
@@ -75,6 +79,15 @@ class State:
         self.connected = False
         self.down = reason
         changes.everything = True
+
+    def _count(self, before: m.Job | None, now: m.Job | None) -> None:
+        old, new = ((job.state, job.kind) if job is not None else None for job in (before, now))
+        if old == new:
+            return
+        if old is not None:
+            self.job_counts[old] -= 1
+        if new is not None:
+            self.job_counts[new] += 1
 
     def _status(self, status: m.DaemonStatus) -> None:
         self.status = status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,7 @@ from p2pckpt.tui.screens.share_detail import ShareScreen
 from p2pckpt.tui.screens.share_dialog import ShareDialog
 from p2pckpt.tui.screens.shares import SharesScreen
 from p2pckpt.tui.screens.transfers import TransfersScreen
+from p2pckpt.tui.state import Changes, State
 from p2pckpt.tui.widgets.virtual_table import VirtualTable
 from tests.support import replay_feed as replay
 from tests.tui.conftest import stage
@@ -273,3 +275,20 @@ def test_the_documentation_names_every_action_of_the_key_map() -> None:
     if os.environ.get("P2PCKPT_UPDATE_SNAPSHOTS") == "1":
         path.write_text(before + head + lines + after, "utf-8")
     assert path.read_text("utf-8") == before + head + lines + after
+
+
+def test_the_counts_of_jobs_follow_every_event() -> None:
+    state, changes = State(), Changes()
+    snapshot = replay.busy_snapshot()
+    state.apply(snapshot, changes, 0.0)
+    moves: list[m.Event] = [
+        *(m.JobChanged(replay.job(f"n{n}", state=s, kind=k)) for n, s in enumerate(m.JobState) for k in m.JobKind),
+        *(m.JobRemoved(job.id) for job in snapshot.jobs[::2]),
+        m.JobRemoved("n1"),
+        m.JobRemoved("never there"),
+        m.JobChanged(replay.job("n2", state=m.JobState.DONE)),
+        m.JobChanged(replay.job("n2", state=m.JobState.DONE, done=7)),
+    ]
+    for event in moves:
+        state.apply(event, changes, 0.0)
+        assert +state.job_counts == Counter((job.state, job.kind) for job in state.jobs.values())

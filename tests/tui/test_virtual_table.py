@@ -58,6 +58,30 @@ async def test_only_visible_rows_are_drawn_whatever_changes(monkeypatch: pytest.
         assert {row.id for row in drawn} <= {f"j{i}" for i in range(ROWS - visible, ROWS)} | {"j0"}
 
 
+async def test_only_lines_whose_row_changed_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with stage(many()) as st:
+        screen = st.app.screen
+        assert isinstance(screen, TransfersScreen)
+        drawn: list[str] = []
+        draw = VirtualTable._row
+
+        def counted(table: VirtualTable[Any], row: Any, current: bool, width: int) -> Any:
+            if table is screen.table:
+                drawn.append(row.id)
+            return draw(table, row, current, width)
+
+        monkeypatch.setattr(VirtualTable, "_row", counted)
+        await st.press("j")
+        assert sorted(drawn) == ["j0", "j1"]
+        drawn.clear()
+        for number in (7, 13, 4_000):
+            st.client.play(m.JobChanged(msgspec.structs.replace(st.client.snapshot.jobs[number], eta=777)))
+        await st.until(lambda: screen.table.rows[4_000].eta == 777)
+        await st.pilot.pause()
+        assert sorted(drawn) == ["j13", "j7"]
+        assert sum("12m57" in line for line in st.lines) == 2
+
+
 async def test_the_cursor_stays_on_its_row_through_sort_filter_and_removal() -> None:
     async with stage(many()) as st:
         screen = st.app.screen

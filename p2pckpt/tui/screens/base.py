@@ -17,6 +17,7 @@ from textual.widgets import Input, Static
 from p2pckpt.errors import BadUsage
 from p2pckpt.tui import format as f
 from p2pckpt.tui.filters import Fields, parse
+from p2pckpt.tui.live_list import LiveList
 from p2pckpt.tui.state import Changes, State
 from p2pckpt.tui.widgets.clean_input import CleanInput
 from p2pckpt.tui.widgets.down_banner import DownBanner
@@ -37,6 +38,9 @@ class StateScreen(Screen[Any]):
     """Columns from which a list has its pane beside it."""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 - Textual declares it as one of the instance
 
+    _bars: Sequence[TopBar | DownBanner] | None = None
+    """Those of this screen, once they were looked for."""
+
     @property
     def hub(self) -> P2pckptApp:
         """The app, with its own type."""
@@ -53,10 +57,10 @@ class StateScreen(Screen[Any]):
 
     def state_changed(self, changes: Changes) -> None:
         """Draw what changed. Called only while mounted."""
-        for bar in self.query(TopBar):
+        if self._bars is None:
+            self._bars = [*self.query(TopBar), *self.query(DownBanner)]
+        for bar in self._bars:
             bar.show(self.state)
-        for banner in self.query(DownBanner):
-            banner.show(self.state)
 
 
 class ListScreen(StateScreen, Generic[R]):
@@ -76,9 +80,9 @@ class ListScreen(StateScreen, Generic[R]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._passes = parse("", self.fields)
         self._filter = ""
-        self._all: Sequence[R] = ()
+        self._list: LiveList[R] = LiveList()
+        self._summary = ""
 
     # -- what a list says about itself
 
@@ -134,26 +138,25 @@ class ListScreen(StateScreen, Generic[R]):
         self.list_rows()
 
     def list_rows(self) -> None:
-        """Filter and sort what there is and hand it to the table."""
-        self._all = self.all_rows()
-        rows = [row for row in self._all if self._passes(row)] if self._filter else list(self._all)
-        value = self.table.sort()
-        if value is not None:
-            rows.sort(key=value, reverse=self.table.sort_descending)
-        self.table.set_rows(rows)
-        self.set_class(not self._all, "-empty")
-        self._show_summary(len(rows))
+        """Filter and sort what there is, as far as it changed, and hand it to the table."""
+        self._list.update(self.all_rows())
+        self._list.sort(self.table.sort(), descending=self.table.sort_descending)
+        self.table.set_rows(self._list.rows)
+        self.set_class(not self._list.everything, "-empty")
+        self._show_summary()
 
-    def _show_summary(self, shown: int) -> None:
-        text = self.summary(self._all)
+    def _show_summary(self) -> None:
+        text = self.summary(self._list.everything)
         if self._filter:
-            text += f"    filter: {f.safe(self._filter, 60)} ({shown} shown)"
+            text += f"    filter: {f.safe(self._filter, 60)} ({len(self._list.rows)} shown)"
         if self.table.sort_key:
             title = next(c.title for c in self.table.columns if c.key == self.table.sort_key)
             text += f"    sort: {title} {'↓' if self.table.sort_descending else '↑'}"
         if self.table.marks:
             text += f"    * {len(self.table.marks)} marked"
-        self.query_one("#summary", Static).update(Content(text))
+        if text != self._summary:
+            self._summary = text
+            self.query_one("#summary", Static).update(Content(text), layout=False)
 
     # -- actions
 
@@ -164,11 +167,11 @@ class ListScreen(StateScreen, Generic[R]):
 
     def action_mark(self) -> None:
         self.table.mark()
-        self._show_summary(len(self.table.rows))
+        self._show_summary()
 
     def action_mark_all(self) -> None:
         self.table.mark_all()
-        self._show_summary(len(self.table.rows))
+        self._show_summary()
 
     def action_sort(self) -> None:
         self.table.next_sort()
@@ -213,7 +216,8 @@ class ListScreen(StateScreen, Generic[R]):
 
     def _set_filter(self, text: str) -> None:
         if text != self._filter:
-            self._passes = parse(text, self.fields)
+            passes = parse(text, self.fields)
+            self._list.filter(passes if text else None)
             self._filter = text
             self.list_rows()
 

@@ -57,12 +57,16 @@ class JobPane(Vertical):
     def show_job(self, job: Job | None) -> None:
         """Draw what the list knows already; another job than before empties the tabs."""
         if job is None:
-            self.query_one("#job-title", Static).update("")
+            self.query_one("#job-title", Static).update("", layout=False)
             self.query_one("#job-facts", Static).update("")
             self.show_detail(None)
             return
-        self.query_one("#job-title", Static).update(title(job))
-        self.query_one("#job-facts", Static).update(facts(job))
+        self.query_one("#job-title", Static).update(title(job), layout=False)
+        below, text = self.query_one("#job-facts", Static), facts(job)
+        # a new layout of the screen costs more than all the rest: only for another number of lines
+        width, height = below.size
+        fits = width > 0 and text.get_height({}, width) == height
+        below.update(text, layout=not fits)
 
     def show_detail(self, detail: JobDetail | None) -> None:
         """Draw the tabs; None empties them until the next detail is here."""

@@ -53,7 +53,7 @@ class TransfersScreen(ListScreen[Job], JobActions):
         return list(self.state.jobs.values())
 
     def summary(self, rows: Sequence[Job]) -> str:
-        return job_columns.summary(rows, short=not self.wide)
+        return job_columns.summary(self.state.job_counts, short=not self.wide)
 
     def body(self) -> Iterable[Widget]:
         yield self._table

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from rich.segment import Segment
+from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -44,17 +45,23 @@ class PieceMap(Widget):
         super().__init__(id=id)
         self._pieces = b""
         self._legend = ""
+        self._drawn: tuple[Size, str] | None = None
+        """All cells, as they were drawn last, and for which size."""
 
     def show(self, pieces: bytes, legend: str) -> None:
         """Draw these; ``legend`` is drawn as it is."""
-        self._pieces, self._legend = pieces, legend
-        self.refresh()
+        if (pieces, legend) != (self._pieces, self._legend):
+            self._pieces, self._legend = pieces, legend
+            self._drawn = None
+            self.refresh()
 
     def render_line(self, y: int) -> Strip:
         width, height = self.size
         if y == height - 1:
             return self._line(self._legend, width)
-        drawn = cells(self._pieces, width * (height - 1))
+        if self._drawn is None or self._drawn[0] != self.size:
+            self._drawn = self.size, cells(self._pieces, width * (height - 1))
+        drawn = self._drawn[1]
         return self._line(drawn[y * width : (y + 1) * width], width)
 
     def _line(self, text: str, width: int) -> Strip:

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.widgets import Static
 
-from p2pckpt.control.messages import JobState
+from p2pckpt.control.messages import JobKind, JobState
 from p2pckpt.tui import format as f
 from p2pckpt.tui.state import State
 from p2pckpt.tui.widgets.columns import place
@@ -27,10 +27,14 @@ class TopBar(Static):
 
     def __init__(self) -> None:
         super().__init__("", markup=False)
+        self._parts: list[Part] = []
 
     def show(self, state: State) -> None:
         """Draw ``state`` in the width there is; the least important parts go first when it is narrow."""
-        self.update(Content.assemble(*top_line(state, self.size.width or self.app.size.width)))
+        parts = top_line(state, self.size.width or self.app.size.width)
+        if parts != self._parts:
+            self._parts = parts
+            self.update(Content.assemble(*parts), layout=False)
 
 
 class NavBar(Static):
@@ -50,7 +54,7 @@ class NavBar(Static):
 def alerts(state: State) -> list[str]:
     """What needs a person, most urgent first."""
     found = []
-    failed = sum(job.state is JobState.FAILED for job in state.jobs.values())
+    failed = sum(state.job_counts[JobState.FAILED, kind] for kind in JobKind)
     if failed:
         found.append(f"{failed} failed")
     status = state.status

@@ -7,7 +7,7 @@ filtered under it. The first line is the header. No cell is ever parsed as marku
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -21,6 +21,9 @@ from textual.strip import Strip
 from p2pckpt.tui.widgets.columns import TONES, Column, Placed, fit, place
 
 R = TypeVar("R")
+
+_REDRAW: Final = 20.0
+"""Seconds after which every line on screen is drawn anew."""
 
 
 class VirtualTable(ScrollView, Generic[R], can_focus=True):
@@ -122,18 +125,19 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
 
     def set_rows(self, rows: Sequence[R]) -> None:
         """Show ``rows`` in this order; the cursor stays on its row while that is still there."""
-        old = self.cursor
+        before, was, old = self.rows, self._index, self.cursor
         old_key = None if old is None else self._key(old)
-        grown = len(rows) != len(self.rows)
         self.rows = rows
         if old_key is not None and not self._holds(old_key):
             found = next((i for i, row in enumerate(rows) if self._key(row) == old_key), None)
             self._index = min(self._index, max(len(rows) - 1, 0)) if found is None else found
-        if grown:
+        if len(rows) != len(before):
             self.virtual_size = Size(self.size.width, len(rows) + 1)
             if self.marks:
                 self.marks &= {self._key(row) for row in rows}
-        self.refresh()
+            self.refresh()
+        else:
+            self._refresh_changed(before, was)
         new = self.cursor
         if (None if new is None else self._key(new)) != old_key:
             self.post_message(self.Moved(self))
@@ -141,10 +145,12 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
     def move_to(self, index: int) -> None:
         """Put the cursor on row ``index``, clamped to what is there."""
         index = min(max(index, 0), max(len(self.rows) - 1, 0))
-        moved, self._index = index != self._index, index
+        before, self._index = self._index, index
+        moved = index != before
         self._reveal()
         if moved:
-            self.refresh()
+            self._refresh_row(before)
+            self._refresh_row(index)
             self.post_message(self.Moved(self))
 
     def sort(self) -> Callable[[R], float | str] | None:
@@ -213,6 +219,10 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
         self.virtual_size = Size(self.size.width, len(self.rows) + 1)
         self._reveal()
 
+    def on_mount(self) -> None:
+        # cells may say how long ago something was; lines that do not change are not drawn by anything else
+        self.set_interval(_REDRAW, self.refresh)
+
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._styles.clear()
@@ -270,6 +280,13 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
                 return placed.column
             left += placed.width + 1
         return None
+
+    def _refresh_changed(self, before: Sequence[R], cursor: int) -> None:
+        """Draw the lines on screen whose row was another object ``before``, or that the cursor left or came to."""
+        top = self.scroll_offset.y
+        for index in range(top, min(top + self.size.height - 1, len(self.rows))):
+            if self.rows[index] is not before[index] or (index == cursor) != (index == self._index):
+                self._refresh_row(index)
 
     def _refresh_row(self, index: int) -> None:
         y = index + 1 - self.scroll_offset.y
