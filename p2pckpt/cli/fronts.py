@@ -13,17 +13,30 @@ from p2pckpt.errors import BadUsage
 
 
 @click.command(cls=Command)
+@click.option("--web", is_flag=True, help="In a browser on this machine. Needs: pip install 'p2pckpt[web]'")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="With --web: the port on 127.0.0.1; default: any free one."
+)
+@click.option("--open/--no-open", "opens", help="With --web: open a browser, too; default: print the URL alone.")
 @click.pass_obj
-def tui(invocation: Invocation) -> None:
+def tui(invocation: Invocation, web: bool, port: int, opens: bool) -> None:
     """Open the terminal interface; the same as p2pckpt without a command."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise BadUsage("the terminal interface needs a terminal", next_step="p2pckpt ls, or p2pckpt watch")
+    if not web:
+        if port or opens:
+            raise BadUsage("--port and --open belong to --web", next_step="p2pckpt tui --help")
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise BadUsage("the terminal interface needs a terminal", next_step="p2pckpt ls, or p2pckpt watch")
     from p2pckpt.trust import identity_file
 
     if identity_file.needs_passphrase(invocation.config.keys_dir):
         from p2pckpt.cli.session import talk
 
         talk(invocation, lambda client: client.status())  # it is asked for while there is a terminal to ask on
+    if web:
+        from p2pckpt.cli.web import serve
+
+        serve(invocation, port, opens=opens)
+        return
     from p2pckpt.tui.app import run
 
     _end(run(invocation.config))
