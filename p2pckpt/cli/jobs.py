@@ -10,7 +10,7 @@ from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_job
 from p2pckpt.cli.options import Command, Invocation
 from p2pckpt.cli.progress import activity
-from p2pckpt.cli.session import find_jobs, label, talk
+from p2pckpt.cli.session import find_all, label, talk
 from p2pckpt.control.client import ControlClient
 from p2pckpt.control.messages import Job, JobState
 from p2pckpt.errors import Cancelled
@@ -44,7 +44,7 @@ def rm(invocation: Invocation, names: tuple[str, ...], data: bool, yes: bool) ->
     report = invocation.report
 
     async def remove(client: ControlClient) -> list[Job]:
-        jobs = await _find_all(client, names)
+        jobs = await find_all(client, names)
         if data and not yes:
             for line in consequences(jobs):
                 report.narrate(line)
@@ -72,14 +72,9 @@ def _change(
     invocation: Invocation, names: tuple[str, ...], act: Callable[[ControlClient, Job], Awaitable[Job]]
 ) -> None:
     async def change(client: ControlClient) -> list[Job]:
-        return [await act(client, job) for job in await _find_all(client, names)]
+        return [await act(client, job) for job in await find_all(client, names)]
 
     _print(invocation, talk(invocation, change))
-
-
-async def _find_all(client: ControlClient, names: tuple[str, ...]) -> list[Job]:
-    found = {job.id: job for name in names for job in await find_jobs(client, name)}
-    return list(found.values())
 
 
 def _print(invocation: Invocation, jobs: Sequence[Job], done: str = "") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -109,6 +109,12 @@ async def find_jobs(client: control.ControlClient, text: str) -> list[m.Job]:
     if not found:
         raise NotFound(f"no job, share or version is called {text!r}", next_step="p2pckpt ls")
     return found
+
+
+async def find_all(client: control.ControlClient, names: Iterable[str]) -> list[m.Job]:
+    """Jobs that any of ``names`` names, each once."""
+    found = {job.id: job for name in names for job in await find_jobs(client, name)}
+    return list(found.values())
 
 
 def _is_version(job: m.Job, version: str) -> bool:

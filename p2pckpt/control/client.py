@@ -114,6 +114,9 @@ class ControlClient:
     async def resume(self, job_id: str) -> m.Job:
         return await self._call("POST", f"/v1/jobs/{quote(job_id, safe='')}/resume", m.Job)
 
+    async def limit_job(self, job_id: str, request: sm.JobLimitRequest) -> m.Job:
+        return await self._call("POST", f"/v1/jobs/{quote(job_id, safe='')}/limit", m.Job, request)
+
     async def remove(self, job_id: str, *, data: bool = False) -> None:
         """Forget a job; with ``data`` also drop its objects that nothing else needs. A checkout is never touched."""
         await self._call("DELETE", f"/v1/jobs/{quote(job_id, safe='')}?data={int(data)}", None)

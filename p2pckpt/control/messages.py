@@ -101,6 +101,9 @@ class Job(msgspec.Struct, frozen=True):
     """Seeds known to the tracker, this daemon not counted."""
     eta: int = -1
     """Seconds left at the current rate; -1 when unknown."""
+    limit_down: int = 0
+    """Bytes per second that this job may receive; 0 for no limit of its own."""
+    limit_up: int = 0
     created_at: int = 0
     ended_at: int = 0
     link: str = ""

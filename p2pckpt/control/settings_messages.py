@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from p2pckpt.config import Value
@@ -72,5 +74,5 @@ class TurtleRequest(msgspec.Struct, frozen=True):
 class JobLimitRequest(msgspec.Struct, frozen=True):
     """``POST /v1/jobs/{id}/limit`` → Job; None leaves as it is, 0 is none."""
 
-    down: int | None = None
-    up: int | None = None
+    down: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    up: Annotated[int, msgspec.Meta(ge=0)] | None = None

@@ -181,6 +181,14 @@ class JobTable:
             self._tell(job_id, "paused")
         return self.progress(job_id).job
 
+    def limit(self, job_id: str, down: int | None, up: int | None) -> Job:
+        """Note a job's limits, bytes per second; None leaves one as it is."""
+        progress = self.progress(job_id)
+        given = {"limit_down": down, "limit_up": up}
+        progress.update(**{name: value for name, value in given.items() if value is not None})
+        self._save(job_id)
+        return progress.job
+
     async def remove(self, job_id: str) -> Job:
         """Forget a job; its data is the caller's business."""
         job = self.progress(job_id).job

@@ -98,7 +98,7 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
     async with contextlib.AsyncExitStack() as stack:
         operations, beside = await _build(settings, passphrase, log, stalls, stack)
         operations.bans.load()
-        operations.jobs.load()
+        operations.load()
         beside_us = [share for share in operations.services.shares.known() if share.tracker == BESIDE]
         if beside_us:
             # requests may need it; a tracker that does not come up must not keep the daemon from answering

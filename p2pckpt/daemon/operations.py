@@ -81,6 +81,12 @@ class Operations:
         self._background: set[asyncio.Task[None]] = set()
         self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)
 
+    def load(self) -> None:
+        """Take over what the last daemon left; before the first request is taken."""
+        self.jobs.load()
+        for job in self.jobs.jobs():
+            self.services.swarms.limit(job.id, job.limit_down, job.limit_up)
+
     # -- jobs
 
     async def publish(self, request: m.PublishRequest) -> m.Job:
@@ -134,6 +140,7 @@ class Operations:
 
     async def remove(self, job_id: str, *, data: bool) -> None:
         job = await self.jobs.remove(job_id)
+        self.services.swarms.limit(job_id, 0, 0)
         if job.kind is m.JobKind.VERIFY or not data or not job.share_id:
             return
         others = {
@@ -208,6 +215,11 @@ class Operations:
         )
 
     # -- limits
+
+    def limit_job(self, job_id: str, request: sm.JobLimitRequest) -> m.Job:
+        job = self.jobs.limit(job_id, request.down, request.up)
+        self.services.swarms.limit(job.id, job.limit_down, job.limit_up)
+        return job
 
     def limits(self) -> sm.Limits:
         return self._limits.state
@@ -334,7 +346,9 @@ class Operations:
         for other in self.jobs.jobs():
             same = (other.share_id, other.version, other.path) == (job.share_id, job.version, job.path)
             if other.id != job.id and other.kind is job.kind and same:
-                await self.jobs.remove(other.id)
+                await self.remove(other.id, data=False)
+                if not (job.limit_down or job.limit_up):
+                    self.limit_job(job.id, sm.JobLimitRequest(other.limit_down, other.limit_up))
 
     async def _seed(self, progress: Progress) -> None:
         job = progress.job

@@ -92,6 +92,7 @@ class ControlServer:
             web.get("/v1/bans", _answer(lambda r: _now(do.bans.rows()))),
             web.post("/v1/bans", _answer(_with(hm.BanRequest, do.bans.add))),
             web.delete("/v1/bans", _answer(lambda r: do.bans.remove(_text(r, "network")))),
+            web.post("/v1/jobs/{id}/limit", self._limit_job),
             web.delete("/v1/jobs/{id}", _answer(lambda r: do.remove(r.match_info["id"], data=_flag(r, "data")))),
             web.get("/v1/shares", _answer(lambda r: do.shares())),
             web.get("/v1/shares/{name}", _answer(lambda r: do.share_detail(r.match_info["name"]))),
@@ -130,6 +131,11 @@ class ControlServer:
     async def _stop_request(self, request: web.Request) -> web.Response:
         self._stop()
         return web.json_response(None)
+
+    async def _limit_job(self, request: web.Request) -> web.StreamResponse:
+        job_id = request.match_info["id"]
+        limit = _with(sm.JobLimitRequest, lambda body: _now(self._operations.limit_job(job_id, body)))
+        return await _answer(limit)(request)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         return await stream(request, self._operations.feed, self._operations.snapshot)

@@ -20,6 +20,7 @@ from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.pieces import count as piece_count
 from p2pckpt.errors import NotAllowed, P2pckptError
 from p2pckpt.jobs.announcing import Addresses, Announcer
+from p2pckpt.jobs.job_limits import JobLimits
 from p2pckpt.jobs.joined import NO_LONGER, Joined
 from p2pckpt.jobs.membership import Membership
 from p2pckpt.store.catalogue import Catalogue
@@ -66,6 +67,7 @@ class Swarms:
         self._announcer = Announcer(
             engine, trackers, addresses, self._joined, self._heard, self._membership.authority_is
         )
+        self._limits = JobLimits(engine, self._joined)
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._flushes: dict[bytes, list[asyncio.Future[None]]] = {}
         self._on_tracker_event: Callable[[str, tp.TrackerEvent], None] = lambda tracker, event: None
@@ -161,6 +163,7 @@ class Swarms:
                 await self._renew(joined)  # the store lost what the engine still offers
             joined.wanted[job], joined.left[job] = wanted, left
             joined.was_leech = joined.was_leech or left > 0
+            self._limits.share_out(self._announcer.stats)
             self._want(joined)
         self.follow(tracker)
         self._announcer.soon(tracker)
@@ -207,6 +210,11 @@ class Swarms:
             if joined.announced:
                 await self._announcer.stopped(joined)
 
+    def limit(self, job: str, down: int, up: int) -> None:
+        """Bytes per second that all torrents of ``job`` may move together, 0 for none; it may join later."""
+        self._limits.set(job, down, up)
+        self._limits.share_out(self._announcer.stats)
+
     def listen(self, job: str, listener: Listener) -> None:
         """Hand the engine's events to ``job`` until it leaves."""
         self._listeners[job] = listener
@@ -245,6 +253,7 @@ class Swarms:
 
     async def refresh_stats(self) -> Mapping[bytes, TorrentStats]:
         self._announcer.stats = await self._engine.stats()
+        self._limits.share_out(self._announcer.stats)
         return self._announcer.stats
 
     def torrents_of(self, job: str) -> list[bytes]:
@@ -379,6 +388,7 @@ class Swarms:
             self._engine.remove(joined.torrent.info_hash)
             raise
         joined.in_engine = True
+        self._limits.share_out(self._announcer.stats, joined.torrent.info_hash)
         joined.complete = all(
             len(have) == piece_count(file.length)
             for have, file in zip(placement.have, joined.torrent.files, strict=True)

@@ -175,6 +175,9 @@ class Engine(Protocol):
     def limit(self, down: int, up: int) -> None:
         """Bytes per second over everything, loopback and LAN included; 0 for none."""
 
+    def limit_torrent(self, info_hash: bytes, down: int, up: int) -> None:
+        """The same for one torrent, besides; lost when it is removed. Unknown torrents are ignored."""
+
     async def stats(self) -> Mapping[bytes, TorrentStats]:
         """By infohash."""
 

@@ -317,7 +317,12 @@ class LibtorrentEngine:
             active.handle.resume()
 
     def limit(self, down: int, up: int) -> None:
-        self._apply({"download_rate_limit": down, "upload_rate_limit": up})
+        self._apply({"download_rate_limit": _rate(down), "upload_rate_limit": _rate(up)})
+
+    def limit_torrent(self, info_hash: bytes, down: int, up: int) -> None:
+        if (active := self._added(info_hash)) is not None:
+            active.handle.set_download_limit(_rate(down))
+            active.handle.set_upload_limit(_rate(up))
 
     async def stats(self) -> Mapping[bytes, TorrentStats]:
         waiter: asyncio.Future[Mapping[bytes, TorrentStats]] = self._loop.create_future()
@@ -481,6 +486,11 @@ def _end(ending: list[Any]) -> None:
 class _Listened:
     tls: bool
     error: str
+
+
+def _rate(limit: int) -> int:
+    """libtorrent counts rates in 31 bits: what is more is no limit to any transfer."""
+    return limit if limit < 1 << 31 else 0
 
 
 def _info_hash(alert: Any) -> bytes:

@@ -21,6 +21,7 @@ from tests.contract.nodes import DEADLINE, OBJECTS, Node, Sample
 from tests.support.homes import small_disk
 
 UNKNOWN = bytes(32)
+MIB = 1 << 20
 SLOW = 64 << 10
 """Bytes per second at which a sample of three megabytes takes far longer than any test."""
 
@@ -424,6 +425,63 @@ async def test_its_port_is_free_again_after_stopping(new_engine: NewEngine) -> N
 
 async def test_an_engine_that_never_started_can_be_stopped(new_engine: NewEngine) -> None:
     await new_engine(0).stop()
+
+
+# -- limits
+
+
+@over_tls_too
+@pytest.mark.parametrize("side", ["down", "up"])
+async def test_a_torrent_s_limit_holds_also_over_open_connections(new_node: NewNode, side: str) -> None:
+    sample, limit, loop = Sample(f"limited {side}", (8 * MIB,)), 4 * MIB, asyncio.get_running_loop()
+    seed, leech = await new_node("seed"), await new_node("leech")
+    seed.add(sample, sample.pieces)
+    leech.add(sample)
+
+    def allow(rate: int) -> None:
+        limited = leech if side == "down" else seed
+        limited.engine.limit_torrent(sample.info_hash, *((rate, 0) if side == "down" else (0, rate)))
+
+    allow(SLOW)
+    leech.want(sample, sample.pieces)
+    leech.connect(sample, seed)
+    await eventually(lambda: leech.engine.peers(sample.info_hash), "the leech is connected")
+    assert leech.arrived(sample) < sample.pieces
+    allow(limit)
+    begun = loop.time()
+
+    def within() -> bool:
+        # an event is heard later than what it tells of was moved; and engines save up some of a limit
+        moved = sum(len(sample.piece(*piece)) for piece in leech.arrived(sample))
+        assert moved <= limit * (loop.time() - begun) + limit // 2 + MIB
+        return leech.arrived(sample) == sample.pieces
+
+    await leech.until(within, "all of it arrived")
+
+
+async def test_a_torrent_without_its_limit_is_as_fast_as_before(new_node: NewNode, sample: Sample) -> None:
+    seed, leech = await new_node("seed"), await new_node("leech")
+    seed.add(sample, sample.pieces)
+    leech.add(sample)
+    leech.engine.limit_torrent(sample.info_hash, SLOW, 0)
+    leech.engine.limit_torrent(UNKNOWN, 1, 1)
+    leech.want(sample, sample.pieces)
+    leech.connect(sample, seed)
+    await eventually(lambda: leech.engine.peers(sample.info_hash), "the leech is connected")
+    assert leech.arrived(sample) < sample.pieces
+    leech.engine.limit_torrent(sample.info_hash, 0, 0)
+    await leech.received(sample, sample.pieces)
+
+
+async def test_a_limit_beyond_what_engines_count_is_none(new_node: NewNode, sample: Sample) -> None:
+    seed, leech = await new_node("seed"), await new_node("leech")
+    seed.add(sample, sample.pieces)
+    leech.add(sample)
+    leech.engine.limit(1 << 40, 1 << 31)
+    leech.engine.limit_torrent(sample.info_hash, 1 << 40, 1 << 31)
+    leech.want(sample, sample.pieces)
+    leech.connect(sample, seed)
+    await leech.received(sample, sample.pieces)
 
 
 # -- looking

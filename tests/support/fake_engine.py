@@ -63,6 +63,10 @@ class _Torrent:
     """Connected engines; True where this side dialled."""
     banned: set[FakeEngine] = field(default_factory=set)
     problem: bool = False
+    down: int = 0
+    up: int = 0
+    next_at: float = 0.0
+    """When the next piece may be fetched."""
     downloaded: int = 0
     uploaded: int = 0
 
@@ -229,10 +233,13 @@ class FakeEngine:
 
     def limit(self, down: int, up: int) -> None:
         self._down = down
-        if self._step is not None:
-            self._step.cancel()
-            self._step = None
-        self._wake()
+        self._begin_anew()
+
+    def limit_torrent(self, info_hash: bytes, down: int, up: int) -> None:
+        if (torrent := self._torrents.get(info_hash)) is not None:
+            torrent.down, torrent.up, torrent.next_at = down, up, 0.0
+            for engine in (self, *torrent.peers):
+                engine._begin_anew()
 
     async def stats(self) -> Mapping[bytes, TorrentStats]:
         await asyncio.sleep(0)
@@ -320,12 +327,24 @@ class FakeEngine:
         else:
             self._step = self._loop.call_soon(self._move_one)
 
+    def _begin_anew(self) -> None:
+        """Limits are others than when the next step was planned."""
+        if self._step is not None:
+            self._step.cancel()
+            self._step = None
+        self._wake()
+
     def _move_one(self) -> None:
         self._step = None
+        now, waits = self._loop.time(), []
         for info_hash, torrent in self._torrents.items():
-            if not torrent.problem and self._fetch_one(info_hash, torrent):
+            if torrent.next_at > now:
+                waits.append(torrent.next_at - now)
+            elif not torrent.problem and self._fetch_one(info_hash, torrent):
                 self._wake()
                 return
+        if waits:
+            self._step = self._loop.call_later(min(waits), self._move_one)
 
     def _fetch_one(self, info_hash: bytes, torrent: _Torrent) -> bool:
         """Ask for one piece; whether there was anything to ask for."""
@@ -338,6 +357,8 @@ class FakeEngine:
                     data = theirs.read(file, piece)
                     if torrent.is_right(file, piece, data):
                         theirs.uploaded += len(data)
+                        limits = [limit for limit in (torrent.down, theirs.up) if limit]
+                        torrent.next_at = self._loop.time() + len(data) / min(limits) if limits else 0.0
                         self._take(info_hash, torrent, file, piece, data)
                     else:
                         torrent.banned.add(peer)

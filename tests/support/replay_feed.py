@@ -120,6 +120,9 @@ class ReplayClient(ControlClient):
     async def resume(self, job_id: str) -> m.Job:
         return self._answer("resume", (job_id,), self._find(job_id))
 
+    async def limit_job(self, job_id: str, request: sm.JobLimitRequest) -> m.Job:
+        return self._answer("limit_job", (job_id, request), self._find(job_id))
+
     async def remove(self, job_id: str, *, data: bool = False) -> None:
         self._answer("remove", (job_id, data), None)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from p2pckpt.control.settings_messages import SetRequest, SettingRow, TurtleRequest
+from p2pckpt.control import messages as m
+from p2pckpt.control.settings_messages import JobLimitRequest, SetRequest, SettingRow, TurtleRequest
 
-from ...support.homes import Home, failure
+from ...support.homes import Home, failure, seeded_bytes, tree, until, write_files
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+MIB = 1 << 20
 
 
 async def row(home: Home, key: str) -> SettingRow:
@@ -65,3 +69,82 @@ async def test_the_log_level_counts_at_once(tmp_path: Path) -> None:
         assert gil.log == before
         await gil.client.set_setting(SetRequest("log_level", "info"))
         assert "log_level" in gil.log.removeprefix(before)
+
+
+class Fetching:
+    """A fetch that is measured: what it had moved, and when."""
+
+    def __init__(self, home: Home, job: m.Job) -> None:
+        self._home = home
+        self._job = job
+
+    async def ends_within(self, limit: int) -> m.Job:
+        """Fail if ever more was moved than ``limit``, bytes per second, allows; the job at its end."""
+        loop = asyncio.get_running_loop()
+        begun, had = loop.time(), self._job.wire_done
+
+        def ended(job: m.Job) -> bool:
+            # told later than it was moved: what is slow on this side makes this weaker, never wrong
+            assert job.wire_done - had <= limit * (loop.time() - begun) + limit // 2 + 2 * MIB
+            return job.state.ended
+
+        return await self._home.wait_until(self._job.id, ended)
+
+
+async def test_a_limit_over_everything_holds_from_when_it_is_set(alice: Home, carol: Home, tmp_path: Path) -> None:
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(12 * MIB, 70)})
+    published = await alice.share(source, name="limited/all")
+    await carol.client.set_setting(SetRequest("download_limit", "3M"))
+    try:
+        job = await carol.client.fetch(m.FetchRequest(source=published.link, to=str(tmp_path / "target")))
+        done = await Fetching(carol, job).ends_within(3 * MIB)
+        assert (done.state, done.wire_done >= 12 * MIB) == (m.JobState.SEEDING, True)
+    finally:
+        await carol.client.set_setting(SetRequest("download_limit", None))
+    assert tree(tmp_path / "target") == tree(source)
+
+
+async def test_a_job_s_limit_holds_for_its_torrents_together_and_after_a_restart(tmp_path: Path) -> None:
+    async with Home(tmp_path / "hal") as hal, Home(tmp_path / "ida") as ida:
+        source = write_files(tmp_path / "source", {"a.bin": seeded_bytes(6 * MIB, 71)})
+        first = await hal.share(source, name="limited/two")
+        write_files(source, {"b.bin": seeded_bytes(6 * MIB, 72)})
+        second = await hal.share(source, name="limited/two")
+        limited = await hal.cli("limit", second.id, "--up", "3M")
+        assert limited.returncode == 0, limited.stderr
+        await hal.restart()
+        kept = [(job.limit_down, job.limit_up) for job in await hal.client.jobs()]
+        assert kept == [(0, 0), (0, 3 * MIB)]
+        await hal.wait_job(first.id, m.JobState.SEEDING)
+        await until(hal.has_tracker, "its tracker runs again")
+        job = await ida.client.fetch(m.FetchRequest(source=second.link, to=str(tmp_path / "target")))
+        done = await Fetching(ida, job).ends_within(3 * MIB)
+        assert (done.state, done.wire_done >= 12 * MIB) == (m.JobState.SEEDING, True)
+        assert tree(tmp_path / "target") == tree(source)
+
+
+async def test_a_limit_is_taken_back_and_what_makes_no_sense_is_refused(
+    alice: Home, carol: Home, tmp_path: Path
+) -> None:
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(3 * MIB, 73)})
+    published = await alice.share(source, name="limited/back")
+    await alice.client.limit_job(published.id, JobLimitRequest(up=10_000))
+    job = await carol.client.fetch(m.FetchRequest(source=published.link, to=str(tmp_path / "target")))
+    await carol.client.limit_job(job.id, JobLimitRequest(down=10_000))
+    await carol.wait_until(job.id, lambda job: job.peers > 0)
+    assert (await carol.client.limit_job(job.id, JobLimitRequest())).limit_down == 10_000
+    assert (await carol.client.limit_job(job.id, JobLimitRequest(down=0))).limit_down == 0
+    assert not (await carol.client.job(job.id)).state.ended
+    await alice.client.limit_job(published.id, JobLimitRequest(up=0))
+    await carol.wait_job(job.id)
+    assert (await failure(carol.client.limit_job("j999999", JobLimitRequest(down=1)))).code == "not_found"
+    assert (await failure(carol.client.limit_job(job.id, JobLimitRequest(down=-1)))).code == "usage"
+
+
+async def test_a_directory_that_is_shared_again_keeps_its_limit(alice: Home, tmp_path: Path) -> None:
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(MIB, 74)})
+    published = await alice.share(source, name="limited/again")
+    await alice.client.limit_job(published.id, JobLimitRequest(up=MIB))
+    again = await alice.share(source, name="limited/again")
+    assert again.id != published.id
+    assert (await alice.client.job(again.id)).limit_up == MIB

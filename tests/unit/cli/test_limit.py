@@ -10,7 +10,7 @@ from p2pckpt.cli.limit import lines
 from p2pckpt.control.messages import Failure
 from p2pckpt.control.settings_messages import Limits
 from tests.support import replay_feed as replay
-from tests.support.canned_daemon import CannedDaemon
+from tests.support.canned_daemon import CannedDaemon, job
 from tests.unit.cli.conftest import Cli
 
 LIMITS = ("GET", "/v1/limits")
@@ -58,3 +58,33 @@ def test_a_refusal_is_an_error(cli: Cli, daemon: CannedDaemon) -> None:
     outcome = cli("limit", "--turtle", "on")
     assert outcome.code == 4
     assert "environment P2PCKPT_TURTLE says" in outcome.err
+
+
+JOBS = ("GET", "/v1/jobs")
+
+
+def test_a_job_s_limits_are_shown(cli: Cli, daemon: CannedDaemon) -> None:
+    daemon.replies[JOBS] = [job(limit_down=5 << 20), job(id="j13", version=4)]
+    assert [line.split() for line in cli("limit", "cars/sd15").out.splitlines()] == [
+        ["JOB", "VERSION", "DOWN", "UP"],
+        ["j12", "cars/sd15@v3", "5M/s", "no", "limit"],
+        ["j13", "cars/sd15@v4", "no", "limit", "no", "limit"],
+    ]
+
+
+def test_a_job_is_limited_and_what_was_not_named_stays(cli: Cli, daemon: CannedDaemon) -> None:
+    route = ("POST", "/v1/jobs/j12/limit")
+    daemon.replies |= {JOBS: [job()], route: job(limit_up=1000)}
+    assert "1KB/s" in cli("limit", "j12", "--up", "1KB").out
+    assert cli("limit", "j12", "--down", "none", "-q").out == "j12\n"
+    assert daemon.asked(*route) == [{"down": None, "up": 1000}, {"down": 0, "up": None}]
+
+
+def test_slow_mode_is_of_no_job(cli: Cli, daemon: CannedDaemon) -> None:
+    assert cli("limit", "j12", "--turtle", "on").code == 2
+    assert daemon.requests == []
+
+
+def test_a_job_that_is_not_there_is_not_found(cli: Cli, daemon: CannedDaemon) -> None:
+    daemon.replies[JOBS] = []
+    assert cli("limit", "j99", "--up", "1M").code == 5
