@@ -121,6 +121,10 @@ class ControlClient:
         """Forget a job; with ``data`` also drop its objects that nothing else needs. A checkout is never touched."""
         await self._call("DELETE", f"/v1/jobs/{quote(job_id, safe='')}?data={int(data)}", None)
 
+    async def verify_report(self, job_id: str) -> hm.VerifyReport:
+        """What a verify found, or the last verify of the version that ``job_id`` is about."""
+        return await self._call("GET", f"/v1/jobs/{quote(job_id, safe='')}/report", hm.VerifyReport)
+
     async def announce(self, job_id: str) -> hm.AnnounceReply:
         """Tell the tracker of a job's torrents now, and look for peers of public ones elsewhere, too."""
         return await self._call("POST", f"/v1/jobs/{quote(job_id, safe='')}/announce", hm.AnnounceReply)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -80,3 +81,82 @@ class LogRecord(msgspec.Struct, frozen=True):
     """What happened, in words; like the fields it may hold text of others, unsanitised."""
     fields: dict[str, str]
     """``exception`` is a traceback of several lines."""
+
+
+# --- what a verify found ---------------------------------------------------------------------------------------------
+
+
+class Outcome(StrEnum):
+    """How one check of a verify ended."""
+
+    OK = "ok"
+    WARN = "warn"
+    """Nothing is damaged, and somebody should know."""
+    BAD = "bad"
+    SKIPPED = "skipped"
+
+
+class CheckRow(msgspec.Struct, frozen=True):
+    """One check and what it came to, in a sentence that may hold text of others."""
+
+    name: str
+    """signature, chain, files, chunks, model.sig, store, pickles: in this order."""
+    outcome: Outcome
+    text: str
+
+
+class DamageRow(msgspec.Struct, frozen=True):
+    """One thing that is not as it was signed."""
+
+    place: str
+    """``checkout`` or ``store``."""
+    path: str
+    """Path in the checkout, or the object's root."""
+    problem: str
+    chunk: int = -1
+    """Its number in the manifest; -1 where the whole file is meant."""
+    offset: int = -1
+    """Of the chunk in its file, or of its frame in the object; -1 as above."""
+    expected: str = ""
+    """BLAKE3 of the chunk, hex; empty where it is no chunk's content that differs."""
+    got: str = ""
+    """Of what was there instead; empty where nothing could be read or decoded."""
+    fixed_from: str = ""
+    """store, checkout (bytes that were right there), swarm, or several of them; manifest for what has no content; empty
+    while it is not repaired."""
+
+    @property
+    def repaired(self) -> bool:
+        return bool(self.fixed_from)
+
+
+class VerifyReport(msgspec.Struct, frozen=True):
+    """``GET /v1/jobs/{id}/report``: of a verify, or of the last verify of the version that another job is about.
+
+    It is there once everything was looked at, and again when a repair is done.
+    """
+
+    job: str
+    """The verify."""
+    share_id: str
+    share: str
+    version: int
+    path: str
+    """The checkout."""
+    full: bool
+    repair: bool
+    """Whether a repair was asked for."""
+    started_at: int
+    ended_at: int
+    checks: tuple[CheckRow, ...]
+    damage: tuple[DamageRow, ...]
+    """At most 1,000 rows."""
+    damaged: int
+    """How many there are."""
+    repaired: int
+    chunks: int
+    """Chunks looked at in the checkout…"""
+    bad_chunks: int
+    """…and of them those that are not there as they should be."""
+    damaged_files: int
+    damaged_objects: int

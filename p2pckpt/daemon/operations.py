@@ -34,6 +34,7 @@ from p2pckpt.daemon.reports import job_detail, share_row, version_detail, versio
 from p2pckpt.daemon.sharing import Sharing
 from p2pckpt.daemon.stalls import StallMeter
 from p2pckpt.daemon.tracker_beside import TrackerBeside
+from p2pckpt.daemon.verify_reports import VerifyReports
 from p2pckpt.errors import BadUsage, NotFound, P2pckptError
 from p2pckpt.jobs import fetch as fetching
 from p2pckpt.jobs import fetch_plan, folder, publish, seeding
@@ -70,6 +71,7 @@ class Operations:
         self.sharing = Sharing(services)
         self.feed = feed
         self.access = Access(services, feed)
+        self._reports = VerifyReports(services.config.state_dir / "verify")
         self.bans = Bans(services.config.data_dir / "bans.json", services.swarms.engine.ban)
         self._beside = beside
         self._stalls = stalls
@@ -141,6 +143,8 @@ class Operations:
     async def remove(self, job_id: str, *, data: bool) -> None:
         job = await self.jobs.remove(job_id)
         self.services.swarms.limit(job_id, 0, 0)
+        if job.kind is m.JobKind.VERIFY:
+            await asyncio.to_thread(self._reports.remove, job_id)
         if job.kind is m.JobKind.VERIFY or not data or not job.share_id:
             return
         others = {
@@ -154,6 +158,21 @@ class Operations:
         await remove_version(self.services, share, job.version, others)
         if job.kind is m.JobKind.FETCH and job.path:
             await asyncio.to_thread(_discard_partial, Path(job.path))
+
+    async def report(self, job_id: str) -> hm.VerifyReport:
+        """What a verify found; of another job, what the last verify of its version found. Raises ``NotFound``."""
+        job = self.jobs.progress(job_id).job
+        jobs = [job_id]
+        if job.kind is not m.JobKind.VERIFY:
+            same = [j for j in self.jobs.jobs() if (j.share_id, j.version) == (job.share_id, job.version)]
+            jobs = [j.id for j in reversed(same) if j.kind is m.JobKind.VERIFY and j.version]
+        found = await asyncio.to_thread(self._reports.newest, jobs)
+        if found is None:
+            version = f"{job.share}@v{job.version}" if job.version else job_id
+            if job.kind is m.JobKind.VERIFY and not job.state.ended:
+                raise NotFound(f"{version} is still being looked at", next_step=f"p2pckpt watch {job_id}")
+            raise NotFound(f"{version} was not verified yet", next_step=f"p2pckpt verify {version}")
+        return found
 
     async def announce(self, job_id: str) -> hm.AnnounceReply:
         """Have a job's torrents announced now. Raises ``BadUsage`` for a job that is in no swarm."""
@@ -318,7 +337,7 @@ class Operations:
                 services.swarms.finish(progress.job.id, info_hash)
             return m.JobState.SEEDING
         try:
-            await verifying.verify(services, request, progress)
+            await verifying.verify(services, request, progress, self._reports.save)
         finally:
             await services.swarms.leave(progress.job.id)
         return m.JobState.DONE

@@ -87,6 +87,7 @@ class ControlServer:
             web.get("/v1/jobs/{id}/detail", _answer(lambda r: do.job_detail(r.match_info["id"]))),
             web.post("/v1/jobs/{id}/pause", _answer(lambda r: do.jobs.pause(r.match_info["id"]))),
             web.post("/v1/jobs/{id}/resume", _answer(lambda r: _now(do.jobs.resume(r.match_info["id"])))),
+            web.get("/v1/jobs/{id}/report", _answer(lambda r: do.report(r.match_info["id"]))),
             web.post("/v1/jobs/{id}/announce", _answer(lambda r: do.announce(r.match_info["id"]))),
             web.get("/v1/peers", _answer(lambda r: do.peers())),
             web.get("/v1/bans", _answer(lambda r: _now(do.bans.rows()))),

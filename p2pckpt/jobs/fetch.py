@@ -43,12 +43,22 @@ _GROUP_BYTES: Final = 8 << 20
 """Raw bytes that one worker takes at a time."""
 
 
+Placed = Callable[[int, str], None]
+"""Chunk, and where its bytes came from: ``store``, ``checkout`` or ``swarm``. Called in workers."""
+
+
 async def fetch(
-    services: Services, request: FetchRequest, progress: Progress, *, restore: Collection[bytes] = ()
+    services: Services,
+    request: FetchRequest,
+    progress: Progress,
+    *,
+    restore: Collection[bytes] = (),
+    placed: Placed = lambda chunk, source: None,
 ) -> None:
     """Run one fetch to its end: the checkout is complete and durable when this returns.
 
     Of the objects named in ``restore`` all pieces are fetched that are not here, also those that no file needs.
+    ``placed`` hears of every chunk that this run writes.
     """
     progress.enter(Phase.CONTACTING)
     source = await resolve(services, request)
@@ -58,7 +68,7 @@ async def fetch(
         progress.warn(warning)
     progress.enter(Phase.ADOPTING)
     found = await look(services, source, path, progress.checkpoint)
-    run = _Fetch(services, source, path, found, progress, request, restore)
+    run = _Fetch(services, source, path, found, progress, request, restore, placed)
     try:
         await run.run()
     finally:
@@ -153,6 +163,7 @@ class _Fetch:
         progress: Progress,
         request: FetchRequest,
         restore: Collection[bytes],
+        placed: Placed,
     ) -> None:
         self._services = services
         self._source = source
@@ -160,6 +171,7 @@ class _Fetch:
         self._progress = progress
         self._seed = request.seed
         self._restore = restore
+        self._placed = placed
         self._only = request.only
         self._allow_unsafe_pickle = request.allow_unsafe_pickle
         self._manifest = source.manifest
@@ -308,6 +320,7 @@ class _Fetch:
             else:
                 raw = self._adopted(chunk)
             self._write(chunk, raw)
+            self._placed(chunk, "store" if chunk in self._found.stored else "checkout")
             self._progress.add(reused=len(raw) * len(self._places.of(chunk)))
 
     def _adopted(self, chunk: int) -> bytes:
@@ -434,6 +447,7 @@ class _Fetch:
         for chunk in chunks:
             self._progress.checkpoint()
             self._write(chunk, self._unpacker.chunk(chunk))
+            self._placed(chunk, "swarm")
 
     def _commit(self, arrived: dict[int, set[int]], chunks: list[int], places: list[int]) -> None:
         """Objects, checkout, catalogue: each is durable before the next one speaks of it."""

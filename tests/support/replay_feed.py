@@ -147,6 +147,11 @@ class ReplayClient(ControlClient):
         self.logged += records
         self._logged_more.set()
 
+    async def verify_report(self, job_id: str) -> hm.VerifyReport:
+        known = self._find(job_id)
+        canned = None if known is None or known.kind is not m.JobKind.VERIFY else verify_report(job_id)
+        return self._answer("verify_report", (job_id,), canned)
+
     async def announce(self, job_id: str) -> hm.AnnounceReply:
         return self._answer("announce", (job_id,), hm.AnnounceReply(1, 0))
 
@@ -507,6 +512,52 @@ LOGGED = (
         next="ask for a new link",
     ),
 )
+
+
+def verify_report(job_id: str, **changes: Any) -> hm.VerifyReport:
+    """Of a version with one bad chunk, one file that ends too early and one bad object."""
+    ok, bad, warn = hm.Outcome.OK, hm.Outcome.BAD, hm.Outcome.WARN
+    values: dict[str, Any] = {
+        "share_id": "5a" * 16,
+        "share": "sdxl-turbo-ft",
+        "version": 3,
+        "path": "/data/checkouts/sdxl",
+        "full": False,
+        "repair": False,
+        "started_at": NOW - 221,
+        "ended_at": NOW,
+        "checks": (
+            hm.CheckRow("signature", ok, "9f3ac21d signed version 3, manifest 4be17a02"),
+            hm.CheckRow(
+                "chain", ok, "its keys lead back to the root that names the share; the tracker vouches until 14:02"
+            ),
+            hm.CheckRow("files", bad, "29 of 31: size and mode; 2 damaged"),
+            hm.CheckRow("chunks", bad, "35,597 of 35,600 are what was signed; 3 are not"),
+            hm.CheckRow("model.sig", hm.Outcome.SKIPPED, "none here"),
+            hm.CheckRow("store", bad, "1 of 214 objects are damaged"),
+            hm.CheckRow("pickles", warn, "unknown: old/unet.ckpt: imports a.name"),
+        ),
+        "damage": (
+            hm.DamageRow(
+                "checkout",
+                "model-00017-of-00030.safetensors",
+                "other bytes",
+                19_204,
+                2_061_584_302,
+                "7f21" * 16,
+                "03bc" * 16,
+            ),
+            hm.DamageRow("checkout", "model-00002-of-00030.safetensors", "ends at 1,000 of 4,294,967,296 bytes"),
+            hm.DamageRow("store", "91aa" * 16, "chunk 91aa91aa91aa decodes to other bytes", 12, 4096, "7e" * 32),
+        ),
+        "damaged": 3,
+        "repaired": 0,
+        "chunks": 35_600,
+        "bad_chunks": 3,
+        "damaged_files": 2,
+        "damaged_objects": 1,
+    }
+    return hm.VerifyReport(job=job_id, **{**values, **changes})
 
 
 def peers_reply(**changes: Any) -> hm.PeersReply:

@@ -15,11 +15,13 @@ import pytest
 from p2pckpt import qr
 from p2pckpt.config import Config
 from p2pckpt.control import access_messages as am
+from p2pckpt.control import health_messages as hm
 from p2pckpt.control import messages as m
 from p2pckpt.tracker_protocol import Role, Visibility
 from p2pckpt.trust.identity import pem, words
 from tests.support import replay_feed as replay
 from tests.support.canned_daemon import CannedDaemon, job, preview, share, status, version, version_detail
+from tests.support.replay_feed import verify_report
 from tests.unit.cli.conftest import Cli
 
 LINK = "p2pckpt:tracker.example:4433/s/abc#secret"
@@ -280,16 +282,33 @@ def test_verify_that_found_damage_ends_with_6(daemon: CannedDaemon, cli: Cli, tm
     failure = m.Failure("verification_failed", "2 files are damaged", next_step="p2pckpt verify --repair out")
     daemon.replies["POST", "/v1/verify"] = job(kind=m.JobKind.VERIFY)
     daemon.follow(job(kind=m.JobKind.VERIFY, state=m.JobState.FAILED, failure=failure))
+    daemon.replies["GET", "/v1/jobs/j12/report"] = verify_report("j12")
     (tmp_path / "out").mkdir()
-    assert cli("verify", "out", "--full").code == 6
+    outcome = cli("verify", "out", "--full")
+    assert outcome.code == 6
+    assert "✗ chunks     35,597 of 35,600" in outcome.out
+    assert "model-00017-of-00030.safetensors  19204" in outcome.out
+    assert "2 files are damaged" in outcome.err
     assert daemon.asked("POST", "/v1/verify") == [{"name": str(tmp_path / "out"), "full": True, "repair": False}]
+
+
+def test_verify_as_json_prints_the_report_also_of_damage(daemon: CannedDaemon, cli: Cli) -> None:
+    failure = m.Failure("verification_failed", "2 files are damaged")
+    daemon.replies["POST", "/v1/verify"] = job(kind=m.JobKind.VERIFY)
+    daemon.follow(job(kind=m.JobKind.VERIFY, state=m.JobState.FAILED, failure=failure))
+    daemon.replies["GET", "/v1/jobs/j12/report"] = verify_report("j12")
+    outcome = cli("verify", "cars/sd15", "--json")
+    report = json.loads(outcome.out)
+    assert (outcome.code, report["damaged"], report["checks"][2]["outcome"]) == (6, 3, "bad")
 
 
 def test_verify_by_name_passes_the_name_on(daemon: CannedDaemon, cli: Cli) -> None:
     daemon.replies["POST", "/v1/verify"] = job(kind=m.JobKind.VERIFY)
     daemon.follow(job(kind=m.JobKind.VERIFY, state=m.JobState.DONE, done=100_000_000, wire_done=0))
+    fine = hm.CheckRow("files", hm.Outcome.OK, "2 of 2")
+    daemon.replies["GET", "/v1/jobs/j12/report"] = verify_report("j12", checks=(fine,), damage=(), damaged=0)
     outcome = cli("verify", "cars/sd15@v3", "--repair")
-    assert (outcome.code, outcome.out) == (0, "cars/sd15@v3: 100.0 MB checked\n")
+    assert (outcome.code, outcome.out) == (0, "✔ files  2 of 2\ncars/sd15@v3: 100.0 MB checked\n")
     assert daemon.asked("POST", "/v1/verify")[0]["name"] == "cars/sd15@v3"
 
 
