@@ -73,6 +73,8 @@ def version_lines(detail: VersionDetail | None) -> list[str]:
         [
             ("version", f"{detail.share}@v{row.version}" + (f" ({row.name})" if row.name else "")),
             ("tags", ", ".join(row.tags)),
+            ("step", "" if row.step is None else f"{row.step:,}"),
+            ("metrics", text.metrics(row.metrics)),
             ("published", text.ago(row.published_at)),
             ("publisher", detail.publisher),
             ("words", detail.publisher_words),
@@ -95,30 +97,38 @@ def version_lines(detail: VersionDetail | None) -> list[str]:
 
 def share_lines(detail: ShareDetail) -> list[str]:
     """The share's versions, newest first, under a blank line."""
+    measured = any(row.step is not None or row.metrics for row in detail.versions)
     columns = [
         Column("VERSION"),
         Column("NAME"),
         Column("PUBLISHED"),
+        *([Column("STEP", right=True), Column("METRICS")] if measured else []),
         Column("SIZE", right=True),
         Column("ADDED", right=True),
-        Column("FILES", right=True),
+        Column("SEEDS", right=True),
         Column("HELD"),
         Column("TAGS"),
     ]
-    return ["", *table(columns, [_version_cells(row) for row in detail.versions], width=terminal_width())]
+    cells = [_version_cells(row, measured=measured) for row in detail.versions]
+    return ["", *table(columns, cells, width=terminal_width())]
 
 
-def _version_cells(row: VersionRow) -> list[str]:
+def _version_cells(row: VersionRow, *, measured: bool) -> list[str]:
     return [
         f"v{row.version}",
         row.name,
         text.ago(row.published_at),
+        *([_step(row), text.metrics(row.metrics)] if measured else []),
         text.size(row.size) if row.size else "-",
         text.size(row.wire_size),
-        f"{row.files:,}",
+        "-" if row.seeds < 0 else f"{row.seeds:,}",
         "yes" if row.held else "no",
         " ".join(row.tags),
     ]
+
+
+def _step(row: VersionRow) -> str:
+    return "-" if row.step is None else f"{row.step:,}"
 
 
 def tensor_lines(tensors: Sequence[TensorRow], width: int | None) -> list[str]:

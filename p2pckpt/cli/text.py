@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import unicodedata
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -80,6 +81,11 @@ def span(seconds: int) -> str:
         if seconds >= unit:
             return f"{seconds // unit}{large}{seconds % unit // factor:02d}{small}"
     return f"{seconds}s"
+
+
+def metrics(values: Mapping[str, float]) -> str:
+    """``loss=1.812 eval=1.79``, by name; the names are others' text."""
+    return " ".join(f"{clean(name, 40)}={value:.4g}" for name, value in sorted(values.items()))
 
 
 def size(count: int) -> str:

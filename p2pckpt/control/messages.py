@@ -198,6 +198,8 @@ class ShareRow(msgspec.Struct, frozen=True):
     """People who ask to be let in; 0 unless we are an owner."""
     proposals: int = 0
     """Changes of keys that wait for our signature as an owner."""
+    measured: int = 0
+    """Versions that are known to carry a step or metrics: with any, it is a training run."""
 
 
 class VersionRow(msgspec.Struct, frozen=True):
@@ -214,6 +216,11 @@ class VersionRow(msgspec.Struct, frozen=True):
     held: bool
     """Its objects are complete here."""
     info_hash: str
+    seeds: int = -1
+    """Others that seed what this version added; -1 when the tracker was not asked."""
+    step: int | None = None
+    """Of training; as ``metrics`` only of versions whose manifest was seen here."""
+    metrics: dict[str, float] = {}
 
 
 class ShareDetail(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psutil
 import structlog
@@ -40,6 +40,7 @@ from p2pckpt.jobs import fetch as fetching
 from p2pckpt.jobs import fetch_plan, folder, publish, seeding
 from p2pckpt.jobs import verify as verifying
 from p2pckpt.jobs.compare import compare
+from p2pckpt.jobs.measuring import learn
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.removal import drop_objects, remove_version
 from p2pckpt.jobs.services import Services
@@ -51,6 +52,9 @@ from p2pckpt.trust import identity_file
 from p2pckpt.trust.admission import TrustedShare
 
 _log = structlog.get_logger(__name__)
+
+_MEASURED_AT_ONCE: Final = 20
+"""Versions whose manifests are looked into for steps and metrics when a share is looked at or changed."""
 
 
 class Operations:
@@ -81,6 +85,7 @@ class Operations:
         self._stored = 0
         self._watch = AccessWatch(services, feed, self._share_row)
         self._background: set[asyncio.Task[None]] = set()
+        self._measuring: set[bytes] = set()
         self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)
 
     def load(self) -> None:
@@ -197,7 +202,8 @@ class Operations:
             await self.services.shares.refresh(share)
             await self._watch.count(share)
         trusted = await self.services.shares.trusted(share)
-        return m.ShareDetail(await self._share_row(share), version_rows(self.services, share, trusted))
+        self._in_background(self._measure(share, trusted))
+        return m.ShareDetail(await self._share_row(share), await version_rows(self.services, share, trusted))
 
     async def version_detail(self, name: str) -> m.VersionDetail:
         share, version = await self._resolve(name)
@@ -436,6 +442,18 @@ class Operations:
                     _log.info(f"{event.identity[:8]} is no longer a member of {share.name}")
             self._watch.seen(share, trusted)
             self.feed.send(m.ShareChanged(await self._share_row(share)))
+            self._in_background(self._measure(share, trusted))
+
+    async def _measure(self, share: KnownShare, trusted: TrustedShare) -> None:
+        """Learn the steps and metrics of versions; readers hear of it as a change of the share."""
+        if share.share_id in self._measuring:
+            return
+        self._measuring.add(share.share_id)
+        try:
+            if await learn(self.services, share, trusted, _MEASURED_AT_ONCE):
+                self.feed.send(m.ShareChanged(await self._share_row(share)))
+        finally:
+            self._measuring.discard(share.share_id)
 
     def _announce_share(self, share_id: str) -> None:
         share = self.services.catalogue.share(bytes.fromhex(share_id))

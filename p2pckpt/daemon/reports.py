@@ -14,6 +14,7 @@ from p2pckpt.daemon.access_watch import Tally
 from p2pckpt.daemon.peers import peers_of
 from p2pckpt.errors import P2pckptError
 from p2pckpt.jobs.magnets import magnets
+from p2pckpt.jobs.measuring import measured
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.safety import as_warnings
 from p2pckpt.jobs.seeding import file_numbers
@@ -28,6 +29,8 @@ from p2pckpt.trust.identity import words
 _CELLS: Final = 1024
 _CARD_BYTES: Final = 256 << 10
 _PEERS: Final = 200
+_ASKED: Final = 200
+"""Versions whose seeds the tracker is asked for."""
 _FILES: Final = 1000
 _AT_MOST_254: Final = bytes(min(count, 254) for count in range(256))
 
@@ -57,11 +60,16 @@ async def share_row(services: Services, share: KnownShare, tally: Tally) -> m.Sh
         updated_at=latest.published_at if latest is not None else 0,
         requests=tally.requests,
         proposals=tally.proposals,
+        measured=await asyncio.to_thread(services.catalogue.count_measured, share.share_id),
     )
 
 
-def version_rows(services: Services, share: KnownShare, trusted: TrustedShare) -> tuple[m.VersionRow, ...]:
-    """Every signed version, newest first."""
+async def version_rows(services: Services, share: KnownShare, trusted: TrustedShare) -> tuple[m.VersionRow, ...]:
+    """Every signed version, newest first; seeds of the newest of them."""
+    targets = sorted(trusted.targets.versions.values(), key=lambda target: -target.version)
+    hashes = [bytes.fromhex(target.infohash) for target in targets[:_ASKED]]
+    seeds = await services.swarms.ask_seeds(share.share_id, share.tracker, hashes)
+    known = await measured(services, share, trusted)
     held = {row.version for row in services.catalogue.versions(share.share_id) if row.held}
     return tuple(
         m.VersionRow(
@@ -75,8 +83,11 @@ def version_rows(services: Services, share: KnownShare, trusted: TrustedShare) -
             files=target.files,
             held=target.version in held,
             info_hash=target.infohash,
+            seeds=seeds.get(bytes.fromhex(target.infohash), -1),
+            step=known[target.version].step if target.version in known else None,
+            metrics=known[target.version].metrics if target.version in known else {},
         )
-        for target in sorted(trusted.targets.versions.values(), key=lambda target: -target.version)
+        for target in targets
     )
 
 
@@ -85,7 +96,7 @@ async def version_detail(services: Services, share: KnownShare, version: int) ->
     trusted = await services.shares.trusted(share)
     manifest, _ = await services.shares.manifest(share, trusted, version)
     target, body = trusted.target(version), manifest.body
-    row = next(row for row in version_rows(services, share, trusted) if row.version == version)
+    row = next(row for row in await version_rows(services, share, trusted) if row.version == version)
     await asyncio.to_thread(oms.check, body)
     hashes = [target.infohash, *(entry.info_hash.hex() for entry in body.torrents if entry.info_hash)]
     card = b""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -138,15 +138,21 @@ class Announcer:
             states = [s for j in batch if (s := await self._state(j, tp.SwarmEvent.STOPPED)) is not None]
             await self._trackers.client(tracker).announce(self._request(states, tls=tls))
 
-    async def seeds(self, share_id: bytes, tracker: str, info_hash: bytes) -> int:
-        """Seeds of a swarm this machine need not be in; 0 when the tracker does not say."""
+    async def seeds(self, share_id: bytes, tracker: str, info_hashes: Sequence[bytes]) -> dict[bytes, int]:
+        """Seeds of swarms that this machine is not in, as far as the tracker says, asked for in one request."""
         with contextlib.suppress(P2pckptError):
             announce_pass = await self._pass(share_id, tracker)
             # leaving a swarm that we are not in changes nothing, and is answered with its counts
-            state = tp.SwarmState(info_hash.hex(), announce_pass, 0, tp.SwarmEvent.STOPPED)
-            reply = await self._trackers.client(tracker).announce(self._request([state], tls=False))
-            return sum(swarm.seeds for swarm in reply.swarms)
-        return 0
+            states = [tp.SwarmState(each.hex(), announce_pass, 0, tp.SwarmEvent.STOPPED) for each in info_hashes]
+            reply = await self._trackers.client(tracker).announce(self._request(states, tls=False))
+            return {bytes.fromhex(swarm.info_hash): swarm.seeds for swarm in reply.swarms if not swarm.failure}
+        return {}
+
+    async def count(self, tracker: str, joined: Iterable[Joined]) -> None:
+        """Announce these out of turn: what is known of their seeds is of now then, if the tracker answers."""
+        with contextlib.suppress(P2pckptError):
+            for tls, batch in _batches([each for each in joined if each.in_engine]):
+                await self._announce_batch(tracker, batch, tls=tls)
 
     # -- inside
 
@@ -154,22 +160,26 @@ class Announcer:
         interval: float = 1800
         joined = [j for j in self._joined.values() if j.tracker == tracker and j.in_engine]
         for tls, batch in _batches(joined):
-            states = [state for j in batch if (state := await self._state(j)) is not None]
-            if not states:
-                interval = _RETRY
-                continue
-            reply = await self._trackers.client(tracker).announce(self._request(states, tls=tls))
-            interval = max(_MIN_INTERVAL, min(interval, reply.interval))
-            for swarm in reply.swarms:
-                if (known := self._joined.get(bytes.fromhex(swarm.info_hash))) is not None:
-                    known.seeds, known.leechers, known.failure = swarm.seeds, swarm.leechers, swarm.failure
-                    known.announced = not swarm.failure
-                    self._on_authority(known.share_id, swarm.authority)
-                    if swarm.failure:
-                        self._passes.pop(known.share_id, None)
-                        interval = _RETRY
-                    self._connect(known.torrent.info_hash, swarm.peers)
+            interval = max(_MIN_INTERVAL, min(interval, await self._announce_batch(tracker, batch, tls=tls)))
         return interval if joined else 0
+
+    async def _announce_batch(self, tracker: str, batch: Sequence[Joined], *, tls: bool) -> float:
+        """Seconds until the tracker wants to hear of them again."""
+        states = [state for joined in batch if (state := await self._state(joined)) is not None]
+        if not states:
+            return _RETRY
+        reply = await self._trackers.client(tracker).announce(self._request(states, tls=tls))
+        interval: float = reply.interval
+        for swarm in reply.swarms:
+            if (known := self._joined.get(bytes.fromhex(swarm.info_hash))) is not None:
+                known.seeds, known.leechers, known.failure = swarm.seeds, swarm.leechers, swarm.failure
+                known.announced = not swarm.failure
+                self._on_authority(known.share_id, swarm.authority)
+                if swarm.failure:
+                    self._passes.pop(known.share_id, None)
+                    interval = _RETRY
+                self._connect(known.torrent.info_hash, swarm.peers)
+        return interval
 
     def _connect(self, info_hash: bytes, peers: list[tp.Endpoint]) -> None:
         """Dial peers that the tracker told of; a seed leaves the first try to them."""

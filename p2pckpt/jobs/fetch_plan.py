@@ -202,16 +202,21 @@ async def preview(services: Services, request: FetchRequest) -> FetchPreview:
         wire_size=wire,
         disk_needed=wire + source.size - in_place,
         disk_free=free_bytes(path.parent),
-        seeds=0
-        if source.licence_due
-        else await services.swarms.ask_seeds(
-            source.share.share_id, source.share.tracker, bytes.fromhex(source.target.infohash)
-        ),
+        seeds=await _seeds(services, source),
         to=str(path),
         conflicts=tuple(found.conflicts),
         warnings=tuple(warnings),
         licence_due=source.licence_due,
     )
+
+
+async def _seeds(services: Services, source: Source) -> int:
+    """0 when the tracker does not say, or will not before the licence is accepted."""
+    if source.licence_due:
+        return 0
+    info_hash = bytes.fromhex(source.target.infohash)
+    found = await services.swarms.ask_seeds(source.share.share_id, source.share.tracker, [info_hash])
+    return found.get(info_hash, 0)
 
 
 def chosen_files(manifest: Manifest, only: Sequence[str]) -> tuple[int, ...]:

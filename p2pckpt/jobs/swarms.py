@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -282,11 +282,13 @@ class Swarms:
         is_seed = joined.announced and not joined.was_leech
         return max(0, joined.seeds - is_seed)
 
-    async def ask_seeds(self, share_id: bytes, tracker: str, info_hash: bytes) -> int:
-        """Seeds of a swarm this machine need not be in; 0 when the tracker does not say."""
-        if info_hash in self._joined:
-            return self.known_seeds(info_hash)
-        return await self._announcer.seeds(share_id, tracker, info_hash)
+    async def ask_seeds(self, share_id: bytes, tracker: str, info_hashes: Sequence[bytes]) -> dict[bytes, int]:
+        """Other seeds of swarms that this machine need not be in, as far as the tracker says."""
+        mine = [each for each in info_hashes if each in self._joined]
+        others = [each for each in info_hashes if each not in self._joined]
+        await self._announcer.count(tracker, [self._joined[each] for each in mine])
+        found = {each: self.known_seeds(each) for each in mine}
+        return found | (await self._announcer.seeds(share_id, tracker, others) if others else {})
 
     def failure(self, info_hash: bytes) -> str:
         """Why the tracker refused the last announce of this torrent; empty when it did not."""

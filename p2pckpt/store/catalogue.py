@@ -60,6 +60,14 @@ CREATE TABLE IF NOT EXISTS versions (
   chosen TEXT NOT NULL DEFAULT '',   -- which of its files that has, one pattern a line; empty for all
   PRIMARY KEY (share, version)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS measurements (
+  share BLOB NOT NULL,
+  version INTEGER NOT NULL,
+  manifest TEXT NOT NULL,          -- sha256 of the one that said so
+  step INTEGER,
+  metrics BLOB NOT NULL,
+  PRIMARY KEY (share, version)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS shares (
   share BLOB PRIMARY KEY,
   name TEXT NOT NULL,
@@ -116,6 +124,16 @@ class VersionRow:
     path: str
     only: tuple[str, ...] = ()
     """Patterns that chose the files at ``path``; empty for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a version's manifest says of the training run it comes from."""
+
+    manifest: str
+    """SHA-256 of the manifest that said so."""
+    step: int | None
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +336,24 @@ class Catalogue:
         with self.transaction():
             self._db.execute("DELETE FROM versions WHERE share = ? AND version = ?", (share, version))
 
+    def record_measured(self, share: bytes, version: int, row: Measured) -> None:
+        with self.transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO measurements(share, version, manifest, step, metrics) VALUES (?,?,?,?,?)",
+                (share, version, row.manifest, row.step, msgspec.msgpack.encode(row.metrics)),
+            )
+
+    def measured(self, share: bytes) -> dict[int, Measured]:
+        """By version; those without step and metrics among them."""
+        rows = self._rows("SELECT version, manifest, step, metrics FROM measurements WHERE share = ?", (share,))
+        return {row[0]: Measured(row[1], row[2], msgspec.msgpack.decode(row[3])) for row in rows}
+
+    def count_measured(self, share: bytes) -> int:
+        """Versions that are known to have a step or metrics."""
+        empty = msgspec.msgpack.encode({})
+        sql = "SELECT count(*) FROM measurements WHERE share = ? AND (step IS NOT NULL OR metrics != ?)"
+        return int(self._rows(sql, (share, empty))[0][0])
+
     # -- shares
 
     def record_share(self, share: KnownShare) -> None:
@@ -368,6 +404,7 @@ class Catalogue:
     def forget_share(self, share_id: bytes) -> None:
         with self.transaction():
             self._db.execute("DELETE FROM shares WHERE share = ?", (share_id,))
+            self._db.execute("DELETE FROM measurements WHERE share = ?", (share_id,))
 
 
 def _error(exc: sqlite3.Error, fact: str) -> P2pckptError:
