@@ -1,7 +1,8 @@
 """The one reader of the daemon's event stream: connect, fold events into the state, flush, reconnect.
 
-Events may come by the thousand; the app hears of them at most ten times a second. A lost daemon is looked for
-again after a growing pause; only a key press (``wake(start=True)``) or the first attempt starts one.
+Events come in batches, of thousands perhaps; the app hears of each batch once, and at most ten times a second. A lost
+daemon is looked for again after a growing pause; only a key press (``wake(start=True)``) or the first attempt starts
+one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ ClientFactory = Callable[[bool], Awaitable[ControlClient]]
 """Gives an entered client; with True a daemon that does not run is started. Raises ``P2pckptError``."""
 
 FLUSH_INTERVAL: Final = 0.1
-"""Seconds from the first unflushed event to the message about it."""
+"""Seconds between two messages about events."""
+_GATHER: Final = 0.02
+"""Seconds from the first event of a batch to the message about it: the others come meanwhile."""
 BACKOFF: Final = (0.5, 1.0, 2.0, 4.0, 5.0)
 """Seconds between attempts to reconnect; the last one repeats."""
 _BREATHE: Final = 256
@@ -53,6 +56,8 @@ class Feed:
         self._now = now
         self._changes = Changes()
         self._timer: asyncio.TimerHandle | None = None
+        self._flushed = 0.0
+        """On the loop's clock."""
         self._wake = asyncio.Event()
 
     def wake(self, *, start: bool = False) -> None:
@@ -116,11 +121,14 @@ class Feed:
 
     def _flush_soon(self) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(FLUSH_INTERVAL, self._flush)
+            loop = asyncio.get_running_loop()
+            due = max(loop.time() + _GATHER, self._flushed + FLUSH_INTERVAL)
+            self._timer = loop.call_at(due, self._flush)
 
     def _flush(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._flushed = asyncio.get_running_loop().time()
         changes, self._changes = self._changes, Changes()
         self._post(StateChanged(changes))

@@ -47,6 +47,10 @@ class State:
         """Fold one event in and note what it touched. Notices change nothing."""
         self.updated_at = now
         match event:
+            case m.JobChanged(job):
+                self._count(self.jobs.get(job.id), job)
+                self.jobs[job.id] = job
+                changes.jobs.add(job.id)
             case m.Snapshot():
                 self.jobs = {job.id: job for job in event.jobs}
                 self.shares = {share.share_id: share for share in event.shares}
@@ -54,10 +58,6 @@ class State:
                 self._status(event.status)
                 self.connected, self.down = True, None
                 changes.everything = True
-            case m.JobChanged(job):
-                self._count(self.jobs.get(job.id), job)
-                self.jobs[job.id] = job
-                changes.jobs.add(job.id)
             case m.JobRemoved(job_id):
                 self._count(self.jobs.pop(job_id, None), None)
                 changes.jobs.add(job_id)
@@ -81,13 +81,12 @@ class State:
         changes.everything = True
 
     def _count(self, before: m.Job | None, now: m.Job | None) -> None:
-        old, new = ((job.state, job.kind) if job is not None else None for job in (before, now))
-        if old == new:
+        if before is not None and now is not None and before.state is now.state and before.kind is now.kind:
             return
-        if old is not None:
-            self.job_counts[old] -= 1
-        if new is not None:
-            self.job_counts[new] += 1
+        if before is not None:
+            self.job_counts[before.state, before.kind] -= 1
+        if now is not None:
+            self.job_counts[now.state, now.kind] += 1
 
     def _status(self, status: m.DaemonStatus) -> None:
         self.status = status

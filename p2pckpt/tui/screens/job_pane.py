@@ -79,14 +79,21 @@ class JobPane(Vertical):
         self.query_one(PieceMap).show(detail.pieces, legend(detail))
         self._table("#peer-table").set_rows(detail.peers)
         self._table("#file-table").set_rows(detail.files)
-        tabs = self.query_one(TabbedContent)
-        tabs.get_tab("peers").label = Content(f"Peers {len(detail.peers)}")
-        tabs.get_tab("files").label = Content(f"Files {len(detail.files)}")
-        log = self.query_one("#log-scroll", VerticalScroll)
-        at_end = log.scroll_offset.y >= log.max_scroll_y
-        self.query_one("#log-lines", Static).update(Content("\n".join(f.safe(line) for line in detail.log)))
-        if at_end:
-            log.scroll_end(animate=False)
+        self._label("peers", f"Peers {len(detail.peers)}")
+        self._label("files", f"Files {len(detail.files)}")
+        log, lines = self.query_one("#log-scroll", VerticalScroll), self.query_one("#log-lines", Static)
+        text = Content("\n".join(f.safe(line) for line in detail.log))
+        if text != lines.content:
+            at_end = log.scroll_offset.y >= log.max_scroll_y
+            lines.update(text)
+            if at_end:
+                log.scroll_end(animate=False)
+
+    def _label(self, tab: str, text: str) -> None:
+        """Setting it makes a new layout of the screen, so only when it changed."""
+        label = self.query_one(TabbedContent).get_tab(tab)
+        if label.label != Content(text):
+            label.label = Content(text)
 
     def turn(self, step: int) -> None:
         """Go ``step`` tabs to the right."""

@@ -18,7 +18,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from p2pckpt.tui.widgets.columns import TONES, Column, Placed, fit, place
+from p2pckpt.tui.widgets.columns import GUTTER, TONES, Column, Placed, fit, place
 
 R = TypeVar("R")
 
@@ -251,16 +251,16 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
         base = self.rich_style
         over = base + self._style("cursor" if self.has_focus else "blurred") if current else None
         gutter = ("›" if current else " ") + ("*" if self._key(row) in self.marks else " ")
-        segments = [Segment(gutter, over or base)]
+        segments, used = [Segment(gutter, over or base)], GUTTER
+        last = len(self._placed) - 1
         for number, placed in enumerate(self._placed):
             text, tone = placed.column.draw(row, placed.width)
-            style = self._style(tone) if tone else base
-            if over is not None:
-                style = over
-            if number:
-                segments.append(Segment(" ", over or base))
-            segments.append(Segment(place(text, placed.width, right=placed.column.right), style))
-        return Strip(segments).adjust_cell_length(width, over or base)
+            text = place(text, placed.width, right=placed.column.right)
+            gap = number < last
+            segments.append(Segment(text + " " if gap else text, over or (self._style(tone) if tone else base)))
+            used += placed.width + gap
+        # the length is known: it is not to be measured again
+        return Strip(segments, used).adjust_cell_length(width, over or base)
 
     def _style(self, tone: str) -> Style:
         style = self._styles.get(tone)
