@@ -90,6 +90,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("General", "passphrase_file", "", "file with the identity's passphrase, for daemons that start unattended"),
     Setting(
         "General",
+        "new_keys",
+        "tell",
+        "versions by a publisher who is new in a share; wait: until you decide",
+        ("tell", "wait"),
+        live=True,
+    ),
+    Setting(
+        "General",
         "log_level",
         "info",
         "what the daemon writes to its log",
@@ -202,6 +210,11 @@ class Config:
     @property
     def keys_dir(self) -> Path:
         return self.data_dir / "keys"
+
+    @property
+    def known_keys(self) -> Path:
+        """What is remembered of other people's keys."""
+        return self.data_dir / "known-keys.db"
 
     @property
     def tracker_dir(self) -> Path:

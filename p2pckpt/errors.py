@@ -89,6 +89,18 @@ class UntrustedKey(P2pckptError):
     code = "untrusted_key"
 
 
+class BlockedKey(UntrustedKey):
+    """Something is signed by somebody whom the user has blocked."""
+
+    code = "blocked_key"
+
+
+class KeyToReview(UntrustedKey):
+    """Something is signed by a key that the user wants to look at first (setting ``new_keys``)."""
+
+    code = "key_to_review"
+
+
 class DaemonUnavailable(P2pckptError):
     """The daemon does not answer, or could not be started."""
 

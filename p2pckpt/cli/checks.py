@@ -49,7 +49,7 @@ class Check(msgspec.Struct, frozen=True):
 async def run_all(config: Config) -> list[Check]:
     """Every check, in the order in which a cause comes before what it breaks."""
     status, daemon = await _daemon(config)
-    checks = [python(), engine(), *home(config), space(config), keys(config), clock(), daemon]
+    checks = [python(), engine(), *home(config), space(config), keys(config), clock(), daemon, *others_keys(status)]
     checks += [await tracker(config, status), port(config, status)]
     return [*checks, *congestion(_CONGESTION)]
 
@@ -104,10 +104,19 @@ def keys(config: Config) -> Check:
     if directory.stat().st_mode & 0o077:
         return Check("keys", Level.FAIL, f"others can read {directory}", f"chmod -R go= {directory}")
     try:
-        where = identity_file.describe(directory)
+        where, backup = identity_file.describe(directory), identity_file.last_backup(directory)
     except P2pckptError as exc:
         return Check("keys", Level.FAIL, exc.fact, exc.next_step)
-    return Check("keys", Level.OK, f"readable only by you: {where}", "keep a copy: p2pckpt key backup FILE")
+    copy = f"; backup made {text.ago(backup)}" if backup else ""
+    hint = "" if backup else "keep a copy: p2pckpt key backup FILE"
+    return Check("keys", Level.OK, f"readable only by you: {where}{copy}", hint)
+
+
+def others_keys(status: DaemonStatus | None) -> Iterator[Check]:
+    """Keys that turned up where others signed, or under a name that was verified."""
+    if status is not None and status.keys_to_review:
+        fact = f"{text.count(status.keys_to_review, 'key')} of others to be reviewed"
+        yield Check("others", Level.WARN, fact, "p2pckpt trust ls --review")
 
 
 def clock() -> Check:

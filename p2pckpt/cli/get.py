@@ -15,6 +15,7 @@ from p2pckpt.cli.progress import Progress, summary
 from p2pckpt.cli.session import follow, talk
 from p2pckpt.cli.share import detached, print_started
 from p2pckpt.cli.table import facts
+from p2pckpt.cli.trust import described
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient
@@ -169,6 +170,9 @@ def preview_lines(preview: m.FetchPreview) -> list[str]:
             ("version", f"{preview.share}@v{preview.version}{name}"),
             ("tags", ", ".join(preview.tags)),
             ("publisher", preview.publisher),
+            ("calls itself", preview.publisher_key.name if preview.publisher_key else ""),
+            ("words", preview.publisher_words),
+            ("its key is", described(preview.publisher_key) or "your own"),
             ("licence", preview.licence or "none stated"),
             ("to accept", preview.licence_due),
             ("size", f"{text.size(preview.size)} in {text.count(len(preview.files), 'file')}"),

@@ -66,6 +66,7 @@ def show(invocation: Invocation, public: str, pem: bool) -> None:
                 ("to send", mine.public_text),
                 ("made", text.ago(mine.created_at)),
                 ("kept in", mine.path),
+                ("backup", text.ago(mine.backup_at) if mine.backup_at else "none noted: p2pckpt key backup FILE"),
             ]
         )
         for row in facts(pairs):
@@ -87,11 +88,14 @@ def backup(invocation: Invocation, file: Path, force: bool, secret_file: Path | 
 
     present = _present(invocation)
     passphrase = new_passphrase(invocation, secret_file, secret_stdin)
-    data = identity_file.backup(invocation.config.keys_dir, passphrase, ask=present)
+    keys_dir = invocation.config.keys_dir
+    data = identity_file.backup(keys_dir, passphrase, ask=present)
     if to_stdout:
         report.bytes(data)
+        identity_file.note_backup(keys_dir)
         return
     write_whole(file, data)
+    identity_file.note_backup(keys_dir)
     if report.as_text:
         report.line(str(file))
     else:

@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "log": Entry("Access", _CLI + "log:log", "Show who did what in a share, verified."),
     "key": Entry("Access", _CLI + "keys:key", "Show, back up, restore and protect your identity."),
     "peers": Entry("Services", _CLI + "peers:peers", "Show who is connected, ban addresses, look for more."),
+    "trust": Entry("Access", _CLI + "trust:trust", "Verify and block other people's keys."),
     "daemon": Entry("Services", _CLI + "daemon:daemon", "Start, stop, inspect and install the daemon."),
     "tracker": Entry("Services", _CLI + "fronts:tracker", "Run a tracker of your own."),
     "config": Entry("This machine", _CLI + "settings:config", "Read and change settings."),

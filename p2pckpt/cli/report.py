@@ -132,6 +132,13 @@ class Report:
         self._write(sys.stderr, _clean(question) + " [y/N] ")
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
+    def typed(self, prompt: str, *, otherwise: str) -> str:
+        """A line that the person types."""
+        if not self.can_ask:
+            raise BadUsage("this needs an answer, and nobody can be asked", next_step=f"add {otherwise}")
+        self._write(sys.stderr, _clean(prompt) + ": ")
+        return sys.stdin.readline().strip()
+
     def secret(self, prompt: str, *, otherwise: str) -> str:
         """A passphrase typed without echo."""
         if not self.can_ask:

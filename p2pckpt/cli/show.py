@@ -11,6 +11,7 @@ from p2pckpt.cli.completing import complete_share
 from p2pckpt.cli.options import Command, Invocation
 from p2pckpt.cli.session import talk
 from p2pckpt.cli.table import Column, facts, table, terminal_width
+from p2pckpt.cli.trust import described
 from p2pckpt.control.client import ControlClient
 from p2pckpt.control.messages import FileRow, ShareDetail, TensorRow, VersionDetail, VersionRow
 from p2pckpt.errors import NotFound
@@ -78,6 +79,7 @@ def version_lines(detail: VersionDetail | None) -> list[str]:
             ("published", text.ago(row.published_at)),
             ("publisher", detail.publisher),
             ("words", detail.publisher_words),
+            ("its key is", described(detail.publisher_key)),
             ("licence", detail.licence or "none stated"),
             ("base model", ", ".join(detail.base_model)),
             ("size", f"{text.size(row.size)} in {text.count(len(detail.files), 'file')}"),

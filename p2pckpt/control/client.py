@@ -21,6 +21,7 @@ import msgspec
 from p2pckpt.config import Config
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
+from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.errors import DaemonUnavailable, P2pckptError, by_code
@@ -236,6 +237,13 @@ class ControlClient:
 
     async def turtle(self, request: sm.TurtleRequest) -> sm.Limits:
         return await self._call("POST", "/v1/limits/turtle", sm.Limits, request)
+
+    async def keys(self) -> list[km.KeyRow]:
+        """Everybody else whose key is known, by the time they were first seen."""
+        return await self._call("GET", "/v1/keys", list[km.KeyRow])
+
+    async def decide_key(self, request: km.DecideKeyRequest) -> list[km.KeyRow]:
+        return await self._call("POST", "/v1/keys", list[km.KeyRow], request)
 
     # -- plumbing
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from p2pckpt.control.key_messages import KeyRow, KeysChanged
 from p2pckpt.control.settings_messages import Limits
 from p2pckpt.tracker_protocol import Role, Visibility
 
@@ -264,6 +265,8 @@ class VersionDetail(msgspec.Struct, frozen=True):
     magnets: tuple[str, ...] = ()
     """For stock BitTorrent clients, one a torrent; only of public shares."""
     publisher_words: str = ""
+    publisher_key: KeyRow | None = None
+    """Who that is, as far as this machine knows; null for ourselves."""
     signing_key: str = ""
     """PEM of the key that verifies ``model.sig`` in a checkout; empty for versions without one."""
 
@@ -391,6 +394,10 @@ class FetchPreview(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
     licence_due: str = ""
     """What the owner asks everybody to accept before anything is fetched; empty for nothing."""
+    publisher_words: str = ""
+    publisher_key: KeyRow | None = None
+    """Who signed it, as far as this machine knows, with their state in this share; null for ourselves. What is odd
+    about it stands in ``warnings``, too."""
 
 
 class VerifyRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -436,6 +443,16 @@ class TagRequest(msgspec.Struct, frozen=True):
     remove: bool = False
 
 
+class OwnedShare(msgspec.Struct, frozen=True):
+    """A share whose root this machine's key signs."""
+
+    share_id: str
+    share: str
+    owners: int
+    """Keys that own it: with one alone, losing it is losing the share."""
+    threshold: int
+
+
 class KeyInfo(msgspec.Struct, frozen=True):
     """``GET /v1/key``."""
 
@@ -447,6 +464,9 @@ class KeyInfo(msgspec.Struct, frozen=True):
     created_at: int
     path: str
     """Where the keys are, for people to read."""
+    backup_at: int = 0
+    """When a backup of this identity was written; 0 for never, as far as is known here."""
+    owned: tuple[OwnedShare, ...] = ()
 
 
 class DaemonStatus(msgspec.Struct, frozen=True):
@@ -472,6 +492,8 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     peak_rss_bytes: int
     jobs: int
     limits: Limits = Limits()
+    keys_to_review: int = 0
+    """Keys that somebody should look at."""
 
 
 # --- events ---------------------------------------------------------------------------------------------------
@@ -538,4 +560,5 @@ Event = (
     | Notice
     | AccessChanged
     | AccessGranted
+    | KeysChanged
 )

@@ -14,6 +14,7 @@ from typing import Final, assert_never
 
 import structlog
 
+from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
 
 _log = structlog.get_logger(__name__)
@@ -96,6 +97,8 @@ class _Reader:
                 self._remove(f"share {share_id}", event)
             case m.AccessChanged(share_id):
                 self._change(f"access {share_id}", event)
+            case km.KeysChanged():
+                self._change("keys", event)
             case m.Notice():
                 self._keep(f"job {event.job}", event)
             case m.AccessGranted(share_id):

@@ -189,6 +189,12 @@ class JobTable:
         self._save(job_id)
         return progress.job
 
+    async def refuse(self, job_id: str, error: P2pckptError) -> None:
+        """End work or seeding for a reason that lies outside of the job; everything finished is kept."""
+        if job_id in self._jobs:
+            await self._halt(job_id)
+            await self._fail(job_id, error)
+
     async def remove(self, job_id: str) -> Job:
         """Forget a job; its data is the caller's business."""
         job = self.progress(job_id).job

@@ -35,6 +35,7 @@ from p2pckpt.daemon.stalls import StallMeter
 from p2pckpt.daemon.tracker_beside import TrackerBeside
 from p2pckpt.daemon.upkeep import upkeep
 from p2pckpt.errors import P2pckptError
+from p2pckpt.jobs.key_book import KeyBook
 from p2pckpt.jobs.link_book import LinkBook
 from p2pckpt.jobs.members import Members
 from p2pckpt.jobs.owners import Owners
@@ -42,6 +43,7 @@ from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import Shares
 from p2pckpt.jobs.swarms import Swarms
 from p2pckpt.store.catalogue import Catalogue
+from p2pckpt.store.known_keys import KnownKeys
 from p2pckpt.store.layout import StoreLayout
 from p2pckpt.store.objects import ObjectReader
 from p2pckpt.swarm.libtorrent_engine import Discovery, LibtorrentEngine
@@ -99,6 +101,7 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
         operations, beside = await _build(settings, passphrase, log, stalls, stack)
         operations.bans.load()
         operations.load()
+        await operations.keys.note_all()
         beside_us = [share for share in operations.services.shares.known() if share.tracker == BESIDE]
         if beside_us:
             # requests may need it; a tracker that does not come up must not keep the daemon from answering
@@ -141,6 +144,8 @@ async def _build(
     await asyncio.to_thread(_clear_packing, layout)
     catalogue = Catalogue(layout.catalogue)
     stack.callback(catalogue.close)
+    known_keys = KnownKeys(settings.known_keys)
+    stack.callback(known_keys.close)
     objects = ObjectReader(layout)
     stack.callback(objects.close)
     pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="worker")
@@ -152,28 +157,33 @@ async def _build(
     swarms, engine = await _start_swarms(settings, layout, catalogue, trackers)
     stack.push_async_callback(swarms.stop)
     limits = RateLimits(settings, engine.limit)
-    shares = Shares(identity, catalogue, layout, trackers)
-    owners, link_book = Owners(identity, shares), LinkBook(identity, shares)
-    services = Services(
-        config=settings,
-        identity=identity,
-        layout=layout,
-        catalogue=catalogue,
-        objects=objects,
-        shares=shares,
-        owners=owners,
-        link_book=link_book,
-        members=Members(identity, catalogue, shares, owners, link_book),
-        swarms=swarms,
-        pool=pool,
-        workers=settings.workers,
-    )
 
     def changed(config: Config) -> None:
         configure(config.text("log_level"), log)
         limits.configure(config)
 
     live = LiveSettings(settings, config.load, changed)
+    shares = Shares(identity, catalogue, layout, trackers)
+    key_book = KeyBook(identity.public_bytes, known_keys, waits=lambda: live.config.text("new_keys") == "wait")
+    shares.on_refresh(key_book.note)
+    owners, link_book = Owners(identity, shares), LinkBook(identity, shares)
+    members = Members(identity, catalogue, shares, owners, link_book)
+    members.on_list(key_book.note_members)
+    services = Services(
+        config=settings,
+        identity=identity,
+        layout=layout,
+        catalogue=catalogue,
+        objects=objects,
+        key_book=key_book,
+        shares=shares,
+        owners=owners,
+        link_book=link_book,
+        members=members,
+        swarms=swarms,
+        pool=pool,
+        workers=settings.workers,
+    )
     operations = Operations(services, beside, Feed(), stalls, live, limits)
     swarms.on_tracker_event(operations.on_tracker_event)
     return operations, beside

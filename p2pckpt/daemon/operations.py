@@ -27,6 +27,7 @@ from p2pckpt.daemon.access_watch import AccessWatch
 from p2pckpt.daemon.bans import Bans
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.job_table import JobTable, Request
+from p2pckpt.daemon.keys import Keys
 from p2pckpt.daemon.live_settings import LiveSettings
 from p2pckpt.daemon.peers import peers_reply
 from p2pckpt.daemon.rate_limits import RateLimits
@@ -47,8 +48,6 @@ from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.checkout import free_bytes, partial_directory
-from p2pckpt.trust import identity as identities
-from p2pckpt.trust import identity_file
 from p2pckpt.trust.admission import TrustedShare
 
 _log = structlog.get_logger(__name__)
@@ -87,6 +86,7 @@ class Operations:
         self._background: set[asyncio.Task[None]] = set()
         self._measuring: set[bytes] = set()
         self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)
+        self.keys = Keys(services, feed, self.jobs)
 
     def load(self) -> None:
         """Take over what the last daemon left; before the first request is taken."""
@@ -136,7 +136,8 @@ class Operations:
 
     async def fetch_plan(self, request: m.FetchRequest) -> m.FetchPreview:
         await self._need_tracker(request.source)
-        return await fetch_plan.preview(self.services, request)
+        found = await fetch_plan.preview(self.services, request)
+        return await self.keys.described(found)
 
     async def verify(self, request: m.VerifyRequest) -> m.Job:
         share, row = await asyncio.to_thread(verifying.find_version, self.services, request.name)
@@ -207,7 +208,8 @@ class Operations:
 
     async def version_detail(self, name: str) -> m.VersionDetail:
         share, version = await self._resolve(name)
-        return await version_detail(self.services, share, version)
+        detail = await version_detail(self.services, share, version)
+        return replace(detail, publisher_key=await self.keys.row(detail.publisher, share.share_id))
 
     async def manifest(self, name: str) -> dict[str, Any]:
         share, version = await self._resolve(name)
@@ -227,17 +229,6 @@ class Operations:
         share, version = await self._resolve(request.name)
         await self.services.shares.move_tag(share, request.tag, None if request.remove else version)
         return await self.share_detail(share.name if request.remove else share.share_id.hex())
-
-    def key(self) -> m.KeyInfo:
-        own = self.services.identity
-        return m.KeyInfo(
-            own.hex,
-            identities.words(own.public_bytes),
-            own.public.text,
-            own.name,
-            own.created_at,
-            identity_file.describe(self.services.config.keys_dir),
-        )
 
     # -- limits
 
@@ -279,6 +270,7 @@ class Operations:
             peak_rss_bytes=max(_peak_rss(), memory.rss),  # the kernel counts them apart, and not to the page
             jobs=len(self.jobs.jobs()),
             limits=self._limits.state,
+            keys_to_review=self.services.key_book.to_review,
         )
 
     async def snapshot(self) -> m.Snapshot:
@@ -432,6 +424,7 @@ class Operations:
         with contextlib.suppress(P2pckptError):
             trusted = await self.services.shares.refresh(share)
             await self._learn_tls(share, trusted)
+            await self.keys.enforce(share.share_id.hex())
             if isinstance(event, tp.MembersChanged):
                 if event.identity == self.services.identity.hex:
                     share = await self.services.shares.learn_role(share)

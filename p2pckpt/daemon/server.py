@@ -18,6 +18,7 @@ from aiohttp import web
 
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
+from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.control.client import failure_of
@@ -126,7 +127,9 @@ class ControlServer:
             web.post("/v1/settings/reload", _answer(lambda r: do.settings.reload())),
             web.get("/v1/limits", _answer(lambda r: _now(do.limits()))),
             web.post("/v1/limits/turtle", _answer(_with(sm.TurtleRequest, do.turtle))),
-            web.get("/v1/key", _answer(lambda r: _now(do.key()))),
+            web.get("/v1/key", _answer(lambda r: do.keys.own())),
+            web.get("/v1/keys", _answer(lambda r: do.keys.known())),
+            web.post("/v1/keys", _answer(_with(km.DecideKeyRequest, do.keys.decide))),
         ]
 
     async def _stop_request(self, request: web.Request) -> web.Response:

@@ -76,7 +76,8 @@ async def resolve(services: Services, request: FetchRequest) -> Source:
     """Join if ``source`` is a link, judge the signed files, open the manifest. Fetches no content.
 
     With the tracker away, a version that was seen before is resolved from this disk. Where nobody vouches any more for
-    what is newest, only a version that is named by its number is. Raises ``LicenceNotAccepted``, ``Stale``.
+    what is newest, only a version that is named by its number is. Raises ``LicenceNotAccepted``, ``Stale``,
+    ``BlockedKey``, ``KeyToReview``.
     """
     source = await _resolve(services, request)
     if source.licence_due:
@@ -107,8 +108,10 @@ async def _resolve(services: Services, request: FetchRequest) -> Source:
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(trusted.fresh_until))
         doubts = (f"freshness unknown: {exc.fact}; the tracker last vouched for these versions until {day}",)
     version = trusted.resolve(selector)
+    await services.key_book.require(share, trusted, version)
     manifest, _ = await shares.manifest(share, trusted, version)
     await asyncio.to_thread(oms.check, manifest.body)
+    await services.key_book.require_own_word(share, trusted, manifest)
     due = await shares.licence_due(share, trusted, request.accept_licence)
     chosen = chosen_files(manifest, request.only)
     return Source(share, trusted, trusted.target(version), manifest, chosen, due, doubts)

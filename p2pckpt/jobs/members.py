@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -29,6 +30,11 @@ from p2pckpt.trust.identity import PUBLIC_PREFIX, Identity, PublicIdentity
 
 _log = structlog.get_logger(__name__)
 _IDENTITY: Final = re.compile(r"[0-9a-f]{64}")
+OnList = Callable[[KnownShare, list[tp.Member]], Awaitable[None]]
+
+
+async def _nobody(share: KnownShare, members: list[tp.Member]) -> None:
+    """Listens where nobody does."""
 
 
 class Members:
@@ -44,9 +50,16 @@ class Members:
         self._links = link_book
         self._changing = asyncio.Lock()
         """Held while members change: what one owner asks for is done one thing after the other."""
+        self._on_list: OnList = _nobody
+
+    def on_list(self, listener: OnList) -> None:
+        """Await ``listener`` with every list of members that a tracker gave."""
+        self._on_list = listener
 
     async def all(self, share: KnownShare) -> list[tp.Member]:
-        return await self._shares.client(share).members(share.share_id.hex())
+        members = await self._shares.client(share).members(share.share_id.hex())
+        await self._on_list(share, members)
+        return members
 
     async def set(self, share: KnownShare, who: str, role: tp.Role | None) -> list[str]:
         """Add, change or (None) remove a member; returns what the owner should know about it.

@@ -32,9 +32,14 @@ def file_numbers(torrent: Torrent) -> Mapping[bytes, int]:
 
 
 async def seed(services: Services, job: str, share: KnownShare, version: int) -> None:
-    """Offer a version that is held. Needs no tracker: everything was kept when it was published or fetched."""
+    """Offer a version that is held. Needs no tracker: everything was kept when it was published or fetched.
+
+    Raises ``BlockedKey``.
+    """
     trusted = await services.shares.trusted(share)
+    await services.key_book.require(share, trusted, version)
     manifest, _ = await services.shares.manifest(share, trusted, version)
+    await services.key_book.require_own_word(share, trusted, manifest)
     target = trusted.target(version)
     for torrent in (await torrents_of(services, share, target, manifest)).values():
         await services.swarms.join(job, share.share_id, share.tracker, torrent, {}, 0, tls=trusted.swarm_tls)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from p2pckpt.config import Config
+from p2pckpt.jobs.key_book import KeyBook
 from p2pckpt.jobs.link_book import LinkBook
 from p2pckpt.jobs.members import Members
 from p2pckpt.jobs.owners import Owners
@@ -31,6 +32,7 @@ class Services:
     layout: StoreLayout
     catalogue: Catalogue
     objects: ObjectReader
+    key_book: KeyBook
     shares: Shares
     owners: Owners
     link_book: LinkBook

@@ -52,6 +52,13 @@ RACES: Final = 20
 """Times a change of signed files is rebased on somebody else's before giving up."""
 
 
+OnRefresh = Callable[["KnownShare", TrustedShare], Awaitable[None]]
+
+
+async def _nobody(share: KnownShare, trusted: TrustedShare) -> None:
+    """Listens where nobody does."""
+
+
 def check_name(name: str) -> str:
     """A share's name, or ``BadUsage``: letters, digits and ``._+-``, parts joined by ``/``."""
     if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
@@ -74,6 +81,11 @@ class Shares:
         self._layout = layout
         self._trackers = trackers
         self._locks: defaultdict[bytes, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._on_refresh: OnRefresh = _nobody
+
+    def on_refresh(self, listener: OnRefresh) -> None:
+        """Await ``listener`` with everything that a refresh brought, before anything is done with it."""
+        self._on_refresh = listener
 
     # -- finding
 
@@ -277,10 +289,12 @@ class Shares:
         arguments = share.share_id, self._layout.trusted_files(share.share_id), fetch, self._identity, at
         async with self._locks[share.share_id]:
             try:
-                return await asyncio.to_thread(admission.refresh, *arguments)
+                trusted = await asyncio.to_thread(admission.refresh, *arguments)
             except (UntrustedKey, VerificationFailed):
                 # keys that change while we read make old and new files meet: what is wrong is so twice
-                return await asyncio.to_thread(admission.refresh, *arguments)
+                trusted = await asyncio.to_thread(admission.refresh, *arguments)
+            await self._on_refresh(share, trusted)
+            return trusted
 
     def _last_good_moment(self, share: KnownShare) -> datetime:
         known = admission.load(share.share_id, self._layout.trusted_files(share.share_id), self._identity)

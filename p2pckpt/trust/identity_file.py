@@ -31,6 +31,7 @@ from p2pckpt.trust.identity import Identity, PublicIdentity, model_key_of_old
 
 FORMAT: Final = 2
 _FILE: Final = "identity.json"
+_BACKED_UP: Final = "backup.json"
 _NEXT: Final = "next"
 """Directory of the identity that is to follow."""
 _MAX_FILE: Final = 64 << 10
@@ -72,6 +73,13 @@ class _InKeyring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     identity: str
     keyring: str
     """The service's name in the keyring."""
+
+
+class _BackedUp(msgspec.Struct, frozen=True):
+    """When a backup of which identity was made."""
+
+    identity: str
+    at: int
 
 
 _Record = _Keys | _Sealed | _InKeyring
@@ -149,6 +157,28 @@ def move(keys_dir: Path, store: str, *, ask: Ask = nobody) -> None:
 def backup(keys_dir: Path, passphrase: str, *, ask: Ask = nobody) -> bytes:
     """All keys as text, under Argon2id (RFC 9106: t=3, p=4, 64 MiB) and ChaCha20-Poly1305."""
     return _backed_up(_keys(keys_dir, ask), passphrase)
+
+
+def note_backup(keys_dir: Path) -> None:
+    """A backup of the identity in ``keys_dir`` was written somewhere, now."""
+    atomic.write(keys_dir / _BACKED_UP, msgspec.json.encode(_BackedUp(_whose(keys_dir), int(time.time()))))
+
+
+def last_backup(keys_dir: Path) -> int:
+    """When the last backup of the identity in ``keys_dir`` was written, Unix seconds; 0 for never, as far as is known.
+
+    Raises as ``load`` does.
+    """
+    try:
+        noted = msgspec.json.decode((keys_dir / _BACKED_UP).read_bytes(), type=_BackedUp)
+    except (OSError, msgspec.MsgspecError):
+        return 0
+    return noted.at if noted.identity == _whose(keys_dir) else 0
+
+
+def _whose(keys_dir: Path) -> str:
+    record = _read(keys_dir)
+    return _hex(record) if isinstance(record, _Keys) else record.identity
 
 
 def restore(keys_dir: Path, data: bytes, passphrase: str, *, store: str = "file", ask: Ask = nobody) -> None:

@@ -240,6 +240,20 @@ def is_signed_by(root: bytes, public: bytes) -> bool:
     return _key(public).keyid in _load_root(root).signatures
 
 
+def root_signers(root: bytes) -> frozenset[bytes]:
+    """Owners who signed a verified root."""
+    metadata = _load_root(root)
+    result = metadata.signed.get_verification_result("root", metadata.signed_bytes, metadata.signatures)
+    return frozenset(map(_public, result.signed.values()))
+
+
+def list_signers(root: bytes, targets: bytes) -> frozenset[bytes]:
+    """Publishers who signed verified targets: who vouches for the list, whoever published what is on it."""
+    metadata = _load_targets(targets)
+    result = _load_root(root).signed.get_verification_result("targets", metadata.signed_bytes, metadata.signatures)
+    return frozenset(map(_public, result.signed.values()))
+
+
 def judge_proposal(root: bytes, proposed: bytes) -> RootKeys:
     """The keys that ``proposed`` names, if it follows ``root`` and changes nothing but owners, publishers and the
     number of signatures. Raises ``VerificationFailed``: an owner must not sign what was not shown."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
+from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
 from p2pckpt.errors import P2pckptError
 
@@ -22,6 +23,8 @@ class Changes:
     """Ids of shares whose row changed, came or went."""
     access: set[str] = field(default_factory=set)
     """Ids of shares whose members, links, requests or terms may be others."""
+    keys: bool = False
+    """Something about other people's keys is different."""
     everything: bool = False
     """A snapshot replaced the state, or the connection came or went."""
 
@@ -35,6 +38,8 @@ class State:
     shares: dict[str, m.ShareRow] = field(default_factory=dict)
     job_counts: Counter[tuple[m.JobState, m.JobKind]] = field(default_factory=Counter)
     """How many jobs there are of each."""
+    keys_to_review: int = 0
+    """Keys that somebody should look at."""
     connected: bool = False
     updated_at: float = 0.0
     """When the last event was folded in; the lists are from then."""
@@ -71,6 +76,9 @@ class State:
                 self._status(status)
             case m.AccessChanged(share_id) | m.AccessGranted(share_id):
                 changes.access.add(share_id)
+            case km.KeysChanged(to_review):
+                self.keys_to_review = to_review
+                changes.keys = True
             case m.Notice():
                 pass
 
@@ -90,5 +98,6 @@ class State:
 
     def _status(self, status: m.DaemonStatus) -> None:
         self.status = status
+        self.keys_to_review = status.keys_to_review
         self.rates_down.append(status.rate_down)
         self.rates_up.append(status.rate_up)

@@ -12,11 +12,14 @@ import msgspec
 from p2pckpt.config import SETTINGS, Value
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
+from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.control.client import ControlClient
 from p2pckpt.errors import DaemonUnavailable, NotFound, P2pckptError
 from p2pckpt.tracker_protocol import Role, Visibility
+from p2pckpt.trust.identity import words
+from p2pckpt.trust.known_keys import How, KeyState, Review
 
 T = TypeVar("T")
 
@@ -232,7 +235,13 @@ class ReplayClient(ControlClient):
         self._answer("revoke_link", (share, link_id), None)
 
     async def key(self) -> m.KeyInfo:
-        return self._answer("key", (), None)
+        return self._answer("key", (), key_info())
+
+    async def keys(self) -> list[km.KeyRow]:
+        return self._answer("keys", (), key_rows())
+
+    async def decide_key(self, request: km.DecideKeyRequest) -> list[km.KeyRow]:
+        return self._answer("decide_key", (request,), key_rows())
 
     async def settings(self) -> sm.Settings:
         return self._answer("settings", (), settings())
@@ -705,3 +714,57 @@ def settings(file: str = "/home/alice/.config/p2pckpt/config.toml", **values: Va
             for row in SETTINGS
         ),
     )
+
+
+def key_info(**changes: Any) -> m.KeyInfo:
+    """Our own key, which owns two shares, one of them alone."""
+    values: dict[str, Any] = {
+        "identity": IDENTITY,
+        "words": words(bytes.fromhex(IDENTITY)),
+        "public_text": "p2pckpt-id:2.alices-text",
+        "name": "alice",
+        "created_at": NOW - 86400 * 300,
+        "path": "/home/alice/.local/share/p2pckpt/keys/identity.json",
+        "backup_at": NOW - 86400 * 41,
+        "owned": (
+            m.OwnedShare("c1" * 16, "cars/flux-lora-portrait", 1, 1),
+            m.OwnedShare("aa" * 16, "lab/llama-70b-sft", 2, 1),
+        ),
+    }
+    return m.KeyInfo(**{**values, **changes})
+
+
+def key_row(seed: int, name: str, state: KeyState = KeyState.UNVERIFIED, **changes: Any) -> km.KeyRow:
+    """Somebody who publishes in one share."""
+    identity = f"{seed:02x}" * 32
+    values: dict[str, Any] = {
+        "words": words(bytes.fromhex(identity)),
+        "name": name,
+        "state": state,
+        "first_seen": NOW - 86400 * 9,
+        "how": How.LINK,
+        "places": (km.KeyPlace("aa" * 16, "lab/llama-70b-sft", "publisher", NOW - 86400 * 9, How.LINK, 3),),
+    }
+    return km.KeyRow(identity=identity, **{**values, **changes})
+
+
+def key_rows() -> list[km.KeyRow]:
+    """One key of every state, and one under the name of another."""
+    place = km.KeyPlace("bb" * 16, "whisper-de", "publisher", NOW - 3600, How.SHARE, 12, Review.PUBLISHER)
+    taken = km.KeyPlace("aa" * 16, "lab/llama-70b-sft", "publisher", NOW - 60, How.SHARE, 9, Review.NAME)
+    bob = key_row(0xB0, "bob-lab", KeyState.VERIFIED, verified_at=NOW - 86400 * 80, everywhere=True)
+    return [
+        bob,
+        key_row(0x77, "dave", KeyState.BLOCKED, blocked_at=NOW - 86400 * 2, reason="laptop lost"),
+        key_row(0xCA, "carol"),
+        key_row(0x9F, "Chen Wei", KeyState.REVIEW, first_seen=NOW - 3600, how=How.SHARE, places=(place,)),
+        key_row(
+            0x66,
+            "B0b Lab",
+            KeyState.REVIEW,
+            first_seen=NOW - 60,
+            how=How.SHARE,
+            places=(taken,),
+            namesakes=(km.Namesake(bob.identity, bob.words, bob.name, bob.verified_at),),
+        ),
+    ]

@@ -54,6 +54,8 @@ class NavBar(Static):
 def alerts(state: State) -> list[str]:
     """What needs a person, most urgent first."""
     found = []
+    if state.keys_to_review:
+        found.append(f"{state.keys_to_review} {'key' if state.keys_to_review == 1 else 'keys'} to review")
     failed = sum(state.job_counts[JobState.FAILED, kind] for kind in JobKind)
     if failed:
         found.append(f"{failed} failed")

@@ -27,6 +27,8 @@ EXIT_CODES = {
     "UnsafeContent": 6,
     "Stale": 6,
     "UntrustedKey": 7,
+    "BlockedKey": 7,
+    "KeyToReview": 7,
     "DaemonUnavailable": 8,
     "NoSeeds": 9,
     "NoSpace": 10,

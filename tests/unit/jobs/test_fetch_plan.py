@@ -53,6 +53,14 @@ class Forgotten:
         self.roots |= roots
 
 
+class NobodyBlocked:
+    """Stands for the book of keys."""
+
+    async def require(self, *what: object) -> None: ...
+
+    async def require_own_word(self, *what: object) -> None: ...
+
+
 def services_of(workshop: Workshop, tmp_path: Path, swarms: Any = None) -> Services:
     return Services(
         config=config.load(home=tmp_path / "home", environ={}, directory=tmp_path),
@@ -60,6 +68,7 @@ def services_of(workshop: Workshop, tmp_path: Path, swarms: Any = None) -> Servi
         layout=workshop.layout,
         catalogue=workshop.catalogue,
         objects=workshop.objects,
+        key_book=cast(Any, NobodyBlocked()),
         shares=cast(Any, None),
         owners=cast(Any, None),
         link_book=cast(Any, None),
@@ -344,7 +353,7 @@ class OneShare:
 async def test_a_model_signature_that_is_not_the_publishers_is_refused_before_anything_is_fetched() -> None:
     body = empty_body(publisher=OWNER.public_bytes)
     forged = oms.signed(body, STRANGER)
-    services: Any = SimpleNamespace(shares=OneShare(Manifest(forged)))
+    services: Any = SimpleNamespace(shares=OneShare(Manifest(forged)), key_book=NobodyBlocked())
     with pytest.raises(UntrustedKey):
         await resolve(services, FetchRequest(source="cars"))
     services.shares = OneShare(Manifest(oms.signed(body, OWNER)))
