@@ -166,9 +166,7 @@ class Origin:
     @property
     def written(self) -> str:
         """The value as ``convert`` reads it back."""
-        if isinstance(self.value, bool):
-            return str(self.value).lower()
-        return exact_size(int(self.value)) if _BY_KEY[self.key].kind is Kind.SIZE else str(self.value)
+        return written(_BY_KEY[self.key].kind, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +274,13 @@ def setting(key: str, origin: str) -> Setting:
     if found is None:
         raise BadUsage(f"{origin}: there is no setting {key!r}", next_step="p2pckpt config show")
     return found
+
+
+def written(kind: Kind, value: Value) -> str:
+    """``value`` as ``convert`` reads it back."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return exact_size(value) if kind is Kind.SIZE and isinstance(value, int) else str(value)
 
 
 def convert(key: str, raw: Any, origin: str) -> Value:

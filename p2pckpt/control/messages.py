@@ -550,6 +550,10 @@ class AccessGranted(msgspec.Struct, frozen=True, tag="access"):
     share_id: str
 
 
+class SettingsChanged(msgspec.Struct, frozen=True, tag="settings"):
+    """Settings are others than they were: ask anew."""
+
+
 Event = (
     Snapshot
     | JobChanged
@@ -561,4 +565,5 @@ Event = (
     | AccessChanged
     | AccessGranted
     | KeysChanged
+    | SettingsChanged
 )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from p2pckpt.config import Value
+from p2pckpt.config import Kind, Value
 
 
 class SettingRow(msgspec.Struct, frozen=True):
@@ -15,8 +15,7 @@ class SettingRow(msgspec.Struct, frozen=True):
     key: str
     group: str
     help: str
-    kind: str
-    """text, number, yes or no, size, hours."""
+    kind: Kind
     choices: tuple[str, ...]
     """All values there are; empty for any."""
     default: Value

@@ -99,6 +99,8 @@ class _Reader:
                 self._change(f"access {share_id}", event)
             case km.KeysChanged():
                 self._change("keys", event)
+            case m.SettingsChanged():
+                self._change("settings", event)
             case m.Notice():
                 self._keep(f"job {event.job}", event)
             case m.AccessGranted(share_id):

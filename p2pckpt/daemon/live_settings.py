@@ -23,14 +23,24 @@ _ORIGIN: Final = "the request"
 
 
 class LiveSettings:
-    """``config`` is what is in force; ``on_change`` is called whenever it became another."""
+    """``config`` is what is in force; ``on_change`` is called whenever it became another.
 
-    def __init__(self, config: Config, load: Callable[[], Config], on_change: Callable[[Config], None]) -> None:
+    ``tell`` is called when the files say something else than before, whether it is in force or not.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        load: Callable[[], Config],
+        on_change: Callable[[Config], None],
+        tell: Callable[[], None],
+    ) -> None:
         self.config = config
         self._found = config
         """As the files and the environment say."""
         self._load = load
         self._on_change = on_change
+        self._tell = tell
         self._writing = asyncio.Lock()
 
     def rows(self) -> sm.Settings:
@@ -66,13 +76,15 @@ class LiveSettings:
         return self.rows()
 
     def _take(self, found: Config) -> None:
-        self._found = found
+        before, self._found = self._found, found
         taken = {row.key: (found if row.live else self.config).origins[row.key] for row in SETTINGS}
         changed = [key for key, origin in taken.items() if origin.value != self.config.origins[key].value]
         self.config = replace(self.config, origins=taken)
         if changed:
             self._on_change(self.config)
             _log.info("settings changed", keys=changed)
+        if found.origins != before.origins:
+            self._tell()
 
     def _row(self, row: Setting) -> sm.SettingRow:
         found = self._found.origins[row.key]
@@ -81,7 +93,7 @@ class LiveSettings:
             key=row.key,
             group=row.group,
             help=row.help,
-            kind=row.kind.value,
+            kind=row.kind,
             choices=row.choices,
             default=row.default,
             value=found.value,

@@ -25,6 +25,7 @@ from p2pckpt.access.addresses import endpoints, listening_addresses
 from p2pckpt.access.pool import BESIDE, Trackers
 from p2pckpt.config import Config
 from p2pckpt.control.client import PASSPHRASE_STDIN
+from p2pckpt.control.messages import SettingsChanged
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.live_settings import LiveSettings
 from p2pckpt.daemon.log import LogRing, configure
@@ -162,7 +163,8 @@ async def _build(
         configure(config.text("log_level"), log)
         limits.configure(config)
 
-    live = LiveSettings(settings, config.load, changed)
+    feed = Feed()
+    live = LiveSettings(settings, config.load, changed, lambda: feed.send(SettingsChanged()))
     shares = Shares(identity, catalogue, layout, trackers)
     key_book = KeyBook(identity.public_bytes, known_keys, waits=lambda: live.config.text("new_keys") == "wait")
     shares.on_refresh(key_book.note)
@@ -184,7 +186,7 @@ async def _build(
         pool=pool,
         workers=settings.workers,
     )
-    operations = Operations(services, beside, Feed(), stalls, live, limits)
+    operations = Operations(services, beside, feed, stalls, live, limits)
     swarms.on_tracker_event(operations.on_tracker_event)
     return operations, beside
 

@@ -15,12 +15,14 @@ from textual.theme import Theme
 
 from p2pckpt.config import Config
 from p2pckpt.control.client import ControlClient, connect
+from p2pckpt.control.settings_messages import SetRequest
 from p2pckpt.tui import format as f
 from p2pckpt.tui import key_map
 from p2pckpt.tui.commands import Commands
 from p2pckpt.tui.feed import BACKOFF, ClientFactory, Feed
 from p2pckpt.tui.messages import NoticeArrived, StateChanged
 from p2pckpt.tui.screens.base import StateScreen
+from p2pckpt.tui.screens.choice import ChoiceDialog
 from p2pckpt.tui.screens.dialog import StepDialog
 from p2pckpt.tui.screens.help import HelpScreen, Key
 from p2pckpt.tui.screens.main_screens import MAIN_SCREENS
@@ -49,7 +51,7 @@ def run(config: Config) -> int:
     async def factory(start: bool) -> ControlClient:
         return await connect(config, start=start)
 
-    app = P2pckptApp(factory, keys=config.keys)
+    app = P2pckptApp(factory, keys=config.keys, theme=config.text("theme"))
     app.run()
     return app.return_code or 0
 
@@ -86,6 +88,7 @@ class P2pckptApp(App[int]):
         now: Callable[[], float] = time.time,
         browse_from: Path | None = None,
         keys: Mapping[str, str] | None = None,
+        theme: str = _THEME.name,
     ) -> None:
         super().__init__()
         self.now = now
@@ -94,7 +97,8 @@ class P2pckptApp(App[int]):
         self.commands = Commands(self, self.feed)
         self._browse_from = browse_from or Path.cwd()
         self.register_theme(_THEME)
-        self.theme = _THEME.name
+        self.theme = theme if theme in self.available_themes else _THEME.name
+        self._theme_wanted = theme
         self._keys_moved = dict(keys or {})
         self.set_keymap(self._keys_moved)
 
@@ -102,6 +106,8 @@ class P2pckptApp(App[int]):
         self.run_worker(self.feed.run(), group="feed")
         for problem in key_map.problems(self._keys_moved):
             self.commands.say(problem, warning=True)
+        if self.theme != self._theme_wanted:
+            self.commands.say(f"There is no theme called {self._theme_wanted}.", warning=True)
 
     # -- what the feed says
 
@@ -143,6 +149,28 @@ class P2pckptApp(App[int]):
 
     def action_help(self) -> None:
         self.push_screen(HelpScreen(self._keys()))
+
+    def action_change_theme(self) -> None:
+        """Choose the colours; the choice is a setting and stays."""
+        dialog = ChoiceDialog(
+            "Theme",
+            "The colours of this program.",
+            sorted(self.available_themes),
+            current=self.theme,
+            command="p2pckpt config set theme …",
+        )
+        self.push_screen(dialog, lambda name: self._keep_theme(name) if name is not None else None)
+
+    def use_theme(self, name: str) -> None:
+        """Draw in the colours of ``name`` from now on."""
+        if name in self.available_themes:
+            self.theme = name
+        else:
+            self.commands.say(f"There is no theme called {name}.", warning=True)
+
+    def _keep_theme(self, name: str) -> None:
+        self.use_theme(name)
+        self.commands.run(lambda client: client.set_setting(SetRequest("theme", name)))
 
     def copy_link(self, link: str) -> None:
         """Hand ``link`` to the terminal's clipboard (OSC 52)."""

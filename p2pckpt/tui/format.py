@@ -7,6 +7,7 @@ from typing import Final
 
 from p2pckpt.checkpoint.terminal_text import clean
 from p2pckpt.control.messages import Job, JobKind, JobState
+from p2pckpt.units import exact_size
 
 NONE: Final = "·"
 """Drawn where a number is zero and says nothing."""
@@ -46,6 +47,11 @@ def size(count: int) -> str:
 def rate(bytes_per_second: int) -> str:
     """A rate in at most five cells; a dot for nothing."""
     return size(bytes_per_second) if bytes_per_second > 0 else NONE
+
+
+def limit(bytes_per_second: int) -> str:
+    """A limit exactly as it was set: ``5M/s``, ``none``."""
+    return f"{exact_size(bytes_per_second)}/s" if bytes_per_second else "none"
 
 
 def duration(seconds: int) -> str:

@@ -25,6 +25,7 @@ class Changes:
     """Ids of shares whose members, links, requests or terms may be others."""
     keys: bool = False
     """Something about other people's keys is different."""
+    settings: bool = False
     everything: bool = False
     """A snapshot replaced the state, or the connection came or went."""
 
@@ -79,6 +80,8 @@ class State:
             case km.KeysChanged(to_review):
                 self.keys_to_review = to_review
                 changes.keys = True
+            case m.SettingsChanged():
+                changes.settings = True
             case m.Notice():
                 pass
 

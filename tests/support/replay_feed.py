@@ -702,7 +702,7 @@ def settings(file: str = "/home/alice/.config/p2pckpt/config.toml", **values: Va
                 row.key,
                 row.group,
                 row.help,
-                row.kind.value,
+                row.kind,
                 row.choices,
                 row.default,
                 values.get(row.key, row.default),

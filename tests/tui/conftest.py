@@ -17,9 +17,11 @@ from p2pckpt.control.client import ControlClient
 from p2pckpt.control.messages import Snapshot
 from p2pckpt.errors import DaemonUnavailable
 from p2pckpt.tui.app import P2pckptApp
+from p2pckpt.tui.screens.main_screens import MAIN_SCREENS
 from tests.support import replay_feed as replay
 
 DEADLINE = 10.0
+SETTINGS_KEY = next(str(digit) for digit, screen in enumerate(MAIN_SCREENS, start=1) if screen.mode == "settings")
 
 
 @dataclass

@@ -15,11 +15,14 @@ from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient
 from p2pckpt.tui import key_map
 from p2pckpt.tui.app import P2pckptApp
+from p2pckpt.tui.screens.choice import ChoiceDialog
 from p2pckpt.tui.screens.confirm import ConfirmDialog
 from p2pckpt.tui.screens.help import HelpScreen
 from p2pckpt.tui.screens.job import JobScreen
+from p2pckpt.tui.screens.limit_dialog import LimitDialog
 from p2pckpt.tui.screens.prompt import PromptDialog
 from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
+from p2pckpt.tui.screens.settings import SettingsScreen
 from p2pckpt.tui.screens.share_detail import ShareScreen
 from p2pckpt.tui.screens.share_dialog import ShareDialog
 from p2pckpt.tui.screens.shares import SharesScreen
@@ -39,6 +42,9 @@ OWN_CLASSES = (
     ReceiveDialog,
     ConfirmDialog,
     PromptDialog,
+    ChoiceDialog,
+    LimitDialog,
+    SettingsScreen,
     HelpScreen,
     VirtualTable,
 )

@@ -16,7 +16,7 @@ from textual.widgets import Input
 
 from p2pckpt.control import messages as m
 from tests.support import replay_feed as replay
-from tests.tui.conftest import Stage, stage
+from tests.tui.conftest import SETTINGS_KEY, Stage, stage
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SIZES = [(120, 40), (80, 24)]
@@ -49,6 +49,15 @@ async def test_shares_look_as_they_did(size: tuple[int, int]) -> None:
         check("shares", st)
 
 
+@pytest.mark.parametrize("size", SIZES)
+async def test_settings_look_as_they_did(size: tuple[int, int]) -> None:
+    async with stage(size=size) as st:
+        st.client.replies["settings"] = replay.settings(upload_limit=5 << 20, port=6881, turtle_hours="09:00-18:00")
+        await st.press(SETTINGS_KEY)
+        await st.shows("seed_after_get")
+        check("settings", st)
+
+
 WAYS: dict[str, tuple[str, ...]] = {
     "transfers": (),
     "job": ("enter",),
@@ -61,6 +70,11 @@ WAYS: dict[str, tuple[str, ...]] = {
     "remove with data": ("A", "D"),
     "help": ("question_mark",),
     "filter": ("slash",),
+    "limit": ("l",),
+    "limit of several": ("A", "l"),
+    "settings": (SETTINGS_KEY,),
+    "setting": (SETTINGS_KEY, "enter"),
+    "setting of several": (SETTINGS_KEY, "j", "j", "j", "j", "enter"),
 }
 
 

@@ -7,14 +7,16 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from p2pckpt.control.messages import Job, JobState, VerifyRequest
+from p2pckpt.control.settings_messages import JobLimitRequest
 from p2pckpt.tui import format as f
 from p2pckpt.tui.commands import Request
 from p2pckpt.tui.screens.base import StateScreen
+from p2pckpt.tui.screens.limit_dialog import LimitDialog
 from p2pckpt.tui.screens.remove import remove_dialog
 
 
 class JobActions(StateScreen):
-    """Keys for the jobs that ``targets`` gives: pause, verify, remove, copy the link."""
+    """Keys for the jobs that ``targets`` gives: pause, verify, remove, limit, copy the link."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "pause", "Pause", id="job.pause", tooltip="p2pckpt pause JOB"),
@@ -23,6 +25,7 @@ class JobActions(StateScreen):
         Binding(
             "D", "remove(True)", "Remove with data", show=False, id="job.remove-data", tooltip="p2pckpt rm JOB --data"
         ),
+        Binding("l", "limit", "Limit", id="job.limit", tooltip="p2pckpt limit JOB --down 5M --up 1M"),
         Binding("y", "copy_link", "Copy link", id="job.copy-link"),
     ]
 
@@ -61,6 +64,18 @@ class JobActions(StateScreen):
 
         self.app.push_screen(remove_dialog(jobs, data=data), answered)
 
+    def action_limit(self) -> None:
+        """Ask how fast the jobs may go, and set that."""
+        jobs = self.targets()
+
+        def answered(request: JobLimitRequest | None) -> None:
+            if request is not None:
+                for job in jobs:
+                    self.hub.commands.run(_limit(job.id, request))
+
+        if jobs:
+            self.app.push_screen(LimitDialog(jobs), answered)
+
     def action_copy_link(self) -> None:
         """Hand the link of the job's share to the terminal's clipboard."""
         job = next(iter(self.targets()), None)
@@ -87,6 +102,10 @@ def _resume(job_id: str) -> Request[Job]:
 
 def _remove(job_id: str, data: bool) -> Request[None]:
     return lambda client: client.remove(job_id, data=data)
+
+
+def _limit(job_id: str, request: JobLimitRequest) -> Request[Job]:
+    return lambda client: client.limit_job(job_id, request)
 
 
 def _verify(request: VerifyRequest) -> Request[Job]:

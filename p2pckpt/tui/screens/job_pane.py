@@ -130,6 +130,9 @@ def facts(job: Job) -> Content:
     if job.wire_size:
         sizes.append(f"{f.size(job.wire_done)} of {f.size(job.wire_size)} on the wire")
     sizes += [f.plural(job.peers, "peer"), f.plural(job.seeds, "seed")]
+    limits = (("↓", job.limit_down), ("↑", job.limit_up))
+    if job.limit_down or job.limit_up:
+        sizes.append("limit " + " ".join(f"{arrow} {f.limit(rate)}" for arrow, rate in limits if rate))
     sizes.append(f"publisher {f.identity(job.publisher) or 'not known yet'}")
     parts: list[str | tuple[str, str]] = [" · ".join(sizes), ("\n" + f.safe(job.path), "$text-muted")]
     if job.failure is not None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from textual.screen import Screen
 
+from p2pckpt.tui.screens.settings import SettingsScreen
 from p2pckpt.tui.screens.shares import SharesScreen
 from p2pckpt.tui.screens.transfers import TransfersScreen
 
@@ -24,4 +25,5 @@ class MainScreen:
 MAIN_SCREENS: Final = (
     MainScreen("transfers", TransfersScreen.NAME, TransfersScreen),
     MainScreen("shares", SharesScreen.NAME, SharesScreen),
+    MainScreen("settings", SettingsScreen.NAME, SettingsScreen),
 )

@@ -10,6 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from p2pckpt.control.messages import Job
+from p2pckpt.control.settings_messages import Limits, TurtleRequest
+from p2pckpt.tui import format as f
 from p2pckpt.tui import job_columns
 from p2pckpt.tui.asking import Asking
 from p2pckpt.tui.filters import Fields
@@ -32,6 +34,14 @@ class TransfersScreen(ListScreen[Job], JobActions):
         "?  See all keys; ctrl+p finds every action by name"
     )
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "t",
+            "turtle",
+            "Slow mode",
+            show=False,
+            id="transfers.turtle",
+            tooltip="p2pckpt limit --turtle toggle",
+        ),
         Binding("left_square_bracket", "tab(-1)", "Previous tab", key_display="[", show=False, id="tabs.previous"),
         Binding("right_square_bracket", "tab(1)", "Next tab", key_display="]", show=False, id="tabs.next"),
     ]
@@ -81,6 +91,14 @@ class TransfersScreen(ListScreen[Job], JobActions):
     def action_tab(self, step: int) -> None:
         """Turn the tabs of the pane."""
         self._pane.turn(step)
+
+    def action_turtle(self) -> None:
+        """Turn slow mode on or off, now."""
+        self.hub.commands.run(lambda client: client.turtle(TurtleRequest("toggle")), self._turned)
+
+    def _turned(self, limits: Limits) -> None:
+        text = f"on: ↓ {f.limit(limits.down)} ↑ {f.limit(limits.up)} for everything" if limits.slow else "off"
+        self.hub.commands.say(f"Slow mode is {text}.")
 
     def _look(self) -> None:
         if self.wide:

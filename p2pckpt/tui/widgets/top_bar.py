@@ -90,7 +90,9 @@ def _right(state: State) -> list[tuple[str, str, int]]:
     if status is None:
         return [dot]
     tone = "" if state.connected else "$text-muted"
+    slow = [("  ◔ slow", "$text-warning", 6)] if status.limits.slow else []
     return [
+        *slow,
         (f"  ↓ {f.rate(status.rate_down):>4}", tone, 8),
         (f" {f.sparkline(list(state.rates_down)):<10}", "$text-muted", 2),
         (f"  ↑ {f.rate(status.rate_up):>4}", tone, 7),

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from textual.widgets import Input
 
 from p2pckpt.control import messages as m
+from p2pckpt.control.client import connect
 from p2pckpt.control.settings_messages import JobLimitRequest, SetRequest, SettingRow, TurtleRequest
+from p2pckpt.tui.app import P2pckptApp
+from p2pckpt.tui.screens.main_screens import MAIN_SCREENS
+from p2pckpt.tui.screens.prompt import PromptDialog
+from p2pckpt.tui.screens.settings import SettingsScreen
 
 from ...support.homes import Home, failure, seeded_bytes, tree, until, write_files
 
@@ -148,3 +155,31 @@ async def test_a_directory_that_is_shared_again_keeps_its_limit(alice: Home, tmp
     again = await alice.share(source, name="limited/again")
     assert again.id != published.id
     assert (await alice.client.job(again.id)).limit_up == MIB
+
+
+async def test_the_terminal_interface_turns_slow_mode_and_changes_settings(tmp_path: Path) -> None:
+    async with Home(tmp_path / "jo") as jo:
+        app = P2pckptApp(lambda start: connect(jo.config, start=start))
+        async with app.run_test(size=(120, 40)) as pilot:
+
+            async def shown(condition: Callable[[], object]) -> bool:
+                await pilot.pause()
+                return bool(condition())
+
+            await until(lambda: shown(lambda: app.feed.state.connected), "it is connected")
+            await pilot.press("t")
+            await until(lambda: shown(lambda: (s := app.feed.state.status) and s.limits.slow), "slow mode is on")
+            await pilot.press(next(str(n) for n, s in enumerate(MAIN_SCREENS, 1) if s.mode == "settings"))
+            screen = app.screen
+            assert isinstance(screen, SettingsScreen)
+            await until(lambda: shown(lambda: screen.table.rows), "the settings are listed")
+            rows = [row.key for row in screen.table.rows]
+            screen.table.move_to(rows.index("upload_limit"))
+            await pilot.press("enter")
+            await until(lambda: shown(lambda: isinstance(app.screen, PromptDialog)), "a line is asked for")
+            app.screen.query_one("#line", Input).value = "300K"
+            await pilot.press("enter")
+            told = rows.index("upload_limit")
+            await until(lambda: shown(lambda: screen.table.rows[told].in_force == 300 << 10), "the list says so")
+            assert (await jo.client.limits()).up == 300 << 10
+        assert tomllib.loads(jo.config.user_file.read_text()) == {"turtle": "on", "upload_limit": "300K"}

@@ -19,7 +19,11 @@ class Bench:
         self.home = home
         self.environ: dict[str, str] = {}
         self.changes: list[Config] = []
-        self.live = LiveSettings(self.load(), self.load, self.changes.append)
+        self.told = 0
+        self.live = LiveSettings(self.load(), self.load, self.changes.append, self._tell)
+
+    def _tell(self) -> None:
+        self.told += 1
 
     def load(self) -> Config:
         return load(home=self.home, environ=self.environ, directory=self.home)
@@ -49,6 +53,7 @@ async def test_another_setting_waits_for_the_next_start(bench: Bench) -> None:
     row = await bench.live.set(SetRequest("port", 6881))
     assert (row.value, row.in_force, row.live) == (6881, 0, False)
     assert bench.changes == []
+    assert bench.told == 1
     assert bench.live.config.number("port") == 0
     assert bench.row("port") == row
 
@@ -92,7 +97,7 @@ async def test_a_file_that_somebody_else_wrote_is_taken_over(bench: Bench) -> No
     rows = {row.key: row for row in (await bench.live.reload()).rows}
     assert (rows["upload_limit"].in_force, rows["port"].value, rows["port"].in_force) == (2_000_000, 7, 0)
     await bench.live.reload()
-    assert len(bench.changes) == 1
+    assert (len(bench.changes), bench.told) == (1, 1)
 
 
 async def test_a_broken_file_changes_nothing(bench: Bench) -> None:
