@@ -1,7 +1,7 @@
 """The peer of the TUI: the same jobs and columns in Textual's DataTable, fed by the same events.
 
-``python -m bench.data_table SOCKET``. It is told of changed cells in visible rows only, and only of columns that
-change; it has no top bar, pane, filter or sorting.
+``python -m bench.data_table SOCKET``. It shows as many rows as the TUI does on the same terminal, and is told of
+changed cells in visible rows only, and only of columns that change; it has no top bar, pane, filter or sorting.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.text import Text
 from textual.app import App, ComposeResult
@@ -20,8 +20,10 @@ from p2pckpt.control.client import ControlClient
 from p2pckpt.tui import job_columns
 from p2pckpt.tui.widgets.columns import Column
 
-_CHANGING = [column for column in job_columns.COLUMNS if column.key in ("progress", "down", "eta")]
-_FLUSH = 0.1
+_CHANGING: Final = [column for column in job_columns.COLUMNS if column.key in ("progress", "down", "eta")]
+LINES: Final = 18
+"""Of our list with its header, 120 × 40."""
+_FLUSH: Final = 0.1
 """Seconds between two looks at what changed."""
 
 
@@ -36,7 +38,9 @@ class JobTable(App[None]):
         self._changed: set[str] = set()
 
     def compose(self) -> ComposeResult:
-        yield DataTable(cursor_type="row")
+        table: DataTable[Any] = DataTable(cursor_type="row")
+        table.styles.height = LINES
+        yield table
 
     def on_mount(self) -> None:
         if self._client is not None:

@@ -30,7 +30,8 @@ def clean(text: str, limit: int = 200) -> str:
     surrogates, private and unassigned characters become U+FFFD. Applying it twice changes nothing.
     """
     kept = text[: limit + 1] if limit > 0 else ""
-    shown = "".join(_shown(character) for character in kept)
+    plain = kept.isascii() and kept.isprintable()  # most text is, and lists of thousands of rows are made of it
+    shown = kept if plain else "".join(_shown(character) for character in kept)
     return shown if len(shown) <= limit else shown[: max(0, limit - 1)] + "…" * (limit > 0)
 
 

@@ -248,7 +248,7 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
         return Strip([Segment("  " + " ".join(titles), style)]).adjust_cell_length(width, style)
 
     def _row(self, row: R, current: bool, width: int) -> Strip:
-        base = self.rich_style
+        base = self._style("")
         over = base + self._style("cursor" if self.has_focus else "blurred") if current else None
         gutter = ("›" if current else " ") + ("*" if self._key(row) in self.marks else " ")
         segments, used = [Segment(gutter, over or base)], GUTTER
@@ -257,7 +257,7 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
             text, tone = placed.column.draw(row, placed.width)
             text = place(text, placed.width, right=placed.column.right)
             gap = number < last
-            segments.append(Segment(text + " " if gap else text, over or (self._style(tone) if tone else base)))
+            segments.append(Segment(text + " " if gap else text, over or self._style(tone)))
             used += placed.width + gap
         # the length is known: it is not to be measured again
         return Strip(segments, used).adjust_cell_length(width, over or base)
@@ -265,8 +265,10 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
     def _style(self, tone: str) -> Style:
         style = self._styles.get(tone)
         if style is None:
-            partial = tone == "blurred"
-            style = self.get_component_rich_style(f"virtual-table--{tone}", partial=partial)
+            if tone:
+                style = self.get_component_rich_style(f"virtual-table--{tone}", partial=tone == "blurred")
+            else:
+                style = self.rich_style
             self._styles[tone] = style
         return style
 
