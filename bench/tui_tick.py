@@ -177,7 +177,7 @@ async def _programs(directory: Path) -> list[Row]:
     what = f"{ROWS:,} rows, {EVENTS:,} events/s into the daemon"
     return [
         Row(
-            f"TUI, start to first full screen of {ROWS:,} jobs, idle daemon; median of {_STARTS}",
+            f"TUI, start until the list of {ROWS:,} jobs is on screen; median of {_STARTS}",
             f"{paint:.2f} s",
             f"DataTable {peer_paint:.2f} s",
             f"{paint / peer_paint:.2f}×",

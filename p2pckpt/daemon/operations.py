@@ -281,11 +281,14 @@ class Operations:
         self._limits.look()
         stats = await self.services.swarms.refresh_stats()
         self._rates = (sum(s.rate_down for s in stats.values()), sum(s.rate_up for s in stats.values()))
+        swarms = self.services.swarms
+        joined = swarms.torrents_by_job()
         for job in self.jobs.jobs():
-            torrents = [stats[h] for h in self.services.swarms.torrents_of(job.id) if h in stats]
+            of_job = joined.get(job.id, [])
+            torrents = [stats[h] for h in of_job if h in stats]
             if torrents or job.rate_down or job.rate_up or job.peers:
                 fields = _live_fields(job, torrents)
-                fields["seeds"] = self._seeds(job)
+                fields["seeds"] = max(map(swarms.known_seeds, of_job), default=0)
                 if any(getattr(job, name) != value for name, value in fields.items()):
                     self.jobs.progress(job.id).update(**fields)
         self._stored = await asyncio.to_thread(self.services.catalogue.stored_bytes)
@@ -452,9 +455,6 @@ class Operations:
         share = self.services.catalogue.share(bytes.fromhex(share_id))
         if share is not None:
             self.on_tracker_event(share.tracker, tp.TargetsChanged(share_id, 0))
-
-    def _seeds(self, job: m.Job) -> int:
-        return max((self.services.swarms.known_seeds(h) for h in self.services.swarms.torrents_of(job.id)), default=0)
 
 
 def _live_fields(job: m.Job, torrents: list[Any]) -> dict[str, Any]:

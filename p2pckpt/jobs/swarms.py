@@ -259,6 +259,14 @@ class Swarms:
     def torrents_of(self, job: str) -> list[bytes]:
         return [info_hash for info_hash, joined in self._joined.items() if job in joined.wanted]
 
+    def torrents_by_job(self) -> dict[str, list[bytes]]:
+        """``torrents_of`` every job that has any, in one go."""
+        found: dict[str, list[bytes]] = {}
+        for info_hash, joined in self._joined.items():
+            for job in joined.wanted:
+                found.setdefault(job, []).append(info_hash)
+        return found
+
     def all(self) -> tuple[Joined, ...]:
         """Every torrent that this machine takes part in, or waits to."""
         return tuple(self._joined.values())

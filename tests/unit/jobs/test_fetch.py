@@ -258,6 +258,7 @@ async def test_two_fetches_of_one_version_at_once_both_end(
     assert receiver.durable() == 0
     second = receiver.begin(tmp_path / "two", "j2")
     await receiver.until(lambda: receiver.version.info_hash in receiver.swarms.torrents_of("j2"))
+    assert receiver.swarms.torrents_by_job()["j2"] == receiver.swarms.torrents_of("j2")
     receiver.engine.allow(None)
     await asyncio.wait_for(asyncio.gather(first, second), DEADLINE)
     for name in ("one", "two"):
