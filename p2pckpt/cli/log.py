@@ -11,12 +11,10 @@ from p2pckpt.cli.completing import complete_share
 from p2pckpt.cli.options import Command, Invocation
 from p2pckpt.cli.session import talk
 from p2pckpt.cli.table import Column, table, terminal_width
-from p2pckpt.control.access_messages import LogReply, LogRequest, LogRow
-from p2pckpt.tracker_protocol.audit_log import AuditAction
+from p2pckpt.control.access_messages import LogRequest, LogRow
+from p2pckpt.control.audit_words import moment, person, subject, verdict
 
 _COLUMNS = [Column("ROW", right=True), Column("WHEN"), Column("WHO"), Column("DID"), Column("TO")]
-_SHORT = 8
-"""Digits of an identity beside a name: names are chosen by their bearers."""
 
 
 @click.command(cls=Command)
@@ -51,31 +49,5 @@ def log(invocation: Invocation, share: str, since: int | None, rows: int, anew: 
     report.narrate(verdict(reply))
 
 
-def verdict(reply: LogReply) -> str:
-    """What was verified, in a sentence."""
-    signed = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(reply.signed_at))
-    later = reply.verified - reply.signed
-    return f"verified up to row {reply.signed}, signed {signed}" + (
-        f"; {text.count(later, 'newer row')} will be signed within a minute" if later else ""
-    )
-
-
 def _cells(row: LogRow) -> list[str]:
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(max(0, min(row.at, 1 << 36))))
-    return [str(row.seq), when, person(row.actor, row.actor_name), row.action, _subject(row)]
-
-
-def person(identity: str, name: str) -> str:
-    """``bob (3fa1c2d4)``: a name and the digits that tell its bearer from namesakes."""
-    if not identity:
-        return "-"
-    return f"{text.clean(name, 40)} ({identity[:_SHORT]})" if name else identity[: 2 * _SHORT]
-
-
-def _subject(row: LogRow) -> str:
-    first, _, rest = row.subject.partition(" ")
-    if row.action == AuditAction.FETCHED and row.subject_name:
-        return row.subject_name
-    if len(first) != 64:
-        return row.subject
-    return f"{person(first, row.subject_name)} {rest}".rstrip()
+    return [str(row.seq), moment(row.at), person(row.actor, row.actor_name), row.action, subject(row)]

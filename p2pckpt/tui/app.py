@@ -15,6 +15,7 @@ from textual.theme import Theme
 
 from p2pckpt.config import Config
 from p2pckpt.control.client import ControlClient, connect
+from p2pckpt.control.messages import ShareRow
 from p2pckpt.control.settings_messages import SetRequest
 from p2pckpt.tui import format as f
 from p2pckpt.tui import key_map
@@ -26,8 +27,11 @@ from p2pckpt.tui.screens.choice import ChoiceDialog
 from p2pckpt.tui.screens.dialog import StepDialog
 from p2pckpt.tui.screens.help import HelpScreen, Key
 from p2pckpt.tui.screens.main_screens import MAIN_SCREENS
+from p2pckpt.tui.screens.members import MembersScreen
+from p2pckpt.tui.screens.qr import QrScreen
 from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
 from p2pckpt.tui.screens.share_dialog import ShareDialog
+from p2pckpt.tui.state import Changes
 
 _SEVERITY = {"warning": "warning", "error": "error"}
 _THEME = Theme(
@@ -74,6 +78,7 @@ class P2pckptApp(App[int]):
         ),
         Binding("n", "share", "Share", id="app.share", tooltip="p2pckpt share DIR"),
         Binding("o", "receive", "Receive", id="app.receive", tooltip="p2pckpt get LINK"),
+        Binding("exclamation_mark", "waiting", "Who waits", show=False, key_display="!", id="app.waiting"),
         Binding("question_mark", "help", "Help", key_display="?", id="app.help"),
         Binding("q", "quit", "Quit", show=False, id="app.quit"),
         Binding("ctrl+c", "help_quit", "How to quit", show=False, system=True, id="app.how-to-quit"),
@@ -92,6 +97,8 @@ class P2pckptApp(App[int]):
     ) -> None:
         super().__init__()
         self.now = now
+        self.share_id = ""
+        """The share that was looked at last: Members shows it."""
         self.titles = [screen.title for screen in MAIN_SCREENS]
         self.feed = Feed(factory, self.post_message, start=start, backoff=backoff, now=now)
         self.commands = Commands(self, self.feed)
@@ -126,6 +133,8 @@ class P2pckptApp(App[int]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("start_daemon", "retry"):
             return self.feed.state.down is not None
+        if action == "waiting":
+            return self._waiting() is not None
         return True
 
     def action_go(self, mode: str) -> None:
@@ -133,6 +142,22 @@ class P2pckptApp(App[int]):
         while len(self.screen_stack) > 1:
             self.pop_screen()
         self.switch_mode(mode)
+
+    def show_members(self, share_id: str) -> None:
+        """Show who has access to a share."""
+        self.share_id = share_id
+        self.action_go("members")
+        if isinstance(self.screen, MembersScreen) and self.screen.is_mounted:
+            self.screen.state_changed(Changes())
+
+    def action_waiting(self) -> None:
+        """Show a share in which somebody asks to be let in, or a change of keys waits for us."""
+        share = self._waiting()
+        if share is not None:
+            self.show_members(share.share_id)
+
+    def _waiting(self) -> ShareRow | None:
+        return next((share for share in self.feed.state.shares.values() if share.requests or share.proposals), None)
 
     def action_share(self) -> None:
         self.push_screen(ShareDialog(self._browse_from))
@@ -176,6 +201,18 @@ class P2pckptApp(App[int]):
         """Hand ``link`` to the terminal's clipboard (OSC 52)."""
         self.copy_to_clipboard(link)
         self.commands.say("Link copied, if this terminal allows it. It may carry a secret.")
+
+    def show_qr(self, share_id: str, name: str, link: str = "", link_id: str = "") -> None:
+        """Draw ``link`` as a QR code; without one the link called ``link_id``, or the one that lets nobody in."""
+        command = "p2pckpt link qr -" if link else f"p2pckpt link qr {name} {link_id}".rstrip()
+
+        def show(shown: str) -> None:
+            self.push_screen(QrScreen(f"A link to {name}", shown, command=command))
+
+        if link:
+            show(link)
+        else:
+            self.commands.run(lambda client: client.link(share_id, link_id), lambda reply: show(reply.link))
 
     # -- palette
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +10,7 @@ from p2pckpt.control import access_messages as am
 from p2pckpt.control.client import ControlClient
 from p2pckpt.errors import DaemonUnavailable, P2pckptError
 from p2pckpt.tracker_protocol import Role
+from p2pckpt.trust.identity import words
 from p2pckpt.tui import format as f
 from p2pckpt.tui.filters import Fields
 from p2pckpt.tui.share_columns import ROLE_GLYPHS
@@ -95,11 +96,11 @@ def columns(now: Callable[[], float]) -> tuple[Column[AccessRow], ...]:
     """The list; ``now`` says how long ago something was."""
     return (
         Column("kind", "S", 1, lambda r, w: _glyph(r, now()), sort=lambda r: r.key),
-        Column("who", "Who", 14, lambda r, w: (who(r), "strong"), grow=2, sort=lambda r: who(r).lower()),
+        Column("who", "Who", 21, lambda r, w: (who(r), "strong"), grow=2, sort=lambda r: who(r).lower()),
         Column("key", "Key", 9, lambda r, w: (f.identity(identity_of(r)) or "-", "dim")),
         Column("role", "Role", 10, lambda r, w: _role(r), sort=lambda r: -_rank_of(r)),
         Column("state", "State", 12, lambda r, w: _state(r, now()), sort=lambda r: state_word(r, now())),
-        Column("may", "May", 20, lambda r, w: (_may(r), ""), 2),
+        Column("may", "May", 20, lambda r, w: (_may(r), ""), 2, grow=1),
         Column("uses", "Uses", 6, lambda r, w: (_uses(r), ""), 4, right=True),
         Column(
             "since",
@@ -199,8 +200,16 @@ def changes(proposal: am.Proposal, *, short: bool = False) -> list[str]:
             found += [f"{sign}{f.plural(len(keys), text)}"] if keys else []
         else:
             new = f"new {text}" if sign == "+" else f"no {text} any more"
-            found += [f"{new}: {f.fingerprint(key)}" for key in keys]
+            found += [f"{new}: {key[:12]} ({key_words(key)})" for key in keys]
     return found
+
+
+def key_words(identity: str) -> str:
+    """An identity, hex, as words to compare."""
+    try:
+        return words(bytes.fromhex(identity))
+    except ValueError:
+        return "-"
 
 
 def _uses(row: AccessRow) -> str:
@@ -256,7 +265,7 @@ def _message(row: AccessRow) -> str:
     return row.of.message if isinstance(row.of, am.RequestRow) else ""
 
 
-def summary(around: Around, rows: Sequence[AccessRow], now: float) -> str:
+def summary(around: Around, now: float) -> str:
     """``3 members · 1 request · 2 links open``; what our role is not told is left out."""
     parts = []
     if around.access.role.covers(Role.DOWNLOADER):

@@ -26,6 +26,8 @@ class Changes:
     keys: bool = False
     """Something about other people's keys is different."""
     settings: bool = False
+    granted: set[str] = field(default_factory=set)
+    """Ids of shares whose owners let us in."""
     everything: bool = False
     """A snapshot replaced the state, or the connection came or went."""
 
@@ -75,13 +77,15 @@ class State:
                 changes.shares.add(share_id)
             case m.StatusChanged(status):
                 self._status(status)
-            case m.AccessChanged(share_id) | m.AccessGranted(share_id):
+            case m.AccessChanged(share_id):
                 changes.access.add(share_id)
             case km.KeysChanged(to_review):
                 self.keys_to_review = to_review
                 changes.keys = True
             case m.SettingsChanged():
                 changes.settings = True
+            case m.AccessGranted(share_id):
+                changes.granted.add(share_id)
             case m.Notice():
                 pass
 

@@ -24,6 +24,8 @@ from p2pckpt.trust.known_keys import How, KeyState, Review
 T = TypeVar("T")
 
 NOW = 1_790_000_000
+LINK = "p2pckpt:" + "a" * 52 + "?tr=tracker.example:7341&n=3"
+"""Says where a share is."""
 IDENTITY = "9f3ac21d0e77b61455a03d9c81f26be49f3ac21d0e77b61455a03d9c81f26be4"
 
 
@@ -190,7 +192,7 @@ class ReplayClient(ControlClient):
         return self._answer("tag", (request,), None)
 
     async def members(self, share: str) -> list[am.MemberRow]:
-        return self._answer("members", (share,), [])
+        return self._answer("members", (share,), list(members()))
 
     async def set_member(self, request: am.SetMemberRequest) -> am.MembersReply:
         return self._answer("set_member", (request,), am.MembersReply((), ()))
@@ -199,37 +201,41 @@ class ReplayClient(ControlClient):
         return self._answer("ask", (request,), am.AskReply("ab" * 32, "lusab-babad", "cd" * 32))
 
     async def requests(self, share: str) -> list[am.RequestRow]:
-        return self._answer("requests", (share,), [])
+        return self._answer("requests", (share,), list(requests()))
 
     async def decide(self, request: am.DecideRequest) -> None:
         self._answer("decide", (request,), None)
 
     async def invite(self, request: am.InviteRequest) -> am.InviteReply:
-        return self._answer("invite", (request,), am.InviteReply("p2pckpt:abcd", "ab" * 32, "lusab-babad"))
+        return self._answer("invite", (request,), am.InviteReply(LINK, "ab" * 32, "lusab-babad"))
 
     async def log(self, request: am.LogRequest) -> am.LogReply:
         return self._answer("log", (request,), am.LogReply(request.share, (), 0, 0, 1))
 
     async def access(self, share: str) -> am.Access:
-        return self._answer("access", (share,), None)
+        known = next((each for each in self.snapshot.shares if share in (each.share_id, each.name)), None)
+        return self._answer("access", (share,), None if known is None else access(known))
 
     async def set_terms(self, request: am.TermsRequest) -> am.Access:
-        return self._answer("set_terms", (request,), None)
+        known = next((each for each in self.snapshot.shares if request.share in (each.share_id, each.name)), None)
+        return self._answer("set_terms", (request,), None if known is None else access(known))
 
     async def sign(self, share: str, digest: str) -> am.SignReply:
-        return self._answer("sign", (share, digest), None)
+        return self._answer("sign", (share, digest), am.SignReply(in_force=True))
 
     async def withdraw(self, share: str) -> None:
         self._answer("withdraw", (share,), None)
 
     async def links(self, share: str) -> list[am.LinkRow]:
-        return self._answer("links", (share,), [])
+        return self._answer("links", (share,), list(links()))
 
     async def create_link(self, request: am.CreateLinkRequest) -> am.LinkReply:
-        return self._answer("create_link", (request,), None)
+        return self._answer(
+            "create_link", (request,), am.LinkReply(f"{LINK}#{'s' * 54}", "", "everybody on this network")
+        )
 
     async def link(self, share: str, link_id: str = "") -> am.LinkReply:
-        return self._answer("link", (share, link_id), am.LinkReply(f"p2pckpt:{link_id or 'plain'}?tr=x", "", ""))
+        return self._answer("link", (share, link_id), am.LinkReply(f"{LINK}#{link_id}" if link_id else LINK, "", ""))
 
     async def revoke_link(self, share: str, link_id: str) -> None:
         self._answer("revoke_link", (share, link_id), None)
@@ -267,6 +273,8 @@ class ReplayClient(ControlClient):
         if method in self.failures:
             raise self.failures[method]
         answer = self.replies.get(method, canned)
+        if callable(answer):
+            answer = answer(*arguments)
         if answer is None and method not in ("remove", "stop", "revoke_link", "decide", "withdraw", "unban"):
             raise NotFound(f"the replay knows no answer to {method}{arguments}")
         return cast("T", answer)
@@ -768,3 +776,111 @@ def key_rows() -> list[km.KeyRow]:
             namesakes=(km.Namesake(bob.identity, bob.words, bob.name, bob.verified_at),),
         ),
     ]
+
+
+BOB, CAROL, DAVE = ("b0" * 32, "ca" * 32, "da" * 32)
+"""Identities of others."""
+
+
+def member(identity: str, name: str, role: Role = Role.DOWNLOADER, **changes: Any) -> am.MemberRow:
+    """Somebody whom an owner added ten days ago."""
+    values: dict[str, Any] = {"added_at": NOW - 864_000, "link_id": "", "me": identity == IDENTITY}
+    return am.MemberRow(
+        identity=identity, words=f"words-of-{name or 'nobody'}", name=name, role=role, **{**values, **changes}
+    )
+
+
+def members() -> tuple[am.MemberRow, ...]:
+    """Me, a publisher, and one who came by a link."""
+    return (
+        member(IDENTITY, "alice", Role.OWNER, added_at=NOW - 8_640_000),
+        member(BOB, "bob-lab", Role.PUBLISHER),
+        member(CAROL, "carol", link_id="11" * 8, accepted_at=NOW - 7200),
+    )
+
+
+def requests() -> tuple[am.RequestRow, ...]:
+    """One who asks, and was removed before."""
+    return (am.RequestRow(DAVE, "words-of-dave", "dave", "dave from the lab", NOW - 300, NOW - 864_000),)
+
+
+def links() -> tuple[am.LinkRow, ...]:
+    """One of every state."""
+
+    def link(number: int, **changes: Any) -> am.LinkRow:
+        values: dict[str, Any] = {
+            "expires_at": 0,
+            "max_uses": 0,
+            "uses": 0,
+            "created_at": NOW - 86_400,
+            "revoked": False,
+        }
+        return am.LinkRow(
+            link_id=f"{number}{number}" * 8,
+            share="cars/flux-lora-portrait",
+            role=Role.DOWNLOADER,
+            **{**values, **changes},
+        )
+
+    return (
+        link(1, max_uses=5, uses=1, expires_at=NOW + 6 * 86_400),
+        link(2, max_uses=1, uses=1),
+        link(3, expires_at=NOW - 60),
+        link(4, revoked=True),
+        link(5, revoked=True, burnt=True),
+    )
+
+
+def proposal(**changes: Any) -> am.Proposal:
+    """Bob shall be an owner; another owner has signed that."""
+    values: dict[str, Any] = {
+        "owners_added": (BOB,),
+        "owners_removed": (),
+        "publishers_added": (),
+        "publishers_removed": (BOB,),
+        "threshold": 2,
+        "missing": 1,
+        "signed": False,
+        "digest": "d1" * 32,
+    }
+    return am.Proposal(**{**values, **changes})
+
+
+def access(known: m.ShareRow, **changes: Any) -> am.Access:
+    """The terms of ``known``: encrypted unless it is public."""
+    sealed = known.visibility is not Visibility.PUBLIC
+    values: dict[str, Any] = {
+        "share": known.name,
+        "visibility": known.visibility,
+        "role": known.role,
+        "owners": (IDENTITY, CAROL),
+        "publishers": (BOB,),
+        "threshold": 1,
+        "epoch": 3 if sealed else 0,
+        "readers": 3,
+        "swarm_tls": sealed,
+        "licence": "apache-2.0",
+        "fresh_until": NOW + 86_400,
+        "signed_at": NOW - 3600,
+        "expires_at": NOW + 8_640_000,
+        "proposals": (),
+    }
+    return am.Access(**{**values, **changes})
+
+
+def log_reply(**changes: Any) -> am.LogReply:
+    """A log of four rows, the last not signed yet."""
+    rows = (
+        am.LogRow(1, NOW - 864_000, IDENTITY, "alice", "create", "", ""),
+        am.LogRow(2, NOW - 86_400, IDENTITY, "alice", "role", f"{BOB} publisher", "bob-lab"),
+        am.LogRow(3, NOW - 7_200, CAROL, "carol", "fetched", "7a" * 32, "v3"),
+        am.LogRow(4, NOW - 60, "", "", "link-burnt", "55" * 8, ""),
+    )
+    values: dict[str, Any] = {
+        "share": "cars/flux-lora-portrait",
+        "rows": rows,
+        "verified": 4,
+        "signed": 3,
+        "signed_at": NOW - 30,
+    }
+    return am.LogReply(**{**values, **changes})

@@ -15,12 +15,18 @@ from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient
 from p2pckpt.tui import key_map
 from p2pckpt.tui.app import P2pckptApp
+from p2pckpt.tui.screens.access_dialogs import InviteDialog, LinkDialog, TermsDialog
+from p2pckpt.tui.screens.ask_dialog import AskDialog
+from p2pckpt.tui.screens.audit import AuditScreen
 from p2pckpt.tui.screens.choice import ChoiceDialog
+from p2pckpt.tui.screens.choose import ChooseDialog
 from p2pckpt.tui.screens.confirm import ConfirmDialog
 from p2pckpt.tui.screens.help import HelpScreen
 from p2pckpt.tui.screens.job import JobScreen
 from p2pckpt.tui.screens.limit_dialog import LimitDialog
+from p2pckpt.tui.screens.members import AccessRowScreen, MembersScreen
 from p2pckpt.tui.screens.prompt import PromptDialog
+from p2pckpt.tui.screens.qr import QrScreen
 from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
 from p2pckpt.tui.screens.settings import SettingsScreen
 from p2pckpt.tui.screens.share_detail import ShareScreen
@@ -39,6 +45,15 @@ OWN_CLASSES = (
     JobScreen,
     ShareScreen,
     ShareDialog,
+    MembersScreen,
+    AccessRowScreen,
+    AuditScreen,
+    InviteDialog,
+    LinkDialog,
+    TermsDialog,
+    AskDialog,
+    ChooseDialog,
+    QrScreen,
     ReceiveDialog,
     ConfirmDialog,
     PromptDialog,
@@ -184,7 +199,7 @@ async def test_the_palette_has_every_action_of_the_screen(screen: str) -> None:
             for base in owner.__mro__:
                 if base.__module__.startswith("p2pckpt."):
                     wanted |= {b.description for b in vars(base).get("BINDINGS", ())}
-        assert wanted - offered == {"Start daemon", "Try again", "How to quit"}
+        assert wanted - offered == {"Start daemon", "Try again", "How to quit", "Who waits"}
 
 
 async def test_the_palette_runs_an_action() -> None:

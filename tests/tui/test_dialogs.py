@@ -6,11 +6,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from textual.widgets import Checkbox, Input
+from textual.widgets import Button, Checkbox, Input
 
 from p2pckpt.control import messages as m
-from p2pckpt.errors import BadUsage, NoSpace, TrackerUnreachable
+from p2pckpt.control.access_messages import AskRequest
+from p2pckpt.errors import BadUsage, NoSpace, NotAllowed, NotFound, TrackerUnreachable
 from p2pckpt.tracker_protocol import Visibility
+from p2pckpt.tui.screens.ask_dialog import AskDialog
 from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
 from p2pckpt.tui.screens.share_dialog import ShareDialog
 from p2pckpt.tui.screens.transfers import TransfersScreen
@@ -333,3 +335,46 @@ async def test_a_plan_that_is_too_big_for_the_disk_says_so(tmp_path: Path) -> No
         st.client.replies["publish_plan"] = msgspec.structs.replace(plan, disk_free=1)
         await to_review(st, tmp_path)
         await st.shows("The disk may be too full for it.")
+
+
+async def test_who_is_refused_may_ask_the_owners_and_goes_on_once_let_in() -> None:
+    async with stage() as st:
+        st.client.failures["fetch_plan"] = NotFound("there is no such share, or you are no member")
+        await st.press("o")
+        assert not st.app.screen.query_one("#ask-owners").display
+        st.app.screen.query_one("#source", Input).value = "p2pckpt:aa?tr=x"
+        await st.press("enter")
+        await st.shows("you are no member")
+        st.app.screen.query_one("#ask-owners", Button).press()
+        await st.until(lambda: st.app.screen.query("#message"))
+        box = st.app.screen.query_one("#message", Input)
+        box.value = "x" * 201
+        await st.press("enter")
+        await st.shows("more than 200 characters")
+        box.value = "dave from the lab"
+        await st.press("enter")
+        await st.shows("lusab-babad")
+        assert st.client.called("ask") == [(AskRequest("p2pckpt:aa?tr=x", "dave from the lab"),)]
+        del st.client.failures["fetch_plan"]
+        st.client.play(m.AccessChanged("ab" * 32), m.AccessGranted("cd" * 32))
+        await st.until(lambda: st.client.played == 2 and st.app.feed._timer is None)
+        assert isinstance(st.app.screen, AskDialog), "neither is about this share's owners letting us in"
+        st.client.play(m.AccessGranted("ab" * 32))
+        await st.shows("Publisher")
+
+
+async def test_a_request_that_is_refused_stays_in_the_form_and_a_failure_of_another_kind_offers_none() -> None:
+    async with stage() as st:
+        st.client.failures |= {"fetch_plan": NotAllowed("not for you"), "ask": TrackerUnreachable("it does not answer")}
+        await st.press("o")
+        st.app.screen.query_one("#source", Input).value = "p2pckpt:aa?tr=x"
+        await st.press("enter")
+        await st.shows("Ask the owners")
+        st.app.screen.query_one("#ask-owners", Button).press()
+        await st.until(lambda: st.app.screen.query("#message"))
+        await st.press("enter")
+        await st.shows("✗ it does not answer")
+        await st.press("escape")
+        st.client.failures["fetch_plan"] = TrackerUnreachable("it does not answer")
+        await st.press("enter")
+        await st.until(lambda: not st.app.screen.query_one("#ask-owners").display)

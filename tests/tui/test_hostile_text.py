@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from textual.widgets import Input
+from textual.widgets import Button, Input
 
 from p2pckpt.control import messages as m
-from p2pckpt.errors import P2pckptError
+from p2pckpt.control.access_messages import AskReply
+from p2pckpt.errors import NotFound, P2pckptError
 from tests.support import replay_feed as replay
 from tests.tui.conftest import Stage, stage
 
@@ -93,6 +94,68 @@ async def test_shares_are_inert() -> None:
 async def test_the_removal_question_is_inert(key: str) -> None:
     async with stage(evil_snapshot()) as st:
         await st.press(key)
+        await st.shows(INERT)
+        inert(st)
+
+
+@pytest.mark.parametrize(
+    "keys", [(), ("p", "enter"), ("d",), ("a",), ("l",), ("t",), ("c",), ("enter",), ("L",), ("Q",)]
+)
+async def test_members_and_their_dialogs_are_inert(keys: tuple[str, ...]) -> None:
+    async with stage(evil_snapshot(), size=(160, 40)) as st:
+        access = poison(replay.access(replay.busy_snapshot().shares[0]))
+        st.client.replies |= {
+            "access": access,
+            "members": [poison(row) for row in replay.members()],
+            "requests": [poison(row) for row in replay.requests()],
+            "links": [poison(row) for row in replay.links()],
+            "log": poison(replay.log_reply()),
+        }
+        st.app.show_members("aa")
+        await st.until(lambda: st.client.called("links"))
+        await st.shows("? [@click=app.quit]x[/]")
+        inert(st)
+        await st.press(*keys)
+        await st.pilot.pause()
+        inert(st)
+
+
+async def test_a_proposal_and_a_refusal_of_members_are_inert() -> None:
+    async with stage(evil_snapshot(), size=(160, 40)) as st:
+        proposal = replay.proposal(owners_added=(EVIL,), publishers_removed=(), digest=EVIL)
+        st.client.replies["access"] = replay.access(replay.busy_snapshot().shares[0], proposals=(proposal,))
+        st.app.show_members("aa")
+        await st.shows("change of keys")
+        await st.press("p")
+        await st.shows("Sign a change of keys")
+        inert(st)
+        await st.press("escape")
+        st.client.failures["access"] = P2pckptError(EVIL, kept=EVIL, next_step=EVIL)
+        st.client.play(m.AccessChanged("aa"))
+        await st.shows("✗ [@click=app.quit]x[/]")
+        inert(st)
+
+
+async def test_a_link_that_is_drawn_is_inert() -> None:
+    async with stage() as st:
+        st.app.show_qr("aa", EVIL, f"p2pckpt:{EVIL}")
+        await st.shows(INERT)
+        inert(st)
+
+
+async def test_what_comes_of_asking_is_inert() -> None:
+    async with stage() as st:
+        st.client.failures["fetch_plan"] = NotFound(EVIL, next_step=EVIL)
+        st.client.replies["ask"] = AskReply(EVIL, EVIL, EVIL)
+        await st.press("o")
+        st.app.screen.query_one("#source", Input).value = EVIL
+        await st.press("enter")
+        await st.shows("Ask the owners")
+        inert(st)
+        st.app.screen.query_one("#ask-owners", Button).press()
+        await st.until(lambda: st.app.screen.query("#message"))
+        await st.press("enter")
+        await st.shows("Tell an owner these words")
         await st.shows(INERT)
         inert(st)
 

@@ -58,6 +58,45 @@ async def test_settings_look_as_they_did(size: tuple[int, int]) -> None:
         check("settings", st)
 
 
+@pytest.mark.parametrize("size", SIZES)
+async def test_members_look_as_they_did(size: tuple[int, int]) -> None:
+    async with stage(size=size) as st:
+        st.app.show_members("c1" * 16)
+        await st.shows("bob-lab")
+        await st.pilot.pause()
+        check("members", st)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_audit_log_looks_as_it_did(size: tuple[int, int]) -> None:
+    async with stage(size=size) as st:
+        st.client.replies["log"] = replay.log_reply()
+        st.app.show_members("c1" * 16)
+        await st.shows("bob-lab")
+        await st.press("L")
+        await st.shows("link-burnt")
+        await st.pilot.pause()
+        check("audit", st)
+
+
+@pytest.mark.parametrize("keys", [(), ("p",), ("p", "enter"), ("d",), *((key,) for key in "alctLQ"), ("enter",)])
+async def test_nothing_of_members_overflows_at_80_by_24(keys: tuple[str, ...]) -> None:
+    async with stage(size=(80, 24)) as st:
+        st.app.show_members("c1" * 16)
+        await st.shows("bob-lab")
+        await st.press(*keys)
+        await st.pilot.pause()
+        overflows(st)
+
+
+@pytest.mark.parametrize("text", ["p2pckpt:short?tr=x", "p2pckpt:" + "a" * 250])
+async def test_a_code_or_what_it_needs_fits_at_80_by_24(text: str) -> None:
+    async with stage(size=(80, 24)) as st:
+        st.app.show_qr("c1" * 16, "cars", text)
+        await st.shows("copies it")
+        overflows(st)
+
+
 WAYS: dict[str, tuple[str, ...]] = {
     "transfers": (),
     "job": ("enter",),

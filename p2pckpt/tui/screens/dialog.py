@@ -58,8 +58,14 @@ class StepDialog(ModalScreen[None]):
         line.update(Content(text))
         line.set_class(bool(text), "-shown")
 
-    def ask(self, request: Request[T], done: Callable[[T], object], busy: str) -> None:
-        """Send ``request``, one at a time, saying ``busy`` meanwhile; its failure is shown in the dialog."""
+    def ask(
+        self,
+        request: Request[T],
+        done: Callable[[T], object],
+        busy: str,
+        refused: Callable[[P2pckptError], object] | None = None,
+    ) -> None:
+        """Send ``request``, one at a time, saying ``busy`` meanwhile; a failure is shown, and given to ``refused``."""
         if self._busy:
             return
         self._set_busy(busy)
@@ -73,6 +79,8 @@ class StepDialog(ModalScreen[None]):
             if self.is_attached:
                 self._set_busy("")
                 self.say_error("✗ " + "\n  ".join(commands.lines(error)))
+                if refused is not None:
+                    refused(error)
             else:
                 self.hub.commands.tell(error)
 

@@ -27,6 +27,7 @@ class JobActions(StateScreen):
         ),
         Binding("l", "limit", "Limit", id="job.limit", tooltip="p2pckpt limit JOB --down 5M --up 1M"),
         Binding("y", "copy_link", "Copy link", id="job.copy-link"),
+        Binding("Q", "qr", "QR", show=False, id="job.qr", tooltip="p2pckpt link qr NAME"),
     ]
 
     def targets(self) -> list[Job]:
@@ -87,6 +88,14 @@ class JobActions(StateScreen):
             )
             return
         self.hub.copy_link(job.link)
+
+    def action_qr(self) -> None:
+        """Draw the link of the job's share, else one that only says where the share is."""
+        job = next(iter(self.targets()), None)
+        if job is not None and (job.link or job.share_id):
+            self.hub.show_qr(job.share_id, job.share, job.link)
+        elif job is not None:
+            self.hub.commands.say(f"{f.share_name(job)} has no link yet.", warning=True)
 
     def _verifying(self, job: Job) -> None:
         self.hub.commands.say(f"Verifying {f.share_name(job)} as {f.safe(job.id, 20)}.")

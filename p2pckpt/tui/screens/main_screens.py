@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from textual.screen import Screen
 
+from p2pckpt.tui.screens.members import MembersScreen
 from p2pckpt.tui.screens.settings import SettingsScreen
 from p2pckpt.tui.screens.shares import SharesScreen
 from p2pckpt.tui.screens.transfers import TransfersScreen
@@ -25,5 +26,6 @@ class MainScreen:
 MAIN_SCREENS: Final = (
     MainScreen("transfers", TransfersScreen.NAME, TransfersScreen),
     MainScreen("shares", SharesScreen.NAME, SharesScreen),
+    MainScreen("members", MembersScreen.NAME, MembersScreen),
     MainScreen("settings", SettingsScreen.NAME, SettingsScreen),
 )

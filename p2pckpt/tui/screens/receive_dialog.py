@@ -13,7 +13,9 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Button, ContentSwitcher, Input, Label, Static
 
 from p2pckpt.control.messages import FetchPreview, FetchRequest, Job
+from p2pckpt.errors import NotAllowed, NotFound, P2pckptError
 from p2pckpt.tui import format as f
+from p2pckpt.tui.screens.ask_dialog import AskDialog
 from p2pckpt.tui.screens.dialog import Line, StepDialog, table
 from p2pckpt.tui.screens.share_dialog import absolute
 from p2pckpt.tui.widgets.check import Check
@@ -66,9 +68,11 @@ class ReceiveDialog(StepDialog):
             yield Check("keep seeding it to others", True, id="seed", compact=True)
         with Horizontal(classes="buttons"):
             yield Button("Look at it", id="look", variant="primary", compact=True)
+            yield Button("Ask the owners", id="ask-owners", compact=True)
             yield Button("Cancel", id="cancel", compact=True)
 
     def on_mount(self) -> None:
+        self.query_one("#ask-owners").display = False
         self.query_one("#source", CleanInput).focus()
 
     @on(Input.Submitted)
@@ -90,8 +94,19 @@ class ReceiveDialog(StepDialog):
         )
         self._request = request
         self.ask(
-            lambda client: client.fetch_plan(request), self._show, "Asking the tracker for the signed description …"
+            lambda client: client.fetch_plan(request),
+            self._show,
+            "Asking the tracker for the signed description …",
+            self._refused,
         )
+
+    def _refused(self, error: P2pckptError) -> None:
+        self.query_one("#ask-owners").display = isinstance(error, NotAllowed | NotFound)
+
+    @on(Button.Pressed, "#ask-owners")
+    def _ask_owners(self) -> None:
+        assert self._request is not None
+        self.app.push_screen(AskDialog(self._request.source, self._look))
 
     def _show(self, preview: FetchPreview) -> None:
         self._licence = preview.licence_due

@@ -33,7 +33,9 @@ class SharesScreen(ListScreen[ShareRow]):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("v", "verify", "Verify", id="shares.verify", tooltip="p2pckpt verify NAME"),
+        Binding("m", "members", "Members", id="shares.members", tooltip="p2pckpt member ls NAME"),
         Binding("y", "copy_link", "Copy link", id="shares.copy-link"),
+        Binding("Q", "qr", "QR", show=False, id="shares.qr", tooltip="p2pckpt link qr NAME"),
     ]
 
     def __init__(self) -> None:
@@ -91,13 +93,30 @@ class SharesScreen(ListScreen[ShareRow]):
         share = self.table.cursor
         if share is None:
             return
-        jobs = [job for job in self.state.jobs.values() if job.share_id == share.share_id and job.link]
-        if jobs:
-            self.hub.copy_link(max(jobs, key=lambda job: job.version).link)
+        link = self._link(share)
+        if link:
+            self.hub.copy_link(link)
         else:
             self.hub.commands.say(f"No link of {f.safe(share.name, 80)} is known here.", warning=True)
 
+    def action_qr(self) -> None:
+        """Draw the link that the newest publish of this share made, else one that only says where it is."""
+        share = self.table.cursor
+        if share is not None:
+            self.hub.show_qr(share.share_id, share.name, self._link(share))
+
+    def action_members(self) -> None:
+        """Show who has access to this share."""
+        if self.table.cursor is not None:
+            self.hub.show_members(self.table.cursor.share_id)
+
+    def _link(self, share: ShareRow) -> str:
+        jobs = [job for job in self.state.jobs.values() if job.share_id == share.share_id and job.link]
+        return max(jobs, key=lambda job: job.version).link if jobs else ""
+
     def _look(self) -> None:
+        if self.table.cursor is not None:
+            self.hub.share_id = self.table.cursor.share_id
         if self.wide:
             share = self.table.cursor
             self._pane.show_share(share)

@@ -59,6 +59,10 @@ def alerts(state: State) -> list[str]:
     failed = sum(state.job_counts[JobState.FAILED, kind] for kind in JobKind)
     if failed:
         found.append(f"{failed} failed")
+    requests = sum(share.requests for share in state.shares.values())
+    proposals = sum(share.proposals for share in state.shares.values())
+    found += [f.plural(requests, "request")] if requests else []
+    found += [f"{f.plural(proposals, 'change')} of keys"] if proposals else []
     status = state.status
     if status is not None and status.free_bytes < _LOW_DISK:
         found.append("disk nearly full")

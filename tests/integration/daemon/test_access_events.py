@@ -21,15 +21,16 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 async def heard(
     home: Home, act: Awaitable[object], share_id: str, row: Callable[[m.ShareRow], bool] = lambda row: True
 ) -> None:
-    """Return once, after ``act``, the share's row passed ``row`` and its readers were told to ask anew."""
-    passed = False
+    """Return once, after ``act``, the share's row passed ``row`` and readers were told to ask anew, in either order."""
+    passed = told = False
     async with asyncio.timeout(DEADLINE), contextlib.aclosing(home.client.events()) as events:  # type: ignore[type-var]
         await anext(events)
         await act
         async for event in events:
             if isinstance(event, m.ShareChanged) and event.share.share_id == share_id:
                 passed = row(event.share)
-            if event == m.AccessChanged(share_id) and passed:
+            told = told or event == m.AccessChanged(share_id)
+            if passed and told:
                 return
 
 
