@@ -8,24 +8,34 @@ from pathlib import Path
 
 import click
 
+from p2pckpt.cli.completing import complete_job
 from p2pckpt.cli.options import Command, Invocation
 from p2pckpt.errors import BadUsage
 
 
 @click.command(cls=Command)
+@click.argument("job", required=False, metavar="[JOB|NAME[@VERSION]]", shell_complete=complete_job)
+@click.option("--inline", is_flag=True, help="One transfer in a few lines below the prompt; default: the newest.")
 @click.option("--web", is_flag=True, help="In a browser on this machine. Needs: pip install 'p2pckpt[web]'")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="With --web: the port on 127.0.0.1; default: any free one."
 )
 @click.option("--open/--no-open", "opens", help="With --web: open a browser, too; default: print the URL alone.")
 @click.pass_obj
-def tui(invocation: Invocation, web: bool, port: int, opens: bool) -> None:
+def tui(invocation: Invocation, job: str | None, inline: bool, web: bool, port: int, opens: bool) -> None:
     """Open the terminal interface; the same as p2pckpt without a command."""
-    if not web:
-        if port or opens:
-            raise BadUsage("--port and --open belong to --web", next_step="p2pckpt tui --help")
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            raise BadUsage("the terminal interface needs a terminal", next_step="p2pckpt ls, or p2pckpt watch")
+    if (job and not inline) or (inline and web) or ((port or opens) and not web):
+        raise BadUsage(
+            "JOB belongs to --inline, --port and --open to --web, and these two exclude each other",
+            next_step="p2pckpt tui --help",
+        )
+    if not web and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise BadUsage("the terminal interface needs a terminal", next_step="p2pckpt ls, or p2pckpt watch")
+    if inline:
+        from p2pckpt.cli.inline import show
+
+        show(invocation, job)
+        return
     from p2pckpt.trust import identity_file
 
     if identity_file.needs_passphrase(invocation.config.keys_dir):

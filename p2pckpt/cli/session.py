@@ -117,6 +117,16 @@ async def find_all(client: control.ControlClient, names: Iterable[str]) -> list[
     return list(found.values())
 
 
+async def one_job(client: control.ControlClient, text: str, command: str) -> m.Job:
+    """The job that ``text`` names, among several the one that works; ``BadUsage`` with ``command`` to say which."""
+    jobs = await find_jobs(client, text)
+    working = [job for job in jobs if not job.state.ended] or jobs
+    if len(working) > 1:
+        ids = " ".join(job.id for job in working)
+        raise BadUsage(f"{text!r} has several jobs: {ids}", next_step=f"p2pckpt {command} {working[-1].id}")
+    return working[0]
+
+
 def _is_version(job: m.Job, version: str) -> bool:
     return version == job.version_name or version in (str(job.version), f"v{job.version}")
 

@@ -11,10 +11,9 @@ from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_job
 from p2pckpt.cli.options import Command, Invocation
 from p2pckpt.cli.progress import Progress, activity, summary
-from p2pckpt.cli.session import find_jobs, follow, label, talk
+from p2pckpt.cli.session import follow, label, one_job, talk
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient
-from p2pckpt.errors import BadUsage
 
 _TENTHS = 10
 
@@ -31,13 +30,9 @@ def watch(invocation: Invocation, job: str | None) -> None:
 
 
 async def _watch_one(invocation: Invocation, client: ControlClient, name: str) -> None:
-    jobs = await find_jobs(client, name)
-    working = [job for job in jobs if not job.state.ended] or jobs
-    if len(working) > 1:
-        ids = " ".join(job.id for job in working)
-        raise BadUsage(f"{name!r} has several jobs: {ids}", next_step=f"p2pckpt watch {working[-1].id}")
+    job = await one_job(client, name, "watch")
     progress = Progress(invocation.report, stream=not invocation.report.as_text)
-    ended = await follow(client, working[0].id, progress.update, progress.notice)
+    ended = await follow(client, job.id, progress.update, progress.notice)
     if invocation.report.as_text:
         invocation.report.line(summary(ended))
 

@@ -16,6 +16,7 @@ from p2pckpt.errors import DaemonUnavailable, NotFound, P2pckptError
 
 if TYPE_CHECKING:
     from p2pckpt.tui.app import P2pckptApp
+    from p2pckpt.tui.inline import InlineApp
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ class Asking(Generic[T]):
 
     def __init__(
         self,
-        hub: P2pckptApp,
+        hub: P2pckptApp | InlineApp,
         owner: Widget,
         request: Callable[[ControlClient, str], Awaitable[T]],
         show: Callable[[T | None], object],

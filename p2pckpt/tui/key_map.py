@@ -32,6 +32,7 @@ def _owners() -> Iterator[list[Binding]]:
     """The bindings of every screen, widget and the app, inherited ones with them."""
     from p2pckpt.tui import screens
 
+    importlib.import_module("p2pckpt.tui.inline")
     for module in pkgutil.iter_modules(screens.__path__):
         importlib.import_module(f"{screens.__name__}.{module.name}")
     waiting: list[type[DOMNode]] = [DOMNode]

@@ -15,6 +15,7 @@ from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient
 from p2pckpt.tui import key_map
 from p2pckpt.tui.app import P2pckptApp
+from p2pckpt.tui.inline import InlineApp
 from p2pckpt.tui.screens.access_dialogs import InviteDialog, LinkDialog, TermsDialog
 from p2pckpt.tui.screens.ask_dialog import AskDialog
 from p2pckpt.tui.screens.audit import AuditScreen
@@ -40,6 +41,7 @@ from tests.tui.conftest import stage
 
 OWN_CLASSES = (
     P2pckptApp,
+    InlineApp,
     TransfersScreen,
     SharesScreen,
     JobScreen,

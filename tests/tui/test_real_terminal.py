@@ -20,12 +20,13 @@ from ..support.homes import Home, until
 
 
 class Terminal:
-    """A tmux server of its own with one window that runs the TUI of a home."""
+    """A tmux server of its own with one window that runs the TUI of a home, or a shell."""
 
-    def __init__(self, home: Home, directory: Path) -> None:
+    def __init__(self, home: Home, directory: Path, *, shell: bool = False) -> None:
         self._server = f"p2pckpt-test-{uuid.uuid4().hex[:8]}"
         settings = [f"{key}={value}" for key, value in home.env.items() if key.startswith("P2PCKPT_")]
-        command = ["env", "--unset=COLUMNS", "--unset=LINES", *settings, sys.executable, "-m", "p2pckpt"]
+        program = ["sh"] if shell else [sys.executable, "-m", "p2pckpt"]
+        command = ["env", "--unset=COLUMNS", "--unset=LINES", "PS1=ready>", *settings, *program]
         self._tmux("new-session", "-d", "-x", "120", "-y", "40", "-c", str(directory), shlex.join(command))
 
     def close(self) -> None:
@@ -34,12 +35,27 @@ class Terminal:
     def type(self, text: str) -> None:
         self._tmux("send-keys", "-l", text)
 
+    async def run(self, line: str) -> None:
+        """Have the shell run ``line`` and show its exit code in brackets."""
+
+        async def prompts() -> bool:
+            return self.screen.rstrip().endswith("ready>")
+
+        await until(prompts, "the shell prompts")
+        self.type(line + '; echo "($?)"')
+        self.press("Enter")
+
     def press(self, *keys: str) -> None:
         self._tmux("send-keys", *keys)
 
     @property
     def screen(self) -> str:
         return self._tmux("capture-pane", "-p")
+
+    @property
+    def colours(self) -> str:
+        """The screen with its escape sequences."""
+        return self._tmux("capture-pane", "-p", "-e")
 
     async def shows(self, *texts: str) -> None:
         """Wait until all ``texts`` are on the screen."""
@@ -120,3 +136,41 @@ async def test_a_folder_is_shared_and_received_by_keys_alone(tmp_path: Path) -> 
         finally:
             publisher.close()
             receiver.close()
+
+
+async def test_one_transfer_in_a_few_lines_of_the_shell(tmp_path: Path) -> None:
+    source = tmp_path / "model"
+    make_checkpoint(source, 8 << 20, "BF16", tensors=4)
+    program = f"{shlex.quote(sys.executable)} -m p2pckpt tui --inline"
+    async with Home(tmp_path / "alice") as alice, Home(tmp_path / "bob", download_limit=512 << 10) as bob:
+        link = (await alice.share(source)).link
+        shell = Terminal(bob, tmp_path, shell=True)
+        try:
+            await shell.run(program)
+            await shell.shows("no transfer is active", "(5)")
+
+            fetch = await bob.client.fetch(m.FetchRequest(source=link, to=str(tmp_path / "got")))
+            await bob.client.pause(fetch.id)  # a transfer that lasts as long as this takes
+            await shell.run("clear; echo above; " + program)
+            await shell.shows("above", "model @ v1   ‖ paused", "of 8.0M", "leave")
+            assert shell.screen.splitlines()[0] == "above", "what stood there is left alone"
+            shell.press("Space")
+            await shell.shows("▼ downloading", "1 peer", "↓")
+            shell.press("Space")
+            await shell.shows("‖ paused")
+            shell.press("q")
+            await shell.shows(f"model@v1: paused; p2pckpt resume {fetch.id}", "(0)")
+            assert (await bob.client.job(fetch.id)).state is m.JobState.PAUSED
+
+            await shell.run(f"clear; {program} {fetch.id}")
+            await shell.shows("‖ paused")
+            shell.press("C-c")
+            await shell.shows("interrupted", "kept: the transfer", "(130)")
+
+            await shell.run(f"clear; echo above; {program} model")
+            await shell.shows("‖ paused")
+            shell.press("Space")
+            await shell.shows("above", "model@v1: 8.4 MB received", "(0)")
+            assert "leave" not in shell.screen, "the view is gone, its last line is left"
+        finally:
+            shell.close()

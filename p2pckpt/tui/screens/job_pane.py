@@ -105,21 +105,30 @@ class JobPane(Vertical):
 
 
 def title(job: Job) -> Content:
-    """``llama-70b-sft @ step-42000  ▼ downloading 64%  388M/s  2m05 left``."""
+    """``llama-70b-sft @ step-42000  ▼ downloading  64%   ↓ 388M/s   2m05 left``."""
+    is_done = job.state in (JobState.SEEDING, JobState.DONE)
+    return Content.assemble(heading(job), "" if is_done else f"  {f.percent(f.fraction(job))}", pace(job))
+
+
+def heading(job: Job) -> Content:
+    """``llama-70b-sft @ step-42000  ▼ downloading``."""
     number = f" (v{job.version})" if job.version and job.version_name else ""
-    parts: list[str | tuple[str, str]] = [
+    return Content.assemble(
         (f.share_name(job), "bold $text-primary"),
         f" @ {f.version(job.version, job.version_name)}{number}   {f.glyph(job)} {f.activity(job)}",
-    ]
-    if job.state not in (JobState.SEEDING, JobState.DONE):
-        parts.append(f"  {f.percent(f.fraction(job))}")
+    )
+
+
+def pace(job: Job) -> str:
+    """Rates and time left, as far as there are any, each after three blanks."""
+    parts = []
     if job.rate_down:
         parts.append(f"   ↓ {f.rate(job.rate_down)}/s")
     if job.rate_up:
         parts.append(f"   ↑ {f.rate(job.rate_up)}/s")
     if job.state is JobState.RUNNING and job.eta >= 0:
         parts.append(f"   {f.duration(job.eta)} left")
-    return Content.assemble(*parts)
+    return "".join(parts)
 
 
 def facts(job: Job) -> Content:
