@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,8 +24,8 @@ from .lab import LAN, OUTSIDE, PUBLIC, CannotBuild, HomeOn, Lab, prepare
 TRACKER_PORT = 7100
 PORT = {"p": 7101, "b": 7102, "c": 7103}
 SIZE = 6 << 20
-SLOWLY = 1 << 20
-"""Bytes per second of a receiver, so that there is time to see whom it is connected to."""
+SLOWLY = 256 << 10
+"""Bytes per second of a receiver until it was seen whom it is connected to."""
 _LOOK = 0.05
 
 
@@ -94,6 +94,19 @@ async def _get(home: Home, link: str, to: Path) -> None:
     assert done.returncode == 0, done.stderr + home.report()
 
 
+async def _get_seen(home: Home, link: str, to: Path, is_seen: Callable[[], bool]) -> None:
+    """Receive, slowly until all that has to be seen meanwhile was."""
+
+    async def seen() -> bool:
+        return is_seen() or getting.done()
+
+    await home.limit(SLOWLY)
+    getting = asyncio.create_task(_get(home, link, to))
+    await until(seen, "who has to meet has met")
+    await home.limit(0)
+    await getting
+
+
 async def test_neighbours_use_the_lan_and_the_world_uses_the_forwarded_ports(room: Path, checkpoint: Path) -> None:
     # P may not open connections to the outside, so that it is certain who dialled whom
     with Lab(forward=[TRACKER_PORT, PORT["p"]], refuse=[LAN["p"]]) as net:
@@ -101,21 +114,22 @@ async def test_neighbours_use_the_lan_and_the_world_uses_the_forwarded_ports(roo
             HomeOn(
                 net, "p", room / "p", public_address=PUBLIC, tls_port=PORT["p"], tracker_port=TRACKER_PORT
             ) as publisher,
-            HomeOn(net, "b", room / "b", tls_port=PORT["b"], download_limit=SLOWLY) as neighbour,
-            HomeOn(net, "c", room / "c", tls_port=PORT["c"], download_limit=SLOWLY) as stranger,
+            HomeOn(net, "b", room / "b", tls_port=PORT["b"]) as neighbour,
+            HomeOn(net, "c", room / "c", tls_port=PORT["c"]) as stranger,
         ):
             link = await _share(publisher, checkpoint)
             assert not net.can_dial("c", LAN["p"], PORT["p"])
             assert not net.can_dial("b", PUBLIC, PORT["p"]), "this router does not lead its own LAN back in"
             async with Acquaintances(p=publisher, b=neighbour).watching() as seen:
-                await _get(neighbour, link, room / "out-b")
+                await _get_seen(neighbour, link, room / "out-b", lambda: all(seen.met.values()))
             assert tree(room / "out-b") == tree(checkpoint)
             assert seen.met["b"] == {LAN["p"]}
             assert seen.met["p"] == {LAN["b"]}
 
             forwarded, outward = net.counted("forwarded"), net.counted("outward")
             async with Acquaintances(p=publisher, b=neighbour, c=stranger).watching() as seen:
-                await _get(stranger, link, room / "out-c")
+                both = (seen.dialled, "b"), (seen.dialled, "c"), (seen.met, "p")
+                await _get_seen(stranger, link, room / "out-c", lambda: all(who[host] for who, host in both))
             assert tree(room / "out-c") == tree(checkpoint)
             # C was told P's forwarded port, and no address that leads nowhere for it
             assert seen.dialled["c"] == {f"{PUBLIC}:{PORT['p']}"}
@@ -129,16 +143,15 @@ async def test_neighbours_use_the_lan_and_the_world_uses_the_forwarded_ports(roo
 async def test_two_behind_one_router_meet_on_the_lan_through_a_tracker_outside(room: Path, checkpoint: Path) -> None:
     with Lab() as net:
         tracker = await _tracker(net, room)
-        settings = {"tracker": tracker, "download_limit": SLOWLY}
         async with (
             HomeOn(net, "p", room / "p", tls_port=PORT["p"], tracker=tracker) as publisher,
-            HomeOn(net, "b", room / "b", tls_port=PORT["b"], **settings) as neighbour,
+            HomeOn(net, "b", room / "b", tls_port=PORT["b"], tracker=tracker) as neighbour,
         ):
             link = await _share(publisher, checkpoint)
             assert not publisher.tracker_pid
             assert not net.can_dial("c", PUBLIC, PORT["p"])
             async with Acquaintances(p=publisher, b=neighbour).watching() as seen:
-                await _get(neighbour, link, room / "out")
+                await _get_seen(neighbour, link, room / "out", lambda: all(seen.met.values()))
             assert tree(room / "out") == tree(checkpoint)
             assert seen.met == {"b": {LAN["p"]}, "p": {LAN["b"]}}
 
