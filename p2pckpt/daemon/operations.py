@@ -83,6 +83,7 @@ class Operations:
         self._rates = (0, 0)
         self._stored = 0
         self._watch = AccessWatch(services, feed, self._share_row)
+        self._row_lock = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
         self._measuring: set[bytes] = set()
         self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)
@@ -406,7 +407,9 @@ class Operations:
             return share, trusted.resolve(selector)
 
     async def _share_row(self, share: KnownShare) -> m.ShareRow:
-        return await share_row(self.services, share, self._watch.of(share.share_id))
+        """One after the other: a row that is told later must not have been looked up earlier."""
+        async with self._row_lock:
+            return await share_row(self.services, share, self._watch.of(share.share_id))
 
     async def _catch_up(self, tracker: str) -> None:
         """The stream of events begins: what the keyrings say of swarms may have changed before."""
