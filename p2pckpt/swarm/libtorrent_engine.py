@@ -469,8 +469,7 @@ class LibtorrentEngine:
 
 
 def _session(settings: Any) -> Any:
-    """Without libtorrent's default plugins, but for those wanted: "smart ban" leaves failed pieces locked at times, and
-    nobody is asked for them any more."""
+    """Without libtorrent's default plugins, but for those wanted: "smart ban" does nothing for v2 torrents."""
     session = lt.session(settings, flags=0)
     for plugin in ("ut_metadata", "ut_pex"):
         session.add_extension(plugin)
