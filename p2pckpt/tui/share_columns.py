@@ -1,11 +1,11 @@
-"""The columns and filter fields of Shares, and those of one share's versions."""
+"""The columns and filter fields of Shares and Runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
 
-from p2pckpt.control.messages import ShareRow, VersionRow
+from p2pckpt.control.messages import ShareRow
 from p2pckpt.tui import format as f
 from p2pckpt.tui.filters import Fields
 from p2pckpt.tui.widgets.columns import Cell, Column
@@ -59,21 +59,21 @@ def columns(now: Callable[[], float]) -> tuple[Column[ShareRow], ...]:
     )
 
 
-def version_columns(now: Callable[[], float]) -> tuple[Column[VersionRow], ...]:
-    """The versions of one share."""
-    return (
-        Column("held", "H", 1, _held),
-        Column("version", "Version", 7, lambda v, w: (f"v{v.version}", "strong")),
-        Column("name", "Name", 12, lambda v, w: (f.safe(v.name, 60) or "-", ""), grow=2),
-        Column(
-            "tags", "Tags", 10, lambda v, w: (", ".join(f.safe(tag, 40) for tag in v.tags) or "-", "active"), 1, grow=1
-        ),
-        Column("size", "Size", 5, lambda v, w: (f.size(v.size) if v.size else "-", ""), right=True),
-        Column("added", "Added", 5, lambda v, w: (f.size(v.wire_size), ""), right=True),
-        Column("files", "Files", 5, lambda v, w: (str(v.files or "-"), ""), 2, right=True),
-        Column("publisher", "Publisher", 9, lambda v, w: (f.identity(v.publisher), "dim"), 3),
-        Column("published", "Published", 10, lambda v, w: (f.ago(v.published_at, now()), "dim"), right=True),
+def run_columns(now: Callable[[], float]) -> tuple[Column[ShareRow], ...]:
+    """Shares whose versions carry steps or metrics."""
+    found = {column.key: column for column in columns(now)}
+    measured: Column[ShareRow] = Column(
+        "measured",
+        "Measured",
+        8,
+        lambda s, w: (f"{s.measured} of {s.versions}", ""),
+        2,
+        right=True,
+        sort=lambda s: s.measured,
+        descending=True,
     )
+    wanted = ("role", "name", "measured", "latest", "size", "stored", "seeds", "tags", "updated")
+    return tuple(measured if key == "measured" else found[key] for key in wanted)
 
 
 def tags(share: ShareRow) -> str:
@@ -87,10 +87,6 @@ def _role_glyph(share: ShareRow, width: int) -> Cell:
 
 def _seeds(share: ShareRow, width: int) -> Cell:
     return str(share.seeds), "warn" if share.seeds == 0 and share.latest else ""
-
-
-def _held(version: VersionRow, width: int) -> Cell:
-    return ("●", "good") if version.held else ("◦", "dim")
 
 
 FIELDS: Final[Fields[ShareRow]] = Fields(

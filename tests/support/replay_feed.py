@@ -180,16 +180,17 @@ class ReplayClient(ControlClient):
         return self._answer("share_detail", (name,), None if found is None else share_detail(found))
 
     async def version_detail(self, name: str) -> m.VersionDetail:
-        return self._answer("version_detail", (name,), None)
+        return self._answer("version_detail", (name,), version_detail(self.snapshot, name))
 
     async def manifest(self, name: str) -> dict[str, Any]:
         return self._answer("manifest", (name,), {})
 
     async def diff(self, a: str, b: str) -> m.DiffReply:
-        return self._answer("diff", (a, b), None)
+        return self._answer("diff", (a, b), diff_reply(a, b))
 
     async def tag(self, request: m.TagRequest) -> m.ShareDetail:
-        return self._answer("tag", (request,), None)
+        found = next(share for share in self.snapshot.shares if share.share_id == request.name.partition("@")[0])
+        return self._answer("tag", (request,), share_detail(found))
 
     async def members(self, share: str) -> list[am.MemberRow]:
         return self._answer("members", (share,), list(members()))
@@ -440,7 +441,9 @@ def busy_snapshot() -> m.Snapshot:
             role=Role.DOWNLOADER,
             visibility=Visibility.MEMBERS,
             versions=14,
+            measured=14,
             latest=42,
+            tags={"latest": 42, "best": 40},
             size=139 * gib,
             stored=611 * gib,
             seeds=9,
@@ -629,10 +632,64 @@ def share_detail(known: m.ShareRow) -> m.ShareDetail:
             files=9,
             held=number > 1,
             info_hash="",
+            seeds=0 if number == known.latest else 2,
+            step=number * 100 if known.measured else None,
+            metrics={"loss": 2.5 - number / 100, "eval": 2.0 + number / 50} if known.measured else {},
         )
         for number in range(known.latest, max(known.latest - known.versions, 0), -1)
     )
     return m.ShareDetail(share=known, versions=versions)
+
+
+def version_detail(snapshot: m.Snapshot, name: str) -> m.VersionDetail:
+    """A small model with two tensors and a card."""
+    share_id, _, number = name.partition("@v")
+    known = next(share for share in snapshot.shares if share_id in (share.share_id, share.name))
+    row = next(row for row in share_detail(known).versions if row.version == int(number))
+    return m.VersionDetail(
+        share_id=known.share_id,
+        share=known.name,
+        version=row,
+        publisher=IDENTITY,
+        encoder="p2pckpt 0.1.0",
+        licence="Apache-2.0",
+        base_model=("org/base",),
+        card="# A model\n\nIt answers.\n",
+        files=(
+            m.FileRow("config.json", 1_000, 1_000, "opaque"),
+            m.FileRow("model.safetensors", 4 << 30, 0, "safetensors"),
+        ),
+        directories=(),
+        tensors=(
+            m.TensorRow("embed.weight", "BF16", (32_000, 4_096), 131_072_000, "model.safetensors"),
+            m.TensorRow("scale", "F32", (), 1, "model.safetensors"),
+        ),
+        parameters=131_072_001,
+        chunks=900,
+        objects=3,
+        stored=3 << 30,
+        info_hashes=("ab" * 32,),
+        warnings=("model.pt imports numpy.core",),
+        publisher_words="lusab-babad-gutih-tugad",
+    )
+
+
+def diff_reply(a: str, b: str) -> m.DiffReply:
+    """One file changed, one the same, one new."""
+    return m.DiffReply(
+        a=a,
+        b=b,
+        rows=(
+            m.DiffRow("config.json", "same", 1_000, 1_000, 0),
+            m.DiffRow("model.safetensors", "changed", 4 << 30, 4 << 30, 1 << 30),
+            m.DiffRow("notes.txt", "added", 0, 2_000, 2_000),
+        ),
+        new_bytes=1 << 30,
+        wire_bytes=800 << 20,
+        tensors_added=(),
+        tensors_removed=("old.bias",),
+        tensors_changed=tuple(f"layer.{n}.weight" for n in range(9)),
+    )
 
 
 def folder_report(request: m.LookRequest, **changes: Any) -> m.FolderReport:

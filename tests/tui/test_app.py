@@ -21,6 +21,7 @@ from p2pckpt.tui.screens.ask_dialog import AskDialog
 from p2pckpt.tui.screens.audit import AuditScreen
 from p2pckpt.tui.screens.choice import ChoiceDialog
 from p2pckpt.tui.screens.choose import ChooseDialog
+from p2pckpt.tui.screens.compare_screen import CompareScreen
 from p2pckpt.tui.screens.confirm import ConfirmDialog
 from p2pckpt.tui.screens.help import HelpScreen
 from p2pckpt.tui.screens.job import JobScreen
@@ -29,11 +30,14 @@ from p2pckpt.tui.screens.members import AccessRowScreen, MembersScreen
 from p2pckpt.tui.screens.prompt import PromptDialog
 from p2pckpt.tui.screens.qr import QrScreen
 from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
+from p2pckpt.tui.screens.runs import RunsScreen
 from p2pckpt.tui.screens.settings import SettingsScreen
 from p2pckpt.tui.screens.share_detail import ShareScreen
 from p2pckpt.tui.screens.share_dialog import ShareDialog
 from p2pckpt.tui.screens.shares import SharesScreen
+from p2pckpt.tui.screens.snippet import SnippetScreen
 from p2pckpt.tui.screens.transfers import TransfersScreen
+from p2pckpt.tui.screens.version_screen import VersionScreen
 from p2pckpt.tui.state import Changes, State
 from p2pckpt.tui.widgets.virtual_table import VirtualTable
 from tests.support import replay_feed as replay
@@ -63,6 +67,10 @@ OWN_CLASSES = (
     LimitDialog,
     SettingsScreen,
     HelpScreen,
+    RunsScreen,
+    CompareScreen,
+    SnippetScreen,
+    VersionScreen,
     VirtualTable,
 )
 

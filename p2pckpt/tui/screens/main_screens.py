@@ -9,6 +9,7 @@ from typing import Any, Final
 from textual.screen import Screen
 
 from p2pckpt.tui.screens.members import MembersScreen
+from p2pckpt.tui.screens.runs import RunsScreen
 from p2pckpt.tui.screens.settings import SettingsScreen
 from p2pckpt.tui.screens.shares import SharesScreen
 from p2pckpt.tui.screens.transfers import TransfersScreen
@@ -26,6 +27,7 @@ class MainScreen:
 MAIN_SCREENS: Final = (
     MainScreen("transfers", TransfersScreen.NAME, TransfersScreen),
     MainScreen("shares", SharesScreen.NAME, SharesScreen),
+    MainScreen("runs", RunsScreen.NAME, RunsScreen),
     MainScreen("members", MembersScreen.NAME, MembersScreen),
     MainScreen("settings", SettingsScreen.NAME, SettingsScreen),
 )

@@ -27,8 +27,9 @@ class ReceiveDialog(StepDialog):
 
     BINDINGS: ClassVar[list[BindingType]] = []
 
-    def __init__(self) -> None:
+    def __init__(self, source: str = "") -> None:
         super().__init__()
+        self._source = source
         self._request: FetchRequest | None = None
         self._licence = ""
         """What has to be accepted before [Start] starts anything."""
@@ -52,7 +53,10 @@ class ReceiveDialog(StepDialog):
         with Horizontal(classes="field"):
             yield Label("Link")
             yield CleanInput(
-                id="source", placeholder="paste it here; or NAME[@VERSION] of a share joined before", compact=True
+                self._source,
+                id="source",
+                placeholder="paste it here; or NAME[@VERSION] of a share joined before",
+                compact=True,
             )
         with Horizontal(classes="field"):
             yield Label("Password")

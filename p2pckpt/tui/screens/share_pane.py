@@ -1,4 +1,4 @@
-"""One share in full: who it is for, its tags and seeds, and its versions."""
+"""One share in full: who it is for, its tags, who has it, and its versions with their measurements."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from textual.widgets import Static
 
 from p2pckpt.control.messages import ShareDetail, ShareRow, VersionRow
 from p2pckpt.tui import format as f
-from p2pckpt.tui import share_columns
+from p2pckpt.tui import share_columns, version_columns
 from p2pckpt.tui.widgets.virtual_table import VirtualTable
+
+_NAMED = 8
+"""Versions that a warning names."""
+_CURVE = 60
+"""Points of a metric's curve at most."""
 
 
 class SharePane(Vertical):
@@ -20,13 +25,18 @@ class SharePane(Vertical):
 
     def __init__(self, now: Callable[[], float], *, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._now = now
+        self._metric = ""
+        """The one with the curve; empty for the usual one."""
+        self._detail: ShareDetail | None = None
         self.versions: VirtualTable[VersionRow] = VirtualTable(
-            share_columns.version_columns(now), lambda version: str(version.version), id="versions"
+            version_columns.columns(now), lambda version: str(version.version), id="versions"
         )
 
     def compose(self) -> ComposeResult:
         yield Static("", id="share-title", markup=False)
         yield Static("", id="share-facts", markup=False)
+        yield Static("", id="share-health", markup=False)
         yield self.versions
 
     def show_share(self, share: ShareRow | None) -> None:
@@ -40,7 +50,46 @@ class SharePane(Vertical):
 
     def show_detail(self, detail: ShareDetail | None) -> None:
         """Draw the versions; None empties the list until they are here."""
-        self.versions.set_rows(() if detail is None else detail.versions)
+        self._detail = detail
+        versions = () if detail is None else detail.versions
+        metrics = version_columns.metric_names(versions, self._metric)
+        steps = any(version.step is not None for version in versions)
+        columns = version_columns.columns(self._now, metrics, steps=steps)
+        if [column.title for column in columns] != [column.title for column in self.versions.columns]:
+            self.versions.set_columns(columns)
+        self.versions.set_rows(self._sorted(versions))
+        health = self.query_one("#share-health", Static)
+        text = _health(versions, metrics)
+        health.display = bool(text.plain)
+        health.update(text)
+
+    def next_metric(self) -> str:
+        """Draw the curve of the next metric; its name, empty when there is none."""
+        if self._detail is None:
+            return ""
+        names = sorted(version_columns.metric_names(self._detail.versions))
+        if names:
+            present = version_columns.metric_names(self._detail.versions, self._metric)[0]
+            self._metric = names[(names.index(present) + 1) % len(names)]
+            self.show_detail(self._detail)
+        return self._metric
+
+    def sort_by(self, key: str) -> None:
+        """Sort the versions by a column; again: the other way round."""
+        self.versions.sort_by(key)
+        self._resort()
+
+    def next_sort(self) -> None:
+        """Sort the versions by the next column."""
+        self.versions.next_sort()
+        self._resort()
+
+    def _resort(self) -> None:
+        self.versions.set_rows(self._sorted(() if self._detail is None else self._detail.versions))
+
+    def _sorted(self, versions: tuple[VersionRow, ...]) -> list[VersionRow]:
+        value = self.versions.sort()
+        return list(versions) if value is None else sorted(versions, key=value, reverse=self.versions.sort_descending)
 
 
 def _title(share: ShareRow) -> Content:
@@ -55,6 +104,17 @@ def _facts(share: ShareRow) -> Content:
     )
     lines: list[str | tuple[str, str]] = [first, f"\nTags  {share_columns.tags(share)}"]
     lines.append((f"\nOwner {f.identity(share.owner)} · tracker {f.safe(share.tracker, 80) or 'none'}", "$text-muted"))
-    if share.latest and share.seeds == 0:
-        lines.append(("\n! Nobody else is known to seed the newest version.", "$text-warning"))
     return Content.assemble(*lines)
+
+
+def _health(versions: tuple[VersionRow, ...], metrics: list[str]) -> Content:
+    """The curve of the main metric, and the versions that depend on this machine."""
+    parts: list[str | tuple[str, str]] = []
+    if metrics:
+        parts.append((version_columns.curve(versions, metrics[0], _CURVE), "$text-primary"))
+    lonely = version_columns.only_here(versions)
+    if lonely:
+        named = ", ".join(f"v{number}" for number in lonely[:_NAMED]) + (" and more" if len(lonely) > _NAMED else "")
+        warning = f"! Nobody else is known to seed {named}: without this daemon they can't be fetched."
+        parts.append((("\n" if parts else "") + warning, "$text-warning"))
+    return Content.assemble(*parts)

@@ -18,6 +18,7 @@ from p2pckpt.tui.screens.base import ListScreen
 from p2pckpt.tui.screens.share_detail import ShareScreen
 from p2pckpt.tui.screens.share_pane import SharePane
 from p2pckpt.tui.state import Changes
+from p2pckpt.tui.widgets.columns import Column
 from p2pckpt.tui.widgets.virtual_table import VirtualTable
 
 
@@ -40,10 +41,12 @@ class SharesScreen(ListScreen[ShareRow]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._table: VirtualTable[ShareRow] = VirtualTable(
-            share_columns.columns(self.hub_now), lambda share: share.share_id, id="list"
-        )
+        self._table: VirtualTable[ShareRow] = VirtualTable(self.columns(), lambda share: share.share_id, id="list")
         self._pane = SharePane(self.hub_now, id="pane")
+
+    def columns(self) -> Sequence[Column[ShareRow]]:
+        """Those of the list."""
+        return share_columns.columns(self.hub_now)
 
     def hub_now(self) -> float:
         """The app's clock."""

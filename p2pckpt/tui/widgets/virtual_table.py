@@ -106,6 +106,8 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
         self._key = key
         self._index = 0
         self._placed: tuple[Placed[R], ...] = ()
+        self._placed_in = -1
+        """The width that they were placed in; a scrollbar that comes takes one cell, and nobody tells of it."""
         self._styles: dict[str, Style] = {}
 
     # -- rows
@@ -122,6 +124,14 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
         if marked:
             return marked
         return [] if self.cursor is None else [self.cursor]
+
+    def set_columns(self, columns: Sequence[Column[R]]) -> None:
+        """Show these columns from now on; sorting by one that went ends."""
+        self.columns = tuple(columns)
+        if self.sort_key not in {column.key for column in columns}:
+            self.sort_key, self.sort_descending = "", False
+        self._placed_in = -1
+        self.refresh()
 
     def set_rows(self, rows: Sequence[R]) -> None:
         """Show ``rows`` in this order; the cursor stays on its row while that is still there."""
@@ -215,7 +225,7 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
     # -- drawing
 
     def on_resize(self, event: events.Resize) -> None:
-        self._placed = fit(self.columns, self.size.width)
+        self._place()
         self.virtual_size = Size(self.size.width, len(self.rows) + 1)
         self._reveal()
 
@@ -229,12 +239,18 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
+        if width != self._placed_in:
+            self._place()
         if y == 0:
             return self._header(width)
         index = y - 1 + self.scroll_offset.y
         if index >= len(self.rows):
             return Strip.blank(width, self.rich_style)
         return self._row(self.rows[index], index == self._index, width)
+
+    def _place(self) -> None:
+        self._placed_in = self.size.width
+        self._placed = fit(self.columns, self._placed_in)
 
     def _header(self, width: int) -> Strip:
         style = self._style("header")

@@ -1,0 +1,113 @@
+"""What can be done to versions of a share, from the list of them and from a version's own screen."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+
+from p2pckpt.control.messages import ShareRow, TagRequest, VerifyRequest, VersionRow
+from p2pckpt.errors import BadUsage
+from p2pckpt.tui import format as f
+from p2pckpt.tui.screens.base import StateScreen
+from p2pckpt.tui.screens.prompt import PromptDialog
+from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
+from p2pckpt.tui.screens.snippet import SnippetScreen
+
+
+class VersionActions(StateScreen):
+    """Keys for the versions that ``targets`` gives of the share that ``share`` gives."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f", "fetch", "Get this", id="version.receive", tooltip="p2pckpt get NAME@VERSION"),
+        Binding("v", "verify", "Verify", id="version.verify", tooltip="p2pckpt verify NAME@VERSION"),
+        Binding("t", "tag", "Tag", id="version.tag", tooltip="p2pckpt tag NAME@VERSION TAG"),
+        Binding("T", "untag", "Remove tag", show=False, id="version.untag", tooltip="p2pckpt tag NAME TAG --remove"),
+        Binding("L", "snippet", "Load it", id="version.snippet"),
+    ]
+
+    def share(self) -> ShareRow | None:
+        """The share that is looked at; None once it is gone."""
+        raise NotImplementedError
+
+    def targets(self) -> list[VersionRow]:
+        """The versions that the next key is for."""
+        raise NotImplementedError
+
+    def _one(self) -> tuple[ShareRow, VersionRow] | None:
+        share, versions = self.share(), self.targets()
+        return None if share is None or not versions else (share, versions[0])
+
+    def action_fetch(self) -> None:
+        """Look at what fetching this version would mean."""
+        if (one := self._one()) is not None:
+            self.app.push_screen(ReceiveDialog(f"{one[0].share_id}@v{one[1].version}"))
+
+    def action_verify(self) -> None:
+        """Check every byte of the versions that are here."""
+        share = self.share()
+        for version in self.targets() if share is not None else ():
+            assert share is not None
+            request = VerifyRequest(name=f"{share.share_id}@v{version.version}")
+            self.hub.commands.run(
+                lambda client, request=request: client.verify(request),  # type: ignore[misc]
+                lambda job: self.hub.commands.say(f"Verifying {f.share_name(job)} as {f.safe(job.id, 20)}."),
+            )
+
+    def action_tag(self) -> None:
+        """Ask for a tag and move it here."""
+        if (one := self._one()) is None:
+            return
+        share, version = one
+
+        def answered(tag: str | None) -> None:
+            if tag:
+                request = TagRequest(f"{share.share_id}@v{version.version}", tag)
+                self.hub.commands.run(
+                    lambda client: client.tag(request),
+                    lambda detail: self.hub.commands.say(f"{f.safe(tag)} is v{version.version} now."),
+                )
+
+        name = f.safe(share.name, 100)
+        text = f"Tag for {name}@v{version.version}. A tag that another version has moves here; everybody sees it."
+        command = f"p2pckpt tag {name}@v{version.version} TAG"
+        dialog = PromptDialog("Tag a version", text, placeholder="stable", yes="Tag", command=command)
+        self.app.push_screen(dialog, answered)
+
+    def action_untag(self) -> None:
+        """Ask which tag to take away."""
+        if (one := self._one()) is None:
+            return
+        share, version = one
+        tags = [tag for tag in version.tags if tag != "latest"]
+        if not tags:
+            self.hub.commands.say(f"v{version.version} has no tag that could be taken away.", warning=True)
+            return
+
+        def answered(tag: str | None) -> None:
+            if tag:
+                request = TagRequest(share.share_id, tag, remove=True)
+                self.hub.commands.run(
+                    lambda client: client.tag(request),
+                    lambda detail: self.hub.commands.say(f"The tag {f.safe(tag)} is gone."),
+                )
+
+        def known(tag: str) -> None:
+            if tag not in tags:
+                raise BadUsage(f"v{version.version} has these tags: {', '.join(tags)}")
+
+        name = f.safe(share.name, 100)
+        dialog = PromptDialog(
+            "Remove a tag",
+            f"Which tag of {name}@v{version.version}: {f.safe(', '.join(tags))}?",
+            value=f.safe(tags[0]),
+            yes="Remove",
+            check=known,
+            command=f"p2pckpt tag {name} TAG --remove",
+        )
+        self.app.push_screen(dialog, answered)
+
+    def action_snippet(self) -> None:
+        """Show how to load this version from a program."""
+        if (one := self._one()) is not None:
+            self.app.push_screen(SnippetScreen(f"{one[0].name}@v{one[1].version}"))

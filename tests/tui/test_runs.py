@@ -1,0 +1,197 @@
+"""Runs, and what can be done with versions: the history, comparing, tags, details, and every refusal."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from textual.widgets import Input, TabbedContent
+
+from p2pckpt.control import messages as m
+from p2pckpt.errors import NotAllowed, TrackerUnreachable
+from p2pckpt.tui.screens.compare_screen import CompareScreen
+from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
+from p2pckpt.tui.screens.runs import RunsScreen
+from p2pckpt.tui.screens.share_detail import ShareScreen
+from p2pckpt.tui.screens.snippet import SnippetScreen, snippet
+from p2pckpt.tui.screens.version_screen import VersionScreen
+from tests.support import replay_feed as replay
+from tests.tui.conftest import Stage, stage
+
+LLAMA = replay.busy_snapshot().shares[1].share_id
+
+
+async def open_run(st: Stage) -> None:
+    """The versions of the measured share, on the whole screen."""
+    await st.press("3", "enter")
+    await st.until(lambda: isinstance(st.app.screen, ShareScreen))
+    await st.shows("v41")
+
+
+async def test_runs_are_the_shares_with_measurements() -> None:
+    async with stage() as st:
+        await st.press("3")
+        screen = st.app.screen
+        assert isinstance(screen, RunsScreen)
+        assert [share.name for share in screen.table.rows] == ["lab/llama-70b-sft"]
+        for text in (
+            "1 run · ",
+            "Step",
+            "4,200",
+            "loss",
+            "2.08",
+            "lowest 2.08 in v42",
+            "Nobody else is known to seed v42",
+        ):
+            await st.shows(text)
+        await st.press("M")
+        await st.shows("eval ")
+        await st.shows("lowest 2.58 in v29")
+
+
+async def test_a_share_becomes_a_run_with_its_first_measurement() -> None:
+    async with stage() as st:
+        await st.press("3")
+        plain = replay.busy_snapshot().shares[0]
+        st.client.play(m.ShareChanged(msgspec.structs.replace(plain, measured=1)))
+        await st.shows("2 runs")
+
+
+async def test_no_runs_teach_how_one_begins() -> None:
+    async with stage(replay.snapshot()) as st:
+        await st.press("3")
+        await st.shows("No training runs yet.")
+        await st.shows("--step 42000 --metric loss=1.81")
+
+
+async def test_two_marked_versions_are_compared_and_one_with_the_one_before_it() -> None:
+    async with stage() as st:
+        await open_run(st)
+        await st.press("c")
+        await st.until(lambda: isinstance(st.app.screen, CompareScreen))
+        await st.shows("v41 (step-4100) → v42 (step-4200)")
+        for text in (
+            "1.0G new, 800M to fetch",
+            "layer.0.weight, layer.1.weight, layer.2.weight, layer.3.weight and 5 more",
+            "Tensors removed: old.bias",
+            "eval 2.82 → 2.84 · loss 2.09 → 2.08",
+            "~ model.safetensors",
+            "+ notes.txt",
+        ):
+            await st.shows(text)
+        await st.press("escape", "x", "j", "j", "x", "c")
+        await st.until(lambda: len(st.client.called("diff")) == 2)
+        assert st.client.called("diff") == [(f"{LLAMA}@v41", f"{LLAMA}@v42"), (f"{LLAMA}@v39", f"{LLAMA}@v42")]
+
+
+async def test_the_oldest_version_alone_can_not_be_compared() -> None:
+    async with stage() as st:
+        await open_run(st)
+        await st.press("G", "c")
+        await st.toast("Mark two versions with x")
+
+
+async def test_a_refused_comparison_is_said_on_its_screen() -> None:
+    async with stage() as st:
+        st.client.failures["diff"] = TrackerUnreachable("the tracker does not answer", next_step="try later")
+        await open_run(st)
+        await st.press("c")
+        await st.shows("✗ the tracker does not answer")
+        await st.shows("Next: try later")
+
+
+async def test_a_version_is_tagged() -> None:
+    async with stage() as st:
+        await open_run(st)
+        await st.press("j", "t")
+        await st.shows("p2pckpt tag lab/llama-70b-sft@v41 TAG")
+        await st.press(*"best", "enter")
+        await st.until(lambda: st.client.called("tag"))
+        assert st.client.called("tag") == [(m.TagRequest(f"{LLAMA}@v41", "best"),)]
+        await st.toast("best is v41 now.")
+
+
+async def test_a_tag_is_taken_away_from_a_version_that_has_one() -> None:
+    async with stage() as st:
+        await st.press("2", "enter")
+        await st.shows("stable")
+        await st.press("T")
+        await st.toast("v3 has no tag that could be taken away.")
+        await st.press("j", "T")
+        await st.shows("Which tag of cars/flux-lora-portrait@v2: stable?")
+        st.app.screen.query_one("#line", Input).value = "other"
+        await st.press("enter")
+        await st.shows("✗ v2 has these tags: stable")
+        st.app.screen.query_one("#line", Input).value = "stable"
+        await st.press("enter")
+        await st.until(lambda: st.client.called("tag"))
+        assert st.client.called("tag")[0][0].remove
+
+
+async def test_a_refused_tag_is_told() -> None:
+    async with stage() as st:
+        st.client.failures["tag"] = NotAllowed("only publishers move tags", next_step="ask an owner")
+        await open_run(st)
+        await st.press("t", *"best", "enter")
+        await st.toast("only publishers move tags\nNext: ask an owner")
+
+
+async def test_a_version_is_received_verified_and_loaded_from_a_program() -> None:
+    async with stage() as st:
+        await open_run(st)
+        await st.press("j", "f")
+        await st.until(lambda: isinstance(st.app.screen, ReceiveDialog))
+        assert st.app.screen.query_one("#source", Input).value == f"{LLAMA}@v41"
+        await st.press("escape", "v")
+        await st.until(lambda: st.client.called("verify"))
+        assert st.client.called("verify") == [(m.VerifyRequest(name=f"{LLAMA}@v41"),)]
+        await st.press("L")
+        await st.until(lambda: isinstance(st.app.screen, SnippetScreen))
+        await st.shows("p2pckpt.get('lab/llama-70b-sft@v41'")
+        await st.press("y")
+        assert st.app.clipboard == snippet("lab/llama-70b-sft@v41")
+
+
+async def test_a_refused_verify_of_a_version_is_told() -> None:
+    async with stage() as st:
+        st.client.failures["verify"] = NotAllowed("nothing of it is here")
+        await open_run(st)
+        await st.press("v")
+        await st.toast("nothing of it is here")
+
+
+async def test_enter_shows_what_a_version_says_of_itself() -> None:
+    async with stage() as st:
+        await open_run(st)
+        await st.press("enter")
+        await st.until(lambda: isinstance(st.app.screen, VersionScreen))
+        for text in ("Apache-2.0", "loss=2.08", "131,072,001 parameters", "model.pt imports numpy.core", "lusab-babad"):
+            await st.shows(text)
+        for tab, text in (("card", "It answers."), ("files", "model.safetensors"), ("tensors", "32000×4096")):
+            await st.press("right_square_bracket")
+            assert st.app.screen.query_one(TabbedContent).active == tab
+            await st.shows(text)
+        await st.press("escape")
+        assert isinstance(st.app.screen, ShareScreen)
+
+
+async def test_a_version_that_can_not_be_opened_says_why() -> None:
+    async with stage() as st:
+        st.client.failures["version_detail"] = NotAllowed("you read no content of this share", next_step="ask an owner")
+        await open_run(st)
+        await st.press("enter")
+        await st.shows("✗ you read no content of this share")
+
+
+async def test_versions_are_sorted_by_a_column() -> None:
+    async with stage() as st:
+        await open_run(st)
+        screen = st.app.screen
+        assert isinstance(screen, ShareScreen)
+        table = screen._pane.versions
+        await st.press("s")
+        assert (table.sort_key, [row.version for row in table.rows[:2]]) == ("version", [29, 30])
+
+
+@pytest.mark.parametrize("name", ["o'brien/x@v1", "plain@v2"])
+def test_the_snippet_is_python_whatever_the_name(name: str) -> None:
+    compile(snippet(name), "snippet", "exec")
