@@ -39,6 +39,11 @@ class Trackers:
         """What a link says of this tracker."""
         return self._address(text, local=False)
 
+    def text_of(self, address: TrackerAddress) -> str:
+        """What the catalogue writes for a tracker that a link names; our own is one by its certificate."""
+        ours = self._beside is not None and address.certificate == self._beside[1].certificate
+        return BESIDE if ours and address.certificate else address.text
+
     def known(self) -> list[str]:
         return list(self._clients)
 

@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "resume": Entry("Share and receive", _CLI + "jobs:resume", "Continue a paused or failed job."),
     "limit": Entry("Share and receive", _CLI + "limit:limit", "Show and set limits and slow mode."),
     "rm": Entry("Share and receive", _CLI + "jobs:rm", "Forget a job, with --data its objects too."),
+    "leave": Entry("Share and receive", _CLI + "leave:leave", "Forget a share and delete its data here."),
     "show": Entry("Versions", _CLI + "show:show", "Show a share's card, files, tensors and versions."),
     "verify": Entry("Versions", _CLI + "verify:verify", "Check every byte of a version or checkout."),
     "diff": Entry("Versions", _CLI + "versions:diff", "Compare two versions."),

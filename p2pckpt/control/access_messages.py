@@ -236,3 +236,33 @@ class LinkReply(msgspec.Struct, frozen=True):
     """Who can reach the tracker in it, one sentence."""
     magnets: tuple[str, ...] = ()
     """Of the newest version of a public share, for stock BitTorrent clients."""
+
+
+# --- leaving a share ------------------------------------------------------------------------------------------------
+
+
+class LeavePlan(msgspec.Struct, frozen=True):
+    """``GET /v1/leave?share=NAME``: what leaving would mean. Changes nothing."""
+
+    share_id: str
+    share: str
+    role: Role
+    jobs: tuple[str, ...]
+    """Those that would end."""
+    stored: int
+    """Bytes of its objects on this machine."""
+    alone: tuple[int, ...]
+    """Versions that are whole here, and that nobody else is known to seed."""
+    consequences: tuple[str, ...]
+    """Sentences for people, most important first; warnings begin with ``!``."""
+    link: str
+    """By which a member comes back; it lets nobody else in. Empty when the tracker does not run."""
+
+
+class LeaveReply(msgspec.Struct, frozen=True):
+    """``POST /v1/leave?share=NAME``: the share is not known here any more, and its data is deleted."""
+
+    share_id: str
+    share: str
+    freed: int
+    """Bytes."""

@@ -167,6 +167,14 @@ class ControlClient:
     async def tag(self, request: m.TagRequest) -> m.ShareDetail:
         return await self._call("POST", "/v1/tags", m.ShareDetail, request)
 
+    async def leave_plan(self, share: str) -> am.LeavePlan:
+        """What leaving a share would mean."""
+        return await self._call("GET", f"/v1/leave?share={quote(share, safe='')}", am.LeavePlan)
+
+    async def leave(self, share: str) -> am.LeaveReply:
+        """Forget a share, end its jobs and delete its data. No checkout and no published folder is touched."""
+        return await self._call("POST", f"/v1/leave?share={quote(share, safe='')}", am.LeaveReply)
+
     async def members(self, share: str) -> list[am.MemberRow]:
         return await self._call("GET", f"/v1/members?share={quote(share, safe='')}", list[am.MemberRow])
 

@@ -63,6 +63,17 @@ class AccessWatch:
             self._files[share.share_id] = files
             self.changed(share)
 
+    async def tell(self, share: KnownShare) -> None:
+        """Send a share's row, unless it was left meanwhile."""
+        row = await self._row(share)
+        if self._services.catalogue.share(share.share_id) is not None:
+            self._feed.send(m.ShareChanged(row))
+
+    def forget(self, share_id: bytes) -> None:
+        """The share was left."""
+        for known in (self._tallies, self._files, self._due):
+            known.pop(share_id, None)
+
     async def count(self, share: KnownShare) -> None:
         """Ask the share's tracker."""
         services, share_id = self._services, share.share_id.hex()
@@ -80,7 +91,7 @@ class AccessWatch:
             try:
                 with contextlib.suppress(P2pckptError):  # no answer, or none for us: the numbers stay
                     await self.count(share)
-                self._feed.send(m.ShareChanged(await self._row(share)))
+                await self.tell(share)
                 self._feed.send(m.AccessChanged(share_id.hex()))
             except Exception:
                 _log.exception("the members of a share were not counted")

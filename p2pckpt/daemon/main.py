@@ -101,7 +101,7 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
     async with contextlib.AsyncExitStack() as stack:
         operations, beside = await _build(settings, passphrase, log, stalls, stack)
         operations.bans.load()
-        operations.load()
+        await operations.load()
         await operations.keys.note_all()
         beside_us = [share for share in operations.services.shares.known() if share.tracker == BESIDE]
         if beside_us:

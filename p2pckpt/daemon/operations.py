@@ -28,6 +28,7 @@ from p2pckpt.daemon.bans import Bans
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.job_table import JobTable, Request
 from p2pckpt.daemon.keys import Keys
+from p2pckpt.daemon.leaving import Leaving
 from p2pckpt.daemon.live_settings import LiveSettings
 from p2pckpt.daemon.peers import peers_reply
 from p2pckpt.daemon.rate_limits import RateLimits
@@ -48,6 +49,7 @@ from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.checkout import free_bytes, partial_directory
+from p2pckpt.trust import links
 from p2pckpt.trust.admission import TrustedShare
 
 _log = structlog.get_logger(__name__)
@@ -88,10 +90,12 @@ class Operations:
         self._measuring: set[bytes] = set()
         self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)
         self.keys = Keys(services, feed, self.jobs)
+        self.leaving = Leaving(services, feed, self.jobs, lambda job: self.remove(job, data=False), self._watch.forget)
 
-    def load(self) -> None:
+    async def load(self) -> None:
         """Take over what the last daemon left; before the first request is taken."""
         self.jobs.load()
+        await self.leaving.go_on(self._in_background)
         for job in self.jobs.jobs():
             self.services.swarms.limit(job.id, job.limit_down, job.limit_up)
 
@@ -391,7 +395,10 @@ class Operations:
     async def _need_tracker(self, source: str) -> None:
         """A share at the tracker beside us needs it to run."""
         with contextlib.suppress(NotFound, BadUsage):
-            if self.services.shares.find(split_name(source)[0]).tracker == BESIDE:
+            if links.is_link(source):
+                if self._beside.is_named_by(links.Link.parse(source).tracker):
+                    await self._beside.ensure()
+            elif self.services.shares.find(split_name(source)[0]).tracker == BESIDE:
                 await self._beside.ensure()
 
     async def _resolve(self, text: str) -> tuple[KnownShare, int]:
@@ -440,7 +447,7 @@ class Operations:
                 else:
                     _log.info(f"{event.identity[:8]} is no longer a member of {share.name}")
             self._watch.seen(share, trusted)
-            self.feed.send(m.ShareChanged(await self._share_row(share)))
+            await self._watch.tell(share)
             self._in_background(self._measure(share, trusted))
 
     async def _measure(self, share: KnownShare, trusted: TrustedShare) -> None:
@@ -450,7 +457,7 @@ class Operations:
         self._measuring.add(share.share_id)
         try:
             if await learn(self.services, share, trusted, _MEASURED_AT_ONCE):
-                self.feed.send(m.ShareChanged(await self._share_row(share)))
+                await self._watch.tell(share)
         finally:
             self._measuring.discard(share.share_id)
 

@@ -104,6 +104,8 @@ class ControlServer:
             web.post("/v1/tags", _answer(_with(m.TagRequest, do.tag))),
             web.get("/v1/members", _answer(lambda r: sharing.members(_text(r, "share")))),
             web.post("/v1/members", _answer(_with(am.SetMemberRequest, sharing.set_member))),
+            web.get("/v1/leave", _answer(lambda r: do.leaving.plan(_text(r, "share")))),
+            web.post("/v1/leave", _answer(lambda r: do.leaving.leave(_text(r, "share")))),
             web.post("/v1/asks", _answer(_with(am.AskRequest, do.access.ask))),
             web.get("/v1/requests", _answer(lambda r: do.access.requests(_text(r, "share")))),
             web.post("/v1/requests", _answer(_with(am.DecideRequest, do.access.decide))),

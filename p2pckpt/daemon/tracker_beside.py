@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import hashlib
 import os
 import signal
+import ssl
 import sys
 from pathlib import Path
 from typing import Final
@@ -60,6 +62,14 @@ class TrackerBeside:
     @property
     def running(self) -> bool:
         return self._pid != 0
+
+    def is_named_by(self, address: TrackerAddress) -> bool:
+        """Whether a link leads to this tracker, running or not: it has kept its certificate."""
+        try:
+            certificate = ssl.PEM_cert_to_DER_cert((self._config.tracker_dir / "tls.pem").read_text())
+        except (OSError, ValueError):
+            return False
+        return hashlib.sha256(certificate).digest() == address.certificate
 
     async def ensure(self, *, public: bool = False) -> None:
         """Return once the tracker answers. Raises ``P2pckptError`` with the end of its log when it does not start.

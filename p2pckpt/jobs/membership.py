@@ -74,6 +74,12 @@ class Membership:
         """This member is none any more."""
         self._certificates.forget(share_id)
 
+    def forget(self, share_id: bytes) -> None:
+        """This machine has left the share: no certificate is wanted for it."""
+        self._certificates.forget(share_id)
+        for known in (self._wants, self._tracker_of, self._trouble):
+            known.pop(share_id, None)
+
     async def keep(self, tracker: str) -> None:
         """Keep the certificates of one tracker's shares in order, for ever."""
         due = self._due[tracker] = asyncio.Event()

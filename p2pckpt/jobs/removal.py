@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from p2pckpt.errors import P2pckptError
@@ -32,7 +32,7 @@ async def remove_version(
     services.catalogue.forget_version(*this)
     services.catalogue.forget_objects(candidates)
     await services.swarms.forget(candidates)
-    return await asyncio.to_thread(_delete, services, candidates)
+    return await asyncio.to_thread(delete_files, services, candidates)
 
 
 async def drop_objects(services: Services, share: KnownShare, version: int) -> int:
@@ -64,8 +64,11 @@ async def _needs_of(services: Services, share_id: bytes, version: int) -> set[by
     return roots | torrents | {bytes.fromhex(trusted.target(version).infohash)}
 
 
-def _delete(services: Services, candidates: set[bytes]) -> int:
-    """Whatever there is of these objects and torrents; also objects that were begun and of which nothing is noted."""
+def delete_files(services: Services, candidates: Collection[bytes]) -> int:
+    """Whatever there is of these objects and torrents, also objects that were begun and of which nothing is noted.
+
+    Returns the bytes freed.
+    """
     freed = 0
     for name in candidates:
         services.objects.forget(name)

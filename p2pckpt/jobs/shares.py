@@ -124,7 +124,8 @@ class Shares:
         record = await self.client(share).share(share.share_id.hex())
         if record.role.value != share.role:
             share = replace(share, role=record.role.value)
-            self._catalogue.record_share(share)
+            if self._catalogue.share(share.share_id) is not None:  # it may have been left while the tracker was asked
+                self._catalogue.record_share(share)
         return share
 
     def client(self, share: KnownShare) -> TrackerClient:
@@ -162,8 +163,9 @@ class Shares:
         known = self._catalogue.share(link.share_id)
         if known is not None and known.role == tp.Role.OWNER.value:
             return known  # we have more than any link gives
-        tracker = link.tracker.text
-        if known is not None and not _same_tracker(known.tracker, link.tracker):
+        self._check_not_leaving(link.share_id)
+        tracker = self._trackers.text_of(link.tracker)
+        if known is not None and tracker != known.tracker and not _same_tracker(known.tracker, link.tracker):
             raise UntrustedKey(
                 f"{known.name} is known here at another tracker than this link names",
                 kept="the share as it is known",
@@ -189,14 +191,19 @@ class Shares:
                 next_step="ask the sender, and whoever runs the tracker",
             )
         share = replace(share, name=trusted.terms.name)
+        self._check_not_leaving(link.share_id)
         self._catalogue.record_share(share)
         return share
+
+    def _check_not_leaving(self, share_id: bytes) -> None:
+        if share_id in self._catalogue.leaving():
+            raise Conflict("this share was left, and its data is still being deleted", next_step="try again soon")
 
     def whereabouts(self, source: str) -> tuple[bytes, str]:
         """Id and tracker of the share behind a link, or of one known here."""
         if links.is_link(source):
             link = links.Link.parse(source)
-            return link.share_id, link.tracker.text
+            return link.share_id, self._trackers.text_of(link.tracker)
         share = self.find(split_name(source)[0])
         return share.share_id, share.tracker
 

@@ -210,6 +210,11 @@ class Swarms:
             if joined.announced:
                 await self._announcer.stopped(joined)
 
+    def forget_share(self, share_id: bytes) -> None:
+        """This machine has left a share, and no job is in its swarms any more."""
+        self._announcer.forget_pass(share_id)
+        self._membership.forget(share_id)
+
     def limit(self, job: str, down: int, up: int) -> None:
         """Bytes per second that all torrents of ``job`` may move together, 0 for none; it may join later."""
         self._limits.set(job, down, up)

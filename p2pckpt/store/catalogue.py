@@ -76,6 +76,9 @@ CREATE TABLE IF NOT EXISTS shares (
   role TEXT NOT NULL,
   keys BLOB NOT NULL               -- epoch keys that came with a link
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS leaving (
+  share BLOB PRIMARY KEY           -- left; what it had here is still being deleted
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS removals_due (
   share BLOB NOT NULL,
   identity TEXT NOT NULL,
@@ -401,10 +404,36 @@ class Catalogue:
                 "DELETE FROM removals_due WHERE share = ? AND identity = ?", ((share, each) for each in identities)
             )
 
-    def forget_share(self, share_id: bytes) -> None:
+    # -- leaving a share
+
+    def begin_leaving(self, share_id: bytes) -> None:
+        """From now on the share is not known here; its objects and carriers are, until ``forget_share``."""
         with self.transaction():
-            self._db.execute("DELETE FROM shares WHERE share = ?", (share_id,))
-            self._db.execute("DELETE FROM measurements WHERE share = ?", (share_id,))
+            self._db.execute("INSERT OR IGNORE INTO leaving(share) VALUES (?)", (share_id,))
+            for table in ("shares", "versions", "measurements", "removals_due"):
+                self._db.execute(f"DELETE FROM {table} WHERE share = ?", (share_id,))  # noqa: S608 - one of these four
+
+    def leaving(self) -> list[bytes]:
+        """Shares that were left and whose data is not all deleted yet."""
+        return [share for (share,) in self._rows("SELECT share FROM leaving")]
+
+    def carrying(self, share_id: bytes) -> list[bytes]:
+        """Infohashes of the torrents that carry objects of a share, as far as was noted."""
+        return [each for (each,) in self._rows("SELECT DISTINCT info_hash FROM carriers WHERE share = ?", (share_id,))]
+
+    def only_of(self, share_id: bytes, also: Iterable[bytes]) -> set[bytes]:
+        """Roots of all objects that a share has here, and of ``also``, without those that other shares need."""
+        sql = "SELECT root FROM objects WHERE id IN (SELECT object FROM chunks WHERE share = ?)"
+        found = {root for (root,) in self._rows(sql, (share_id,))} | set(also)
+        found -= {root for (root,) in self._rows("SELECT object FROM carriers WHERE share != ?", (share_id,))}
+        other = "SELECT 1 FROM objects JOIN chunks ON chunks.object = objects.id WHERE root = ? AND share != ? LIMIT 1"
+        return {root for root in found if not self._rows(other, (root, share_id))}
+
+    def forget_share(self, share_id: bytes) -> None:
+        """Nothing of a share is here any more. Call after its files were deleted."""
+        with self.transaction():
+            for table in ("shares", "versions", "measurements", "removals_due", "chunks", "carriers", "leaving"):
+                self._db.execute(f"DELETE FROM {table} WHERE share = ?", (share_id,))  # noqa: S608 - one of these
 
 
 def _error(exc: sqlite3.Error, fact: str) -> P2pckptError:

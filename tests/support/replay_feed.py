@@ -192,6 +192,12 @@ class ReplayClient(ControlClient):
         found = next(share for share in self.snapshot.shares if share.share_id == request.name.partition("@")[0])
         return self._answer("tag", (request,), share_detail(found))
 
+    async def leave_plan(self, share: str) -> am.LeavePlan:
+        return self._answer("leave_plan", (share,), leave_plan(share))
+
+    async def leave(self, share: str) -> am.LeaveReply:
+        return self._answer("leave", (share,), am.LeaveReply(share, "cars/sd15", 209_700_000))
+
     async def members(self, share: str) -> list[am.MemberRow]:
         return self._answer("members", (share,), list(members()))
 
@@ -282,6 +288,24 @@ class ReplayClient(ControlClient):
 
 
 # -- builders ---------------------------------------------------------------------------------------------------------
+
+
+def leave_plan(share_id: str = "ab" * 32, **fields: Any) -> am.LeavePlan:
+    """Of an owner who is the only one, and seeds two versions alone."""
+    given: dict[str, Any] = {
+        "share": "cars/sd15",
+        "role": Role.OWNER,
+        "jobs": ("j1", "j2"),
+        "stored": 209_700_000,
+        "alone": (2, 3),
+        "consequences": (
+            "! Nobody else is known to seed v2, v3: nobody could fetch that any more.",
+            "! Nobody else can publish: there would be no new version unless you come back.",
+            "Its jobs end, and its objects on this machine are deleted.",
+        ),
+        "link": "p2pckpt:abc?tr=tracker.example",
+    }
+    return am.LeavePlan(share_id=share_id, **(given | fields))
 
 
 def job(job_id: str, **changes: Any) -> m.Job:

@@ -21,7 +21,7 @@ from p2pckpt.tracker_protocol import Role, Visibility
 from p2pckpt.trust.identity import pem, words
 from tests.support import replay_feed as replay
 from tests.support.canned_daemon import CannedDaemon, job, preview, share, status, version, version_detail
-from tests.support.replay_feed import verify_report
+from tests.support.replay_feed import leave_plan, verify_report
 from tests.unit.cli.conftest import Cli
 
 LINK = "p2pckpt:tracker.example:4433/s/abc#secret"
@@ -260,6 +260,36 @@ def test_rm_of_data_asks_and_takes_nothing_for_no(
     assert run(["rm", "j12", "--data"]) == code
     assert "no other seed is known" in capsys.readouterr().err
     assert len(_deletions(removable)) == (code == 0)
+
+
+@pytest.fixture
+def left(daemon: CannedDaemon) -> CannedDaemon:
+    daemon.replies["GET", "/v1/leave?share=cars/sd15"] = leave_plan("ab" * 32)
+    daemon.replies["POST", f"/v1/leave?share={'ab' * 32}"] = am.LeaveReply("ab" * 32, "cars/sd15", 209_700_000)
+    return daemon
+
+
+@pytest.mark.parametrize(("answer", "code"), [("\n", 130), ("y\n", 0)])
+def test_leave_says_what_it_means_asks_and_takes_nothing_for_no(
+    answer: str, code: int, left: CannedDaemon, terminal: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from p2pckpt.cli.main import run
+
+    terminal(answer)
+    assert run(["leave", "cars/sd15"]) == code
+    told = capsys.readouterr()
+    assert "Nobody else is known to seed v2, v3" in told.err
+    assert "to come back: p2pckpt get p2pckpt:abc" in told.err
+    assert ("left cars/sd15, 209.7 MB freed" in told.out) == (code == 0)
+    assert [method for method, _, _ in left.requests].count("POST") == (code == 0)
+
+
+def test_leave_without_a_person_needs_yes(left: CannedDaemon, cli: Cli) -> None:
+    outcome = cli("leave", "cars/sd15", "--no-input")
+    assert (outcome.code, "next: add -y" in outcome.err) == (2, True)
+    assert json.loads(cli("leave", "cars/sd15", "-n", "--json").out)["alone"] == [2, 3]
+    assert [method for method, _, _ in left.requests] == ["GET", "GET"]
+    assert cli("leave", "cars/sd15", "-y", "-q").out == "ab" * 32 + "\n"
 
 
 def test_watch_one_job_to_its_end(receiver: CannedDaemon, cli: Cli) -> None:

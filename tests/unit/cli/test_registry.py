@@ -23,6 +23,7 @@ EXPECTED = {
     "resume",
     "limit",
     "rm",
+    "leave",
     "verify",
     "diff",
     "convert",
