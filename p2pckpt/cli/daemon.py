@@ -20,7 +20,9 @@ from p2pckpt.cli.table import facts
 from p2pckpt.cli.unit import UNIT_NAME, unit_directory, unit_text
 from p2pckpt.control.client import ControlClient
 from p2pckpt.control.messages import DaemonStatus
+from p2pckpt.control.settings_messages import Limits
 from p2pckpt.errors import BadUsage, DaemonUnavailable, NotFound, P2pckptError
+from p2pckpt.units import exact_size
 
 _STOP_DEADLINE = 30.0
 """Seconds a daemon gets to save its state and go."""
@@ -162,6 +164,12 @@ def _print_status(invocation: Invocation, state: DaemonStatus) -> None:
             report.line(row)
 
 
+def _limits(limits: Limits) -> str:
+    """Empty where there are none."""
+    rates = [f"{arrow} {exact_size(rate)}/s" for arrow, rate in (("↓", limits.down), ("↑", limits.up)) if rate]
+    return "  ".join(rates + ["(slow mode)"] * limits.slow)
+
+
 def status_lines(state: DaemonStatus, now: float | None = None) -> list[str]:
     """The status as ``name  value`` lines."""
     beside = ", runs beside the daemon" if state.embedded_tracker else ""
@@ -174,6 +182,7 @@ def status_lines(state: DaemonStatus, now: float | None = None) -> list[str]:
             ("ports", ", ".join(map(str, state.listen_ports))),
             ("jobs", str(state.jobs)),
             ("moving", f"↓ {text.rate(state.rate_down)}  ↑ {text.rate(state.rate_up)}"),
+            ("limits", _limits(state.limits)),
             ("store", f"{text.size(state.stored_bytes)}, {text.size(state.free_bytes)} free on its disk"),
             ("memory", f"{text.size(state.rss_bytes)}, at most {text.size(state.peak_rss_bytes)} so far"),
         ]

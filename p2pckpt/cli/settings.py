@@ -66,6 +66,7 @@ def _write(invocation: Invocation, key: str, value: str | None) -> None:
     report, path, before = invocation.report, invocation.config.user_file, invocation.config.origins.get(key)
     write_setting(path, key, value, "config set" if value is not None else "config unset")
     assert before is not None, "what is no setting is not written"
+    stronger = before.origin if before.origin not in ("default", str(path)) else ""
     try:
         told = talk(invocation, lambda client: client.reload_settings(), start=False)
     except DaemonUnavailable:
@@ -74,12 +75,13 @@ def _write(invocation: Invocation, key: str, value: str | None) -> None:
         row = next(row for row in told.rows if row.key == key)
         if row.origin not in ("default", told.file):
             report.narrate(f"written to {path}")
-            report.narrate(f"warning: the daemon goes by its {row.origin}", colour="yellow")
+            if row.origin != stronger:
+                report.narrate(f"warning: the daemon goes by its {row.origin}", colour="yellow")
         elif row.live:
             report.narrate(f"written to {path}; in force")
         else:
             report.narrate(f"written to {path}; the running daemon goes by it when it starts next")
-    if before.origin not in ("default", str(path)):
+    if stronger:
         report.narrate(f"warning: {before.origin} still says {before.written}", colour="yellow")
 
 

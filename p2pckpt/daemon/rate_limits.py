@@ -6,9 +6,13 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+import structlog
+
 from p2pckpt.config import Config
 from p2pckpt.control.settings_messages import Limits
 from p2pckpt.hours import parse_hours
+
+_log = structlog.get_logger(__name__)
 
 
 def local_time(moment: float) -> datetime:
@@ -67,6 +71,8 @@ class RateLimits:
             hours=config.text("turtle_hours"),
             changes_at=self._changes_at if turtle == "auto" else 0,
         )
+        if slow is not before.slow:
+            _log.info("slow mode", on=slow, turtle=turtle)
         if (before.down, before.up) != (self.state.down, self.state.up):
             self._limit(self.state.down, self.state.up)
 

@@ -55,7 +55,7 @@ COLUMNS: Final[tuple[Column[SettingRow], ...]] = (
     Column("setting", "Setting", 21, lambda r, w: (f.safe(r.key, 40), "strong"), sort=lambda r: r.key),
     Column("value", "Value", 20, lambda r, w: (shown(r), ""), grow=2, sort=shown),
     Column("origin", "From", 12, _origin, 1, grow=1, sort=lambda r: r.origin),
-    Column("applies", "Counts", 13, lambda r, w: ("at once" if r.live else "at next start", "dim"), 2),
+    Column("applies", "Counts", 15, lambda r, w: ("at once" if r.live else "at next start", "dim"), 2),
 )  # fmt: skip
 
 FIELDS: Final[Fields[SettingRow]] = Fields(

@@ -252,6 +252,22 @@ async def test_receive_previews_and_starts_what_was_previewed() -> None:
         assert isinstance(st.app.screen, TransfersScreen)
 
 
+async def test_receive_seeds_afterwards_unless_the_setting_says_otherwise() -> None:
+    async with stage() as st:
+        st.client.replies["settings"] = replay.settings(seed_after_get=False)
+        await st.press("o")
+        await st.until(lambda: st.app.screen.query_one("#seed", Checkbox).value is False)
+
+
+async def test_receive_without_an_answer_about_settings_seeds_afterwards() -> None:
+    async with stage() as st:
+        st.client.failures["settings"] = NotFound("there are no settings")
+        await st.press("o")
+        await st.until(lambda: st.client.called("settings"))
+        assert st.app.screen.query_one("#seed", Checkbox).value is True
+        assert not st.app._notifications
+
+
 async def test_receive_warns_before_it_starts() -> None:
     async with stage() as st:
         st.client.replies["fetch_plan"] = replay.fetch_preview(licence="", seeds=0, disk_free=1 << 20)

@@ -13,6 +13,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Button, ContentSwitcher, Input, Label, Static
 
 from p2pckpt.control.messages import FetchPreview, FetchRequest, Job
+from p2pckpt.control.settings_messages import Settings
 from p2pckpt.errors import NotAllowed, NotFound, P2pckptError
 from p2pckpt.tui import format as f
 from p2pckpt.tui.screens.ask_dialog import AskDialog
@@ -78,6 +79,13 @@ class ReceiveDialog(StepDialog):
     def on_mount(self) -> None:
         self.query_one("#ask-owners").display = False
         self.query_one("#source", CleanInput).focus()
+        # without an answer it stays as it is drawn: what is asked for is what is seen
+        self.hub.commands.run(lambda client: client.settings(), self._know, lambda error: None)
+
+    def _know(self, settings: Settings) -> None:
+        leaves = any(row.key == "seed_after_get" and not row.in_force for row in settings.rows)
+        if leaves and self.is_attached and self._request is None:
+            self.query_one("#seed", Check).value = False
 
     @on(Input.Submitted)
     @on(Button.Pressed, "#look")

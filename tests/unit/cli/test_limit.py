@@ -10,7 +10,7 @@ from p2pckpt.cli.limit import lines
 from p2pckpt.control.messages import Failure
 from p2pckpt.control.settings_messages import Limits
 from tests.support import replay_feed as replay
-from tests.support.canned_daemon import CannedDaemon, job
+from tests.support.canned_daemon import CannedDaemon, job, status
 from tests.unit.cli.conftest import Cli
 
 LIMITS = ("GET", "/v1/limits")
@@ -88,3 +88,10 @@ def test_slow_mode_is_of_no_job(cli: Cli, daemon: CannedDaemon) -> None:
 def test_a_job_that_is_not_there_is_not_found(cli: Cli, daemon: CannedDaemon) -> None:
     daemon.replies[JOBS] = []
     assert cli("limit", "j99", "--up", "1M").code == 5
+
+
+def test_the_daemon_s_status_tells_limits_in_force(cli: Cli, daemon: CannedDaemon) -> None:
+    assert "limits" not in cli("daemon", "status").out
+    daemon.replies["GET", "/v1/status"] = status(limits=Limits(5 << 20, 0, slow=True))
+    line = next(line for line in cli("daemon", "status").out.splitlines() if line.startswith("limits"))
+    assert line.split() == ["limits", "↓", "5M/s", "(slow", "mode)"]
