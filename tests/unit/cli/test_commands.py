@@ -288,7 +288,7 @@ def test_leave_without_a_person_needs_yes(left: CannedDaemon, cli: Cli) -> None:
     outcome = cli("leave", "cars/sd15", "--no-input")
     assert (outcome.code, "next: add -y" in outcome.err) == (2, True)
     assert json.loads(cli("leave", "cars/sd15", "-n", "--json").out)["alone"] == [2, 3]
-    assert [method for method, _, _ in left.requests] == ["GET", "GET"]
+    assert {method for method, _, _ in left.requests} == {"GET"}
     assert cli("leave", "cars/sd15", "-y", "-q").out == "ab" * 32 + "\n"
 
 
