@@ -35,16 +35,22 @@ def resume(invocation: Invocation, names: tuple[str, ...]) -> None:
 
 
 @click.command(cls=Command)
-@_JOBS
+@click.argument("names", metavar="[JOB|NAME[@VERSION]...]", nargs=-1, shell_complete=complete_job)
+@click.option("--done", is_flag=True, help="All jobs that are done and offer nothing.")
 @click.option("--data", is_flag=True, help="Also delete objects that nothing else needs.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def rm(invocation: Invocation, names: tuple[str, ...], data: bool, yes: bool) -> None:
+def rm(invocation: Invocation, names: tuple[str, ...], done: bool, data: bool, yes: bool) -> None:
     """Forget jobs, and stop seeding what they hold. A checkout is never touched."""
     report = invocation.report
+    if not names and not done:
+        raise click.UsageError("name the jobs to forget, or say --done")
 
     async def remove(client: ControlClient) -> list[Job]:
         jobs = await find_all(client, names)
+        if done:
+            named = {job.id for job in jobs}
+            jobs += [job for job in await client.jobs() if job.state is JobState.DONE and job.id not in named]
         if data and not yes:
             for line in consequences(jobs):
                 report.narrate(line)

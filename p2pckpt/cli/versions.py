@@ -56,6 +56,10 @@ def diff_lines(reply: DiffReply, shown: list[DiffRow], width: int | None) -> lis
         f"tensors: {len(reply.tensors_added):,} added, {len(reply.tensors_removed):,} removed, "
         f"{len(reply.tensors_changed):,} changed",
         f"new: {text.size(reply.new_bytes)} of content, {text.size(reply.wire_bytes)} to move",
+        *(
+            f"{text.clean(fact.name, 80)}: {text.clean(fact.before, 200) or '-'} → {text.clean(fact.after, 200) or '-'}"
+            for fact in reply.facts
+        ),
     ]
 
 

@@ -421,6 +421,15 @@ class DiffRow(msgspec.Struct, frozen=True):
     """Raw bytes of chunks in B's file that A does not have anywhere."""
 
 
+class FactChange(msgspec.Struct, frozen=True):
+    """What a manifest says besides files and tensors, where two say different things; empty for nothing."""
+
+    name: str
+    """step, licence, base model, card, encoder, or the name of a metric."""
+    before: str
+    after: str
+
+
 class DiffReply(msgspec.Struct, frozen=True):
     """``GET /v1/diff?a=NAME@V&b=NAME@V``."""
 
@@ -432,6 +441,7 @@ class DiffReply(msgspec.Struct, frozen=True):
     tensors_added: tuple[str, ...]
     tensors_removed: tuple[str, ...]
     tensors_changed: tuple[str, ...]
+    facts: tuple[FactChange, ...] = ()
 
 
 class TagRequest(msgspec.Struct, frozen=True):

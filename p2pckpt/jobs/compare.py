@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from p2pckpt.checkpoint.manifest import Manifest
+from p2pckpt.checkpoint.manifest import Body, Manifest
 from p2pckpt.checkpoint.plan import pieces_wanted, wire_bytes
-from p2pckpt.control.messages import DiffReply, DiffRow
+from p2pckpt.control.messages import DiffReply, DiffRow, FactChange
 
 
 def compare(name_a: str, a: Manifest, name_b: str, b: Manifest) -> DiffReply:
@@ -33,7 +33,31 @@ def compare(name_a: str, a: Manifest, name_b: str, b: Manifest) -> DiffReply:
         tensors_added=tuple(sorted(tensors_b.keys() - tensors_a.keys())),
         tensors_removed=tuple(sorted(tensors_a.keys() - tensors_b.keys())),
         tensors_changed=tuple(sorted(n for n in tensors_a.keys() & tensors_b.keys() if tensors_a[n] != tensors_b[n])),
+        facts=_facts(a.body, b.body),
     )
+
+
+def _facts(a: Body, b: Body) -> tuple[FactChange, ...]:
+    """What they say differently, in the order of ``_said``."""
+    before, after = _said(a), _said(b)
+    names = dict.fromkeys([*after, *before])
+    return tuple(
+        FactChange(name, before.get(name, ""), after.get(name, ""))
+        for name in names
+        if before.get(name) != after.get(name)
+    )
+
+
+def _said(body: Body) -> dict[str, str]:
+    """Facts, then metrics; one that is called as a fact is gives way."""
+    facts = {
+        "step": "" if body.step is None else str(body.step),
+        "licence": body.licence,
+        "base model": ", ".join(body.base_model),
+        "card": body.card.hex()[:12],
+        "encoder": body.encoder,
+    }
+    return facts | {name: f"{value:.6g}" for name, value in sorted(body.metrics.items()) if name not in facts}
 
 
 def _same(before: object, after: object) -> bool:

@@ -241,6 +241,16 @@ def test_rm_without_data_does_not_ask(removable: CannedDaemon, cli: Cli) -> None
     assert _deletions(removable) == ["/v1/jobs/j12?data=0"]
 
 
+def test_rm_of_what_is_done_leaves_everything_else(removable: CannedDaemon, cli: Cli) -> None:
+    states = [m.JobState.SEEDING, m.JobState.DONE, m.JobState.FAILED, m.JobState.PAUSED, m.JobState.DONE]
+    removable.replies["GET", "/v1/jobs"] = [job(id=f"j{number}", state=state) for number, state in enumerate(states)]
+    for number in (1, 4):
+        removable.replies["DELETE", f"/v1/jobs/j{number}?data=0"] = None
+    assert cli("rm", "--done", "-q").out == "j1\nj4\n"
+    assert _deletions(removable) == ["/v1/jobs/j1?data=0", "/v1/jobs/j4?data=0"]
+    assert cli("rm").code == 2
+
+
 def test_rm_of_data_needs_a_person_or_yes(removable: CannedDaemon, cli: Cli) -> None:
     outcome = cli("rm", "j12", "--data", "--no-input")
     assert outcome.code == 2

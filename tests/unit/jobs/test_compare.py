@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from p2pckpt.checkpoint.manifest import TensorEntry
 from p2pckpt.checkpoint.plan import pieces_wanted, wire_bytes
 from p2pckpt.jobs.compare import compare
@@ -50,6 +52,20 @@ def test_a_version_compared_with_itself_needs_nothing() -> None:
     assert (reply.new_bytes, reply.wire_bytes) == (0, 0)
     assert {row.change for row in reply.rows} == {"same"}
     assert reply.tensors_added + reply.tensors_removed + reply.tensors_changed == ()
+
+
+def test_what_else_the_manifests_say_is_compared() -> None:
+    before, after = manifest_of({"one": [A]}), manifest_of({"one": [A]})
+    before.body = replace(before.body, step=100, metrics={"loss": 2.5, "eval": 1.0}, licence="mit", card=b"")
+    metrics = {"loss": 2.25, "eval": 1.0, "step": 7.0}
+    after.body = replace(after.body, step=200, metrics=metrics, licence="apache-2.0", card=b"c" * 32)
+    assert [(fact.name, fact.before, fact.after) for fact in compare("x@1", before, "x@2", after).facts] == [
+        ("step", "100", "200"),
+        ("licence", "mit", "apache-2.0"),
+        ("card", "", "636363636363"),
+        ("loss", "2.5", "2.25"),
+    ]
+    assert compare("x@1", before, "x@1", before).facts == ()
 
 
 def test_rows_are_sorted_by_path_and_the_names_are_kept() -> None:
