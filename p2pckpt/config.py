@@ -121,14 +121,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "port of its announces for stock clients, open while there are public shares; 0: any",
     ),
     _switch("Network", "port_mapping", True, "ask the router for mapped ports (UPnP, NAT-PMP)"),
-    _switch("Network", "dht", True, "find peers of public shares through the DHT, too"),
+    _switch("Network", "dht", True, "find peers of public shares through the DHT, too", live=True),
     Setting(
         "Network",
         "dht_bootstrap",
         "",
         "host:port of DHT nodes to begin with, separated by commas; empty: libtorrent's",
     ),
-    _switch("Network", "local_discovery", True, "find peers of public shares by multicast on the LAN, too"),
+    _switch("Network", "local_discovery", True, "find peers of public shares by multicast on the LAN, too", live=True),
     _limit("download_limit", 0, "bytes per second over all transfers; 0: none"),
     _limit("upload_limit", 0, "bytes per second over all transfers; 0: none"),
     Setting(

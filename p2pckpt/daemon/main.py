@@ -162,6 +162,7 @@ async def _build(
     def changed(config: Config) -> None:
         configure(config.text("log_level"), log)
         limits.configure(config)
+        engine.discover(_discovery(config))
 
     feed = Feed()
     live = LiveSettings(settings, config.load, changed, lambda: feed.send(SettingsChanged()))
@@ -208,7 +209,7 @@ async def _start_swarms(
             listening_addresses(listen),
             *ports,
             map_ports=settings.flag("port_mapping"),
-            discovery=Discovery(settings.flag("dht"), settings.text("dht_bootstrap"), settings.flag("local_discovery")),
+            discovery=_discovery(settings),
             scratch=layout.packing,
         )
 
@@ -230,6 +231,10 @@ async def _start_swarms(
         atomic.write(memory, msgspec.json.encode(_Remembered(engine.port, engine.tls_port)))
         return swarms, engine
     raise P2pckptError("no port to listen on")
+
+
+def _discovery(settings: Config) -> Discovery:
+    return Discovery(settings.flag("dht"), settings.text("dht_bootstrap"), settings.flag("local_discovery"))
 
 
 async def _tick(operations: Operations) -> None:

@@ -222,6 +222,12 @@ class LibtorrentEngine:
             self._listening.addresses = tuple(addresses)
             self._apply({})
 
+    def discover(self, discovery: Discovery) -> None:
+        """Be found in these ways from now on; other DHT nodes to begin with count from the next start."""
+        if discovery != self._discovery:
+            self._discovery = discovery
+            self._apply(self._found())
+
     def mapped(self, *, tls: bool) -> Endpoint | None:
         """The router's address and port that lead here, once it has mapped one."""
         return self._listening.mapped(tls=tls)
@@ -376,8 +382,12 @@ class LibtorrentEngine:
         wanted = any(not active.private for active in self._active.values())
         if wanted != self._discovering:
             self._discovering = wanted
-            found = {"enable_dht": wanted and self._discovery.dht, "enable_lsd": wanted and self._discovery.lan}
-            self._apply(found)
+            self._apply(self._found())
+
+    def _found(self) -> dict[str, Any]:
+        """libtorrent's settings for being found by torrents that are here now."""
+        wanted, discovery = self._discovering, self._discovery
+        return {"enable_dht": wanted and discovery.dht, "enable_lsd": wanted and discovery.lan}
 
     # -- the alert thread
 

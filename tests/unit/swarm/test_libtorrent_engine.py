@@ -90,6 +90,26 @@ async def test_an_engine_that_was_told_not_to_be_found_is_not(tmp_path: Path) ->
     await node.engine.stop()
 
 
+async def test_how_it_is_found_can_change_while_it_runs(tmp_path: Path) -> None:
+    public = Sample("public", private=False)
+    node = Node(LibtorrentEngine(["127.0.0.1"], 0, scratch=tmp_path / "scratch"), tmp_path / "node")
+    engine = node.engine
+    assert isinstance(engine, LibtorrentEngine)
+    await engine.start(node.heard)
+
+    def switched_on() -> list[bool]:
+        settings = engine._session.get_settings()
+        return [settings["enable_dht"], settings["enable_lsd"]]
+
+    engine.discover(Discovery(lan=True))
+    assert switched_on() == [False, False], "there is nothing to be found"
+    node.add(public, public.pieces)
+    assert switched_on() == [False, True]
+    engine.discover(Discovery())
+    assert switched_on() == [False, False]
+    await engine.stop()
+
+
 async def test_no_change_of_settings_forgets_the_port_for_tls(tmp_path: Path) -> None:
     """libtorrent would, and would close it at the next change of the network (tests/integration/network)."""
     engine = LibtorrentEngine(["127.0.0.1"], 1001, 1002, scratch=tmp_path / "scratch")
