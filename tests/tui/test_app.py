@@ -23,6 +23,7 @@ from p2pckpt.tui.screens.choice import ChoiceDialog
 from p2pckpt.tui.screens.choose import ChooseDialog
 from p2pckpt.tui.screens.compare_screen import CompareScreen
 from p2pckpt.tui.screens.confirm import ConfirmDialog
+from p2pckpt.tui.screens.files_dialog import FilesDialog
 from p2pckpt.tui.screens.help import HelpScreen
 from p2pckpt.tui.screens.job import JobScreen
 from p2pckpt.tui.screens.limit_dialog import LimitDialog
@@ -67,6 +68,7 @@ OWN_CLASSES = (
     LimitDialog,
     SettingsScreen,
     HelpScreen,
+    FilesDialog,
     RunsScreen,
     CompareScreen,
     SnippetScreen,

@@ -13,6 +13,7 @@ from p2pckpt.control.access_messages import AskRequest
 from p2pckpt.errors import BadUsage, NoSpace, NotAllowed, NotFound, TrackerUnreachable
 from p2pckpt.tracker_protocol import Visibility
 from p2pckpt.tui.screens.ask_dialog import AskDialog
+from p2pckpt.tui.screens.files_dialog import FilesDialog
 from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
 from p2pckpt.tui.screens.share_dialog import ShareDialog
 from p2pckpt.tui.screens.transfers import TransfersScreen
@@ -394,3 +395,73 @@ async def test_a_request_that_is_refused_stays_in_the_form_and_a_failure_of_anot
         st.client.failures["fetch_plan"] = TrackerUnreachable("it does not answer")
         await st.press("enter")
         await st.until(lambda: not st.app.screen.query_one("#ask-owners").display)
+
+
+async def test_files_are_chosen_and_what_that_means_is_looked_at_again() -> None:
+    async with stage() as st:
+        await st.press("o")
+        put(st, "#source", "cars/sd15@v7")
+        await st.press("enter")
+        await st.shows("Files (f)")
+        await st.press("f")
+        await st.until(lambda: isinstance(st.app.screen, FilesDialog))
+        await st.shows("2 files of 2, 4.0G")
+        await st.press("x")
+        await st.shows("1 file of 2")
+        await st.press("enter")
+        await st.until(lambda: len(st.client.called("fetch_plan")) == 2)
+        left = st.client.called("fetch_plan")[1][0]
+        assert left.only == ("config.json",)
+        await st.until(lambda: "--only config.json" in st.static("#command"))
+        await st.press("f", "A", "enter")
+        await st.until(lambda: len(st.client.called("fetch_plan")) == 3)
+        assert st.client.called("fetch_plan")[2][0].only == ()
+
+
+async def test_no_files_can_not_be_taken_and_esc_changes_nothing() -> None:
+    async with stage() as st:
+        await st.press("o")
+        put(st, "#source", "cars/sd15@v7")
+        await st.press("enter")
+        await st.shows("Files (f)")
+        await st.press("f", "A")
+        await st.shows("0 files of 2")
+        await st.press("enter")
+        assert isinstance(st.app.screen, FilesDialog)
+        await st.press("escape")
+        assert len(st.client.called("fetch_plan")) == 1
+
+
+async def test_a_version_is_only_added() -> None:
+    async with stage() as st:
+        st.client.replies["fetch"] = replay.job("j91", state=m.JobState.PAUSED, share="cars/sd15")
+        await st.press("o")
+        put(st, "#source", "cars/sd15")
+        await st.press("enter")
+        await st.shows("Only add, paused")
+        await st.until(lambda: st.app.focused is st.app.screen.query_one("#start"))
+        await st.press("tab", "enter")
+        await st.toast("cars/sd15 is added as j91; space begins it.")
+        assert st.client.called("fetch")[0][0].paused
+
+
+async def test_the_command_line_that_is_shown_holds_no_secret() -> None:
+    async with stage() as st:
+        await st.press("o")
+        put(st, "#source", "p2pckpt:abcd#secret")
+        put(st, "#password", "sesame")
+        put(st, "#to", "/data/here")
+        await st.press("enter")
+        await st.until(lambda: "p2pckpt get - --to /data/here --password-file FILE" in st.static("#command"))
+        assert "secret" not in st.text and "sesame" not in st.text
+
+
+async def test_how_long_it_takes_is_told_by_the_last_transfer() -> None:
+    ended = replay.job(
+        "j1", state=m.JobState.SEEDING, wire_done=1 << 30, created_at=replay.NOW - 200, ended_at=replay.NOW - 100
+    )
+    async with stage(replay.snapshot((ended,))) as st:
+        await st.press("o")
+        put(st, "#source", "cars/sd15")
+        await st.press("enter")
+        await st.shows("about 3m21 at your last rate")

@@ -164,9 +164,12 @@ async def test_the_second_step_of_receive_fits_at_80_by_24() -> None:
         await st.press("o")
         st.app.screen.query_one("#source", Input).value = "p2pckpt:abcd#secret"
         await st.press("enter")
-        await st.shows("Disk")
+        await st.until(lambda: "p2pckpt get" in st.static("#command"))
         overflows(st)
         assert "Start" in st.text
+        await st.press("f")
+        await st.shows("Files to receive")
+        overflows(st)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import ClassVar
 
 from msgspec.structs import replace
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
 from textual.widgets import Button, ContentSwitcher, Input, Label, Static
 
-from p2pckpt.control.messages import FetchPreview, FetchRequest, Job
+from p2pckpt.control.messages import FetchPreview, FetchRequest, FileRow, Job, JobState
 from p2pckpt.control.settings_messages import Settings
 from p2pckpt.errors import NotAllowed, NotFound, P2pckptError
 from p2pckpt.tui import format as f
+from p2pckpt.tui.screens import receive_words as words
 from p2pckpt.tui.screens.ask_dialog import AskDialog
-from p2pckpt.tui.screens.dialog import Line, StepDialog, table
+from p2pckpt.tui.screens.dialog import StepDialog, table
+from p2pckpt.tui.screens.files_dialog import FilesDialog
 from p2pckpt.tui.screens.share_dialog import absolute
 from p2pckpt.tui.widgets.check import Check
 from p2pckpt.tui.widgets.clean_input import CleanInput
@@ -26,7 +30,7 @@ from p2pckpt.tui.widgets.clean_input import CleanInput
 class ReceiveDialog(StepDialog):
     """The preview is for exactly the request that [Start] sends."""
 
-    BINDINGS: ClassVar[list[BindingType]] = []
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("f", "choose", "Choose files", id="receive.files")]
 
     def __init__(self, source: str = "") -> None:
         super().__init__()
@@ -34,6 +38,10 @@ class ReceiveDialog(StepDialog):
         self._request: FetchRequest | None = None
         self._licence = ""
         """What has to be accepted before [Start] starts anything."""
+        self._all: tuple[FileRow, ...] = ()
+        """Every file of the version, once it was looked at."""
+        self._seeds = True
+        """What a get without --seed or --no-seed does."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide") as box:
@@ -45,8 +53,11 @@ class ReceiveDialog(StepDialog):
                     with VerticalScroll(classes="facts"):
                         yield Static("", id="preview-facts", markup=False)
                     yield Check("I accept the licence that the owner asks for", id="accept", compact=True)
+                    yield Static("", id="command", classes="equivalent", markup=False)
                     with Horizontal(classes="buttons"):
                         yield Button("Start", id="start", variant="primary", compact=True)
+                        yield Button("Only add, paused", id="add", compact=True)
+                        yield Button("Files (f)", id="choose", compact=True)
                         yield Button("Back", id="back", compact=True)
             yield Static("", id="error", markup=False)
 
@@ -85,7 +96,7 @@ class ReceiveDialog(StepDialog):
     def _know(self, settings: Settings) -> None:
         leaves = any(row.key == "seed_after_get" and not row.in_force for row in settings.rows)
         if leaves and self.is_attached and self._request is None:
-            self.query_one("#seed", Check).value = False
+            self._seeds = self.query_one("#seed", Check).value = False
 
     @on(Input.Submitted)
     @on(Button.Pressed, "#look")
@@ -104,13 +115,13 @@ class ReceiveDialog(StepDialog):
             seed=self.query_one("#seed", Check).value,
             password=self.query_one("#password", CleanInput).value,
         )
+        self._all = ()
+        self._plan(request)
+
+    def _plan(self, request: FetchRequest) -> None:
         self._request = request
-        self.ask(
-            lambda client: client.fetch_plan(request),
-            self._show,
-            "Asking the tracker for the signed description …",
-            self._refused,
-        )
+        busy = "Asking the tracker for the signed description …"
+        self.ask(lambda client: client.fetch_plan(request), self._show, busy, self._refused)
 
     def _refused(self, error: P2pckptError) -> None:
         self.query_one("#ask-owners").display = isinstance(error, NotAllowed | NotFound)
@@ -121,12 +132,39 @@ class ReceiveDialog(StepDialog):
         self.app.push_screen(AskDialog(self._request.source, self._look))
 
     def _show(self, preview: FetchPreview) -> None:
+        assert self._request is not None
         self._licence = preview.licence_due
+        if not self._request.only:
+            self._all = preview.files
         accept = self.query_one("#accept", Check)
         accept.display, accept.value = bool(preview.licence_due), False
-        self.query_one("#preview-facts", Static).update(table(preview_lines(preview)))
+        self.query_one("#preview-facts", Static).update(
+            table(words.preview_lines(preview, self.hub.feed.state.jobs.values()))
+        )
+        line = words.command(self._request, seeds=self._seeds, accepts=bool(self._licence), paused=False)
+        self.query_one("#command", Static).update(Content(f"= {line}"))
+        self.query_one("#choose").display = bool(self._all)
         self.step("preview")
         self.query_one("#start", Button).focus()
+
+    @on(Button.Pressed, "#choose")
+    def action_choose(self) -> None:
+        """Choose among the files; what starting would do is looked at again."""
+        request = self._request
+        assert request is not None
+        chosen = {row.path for row in self._all if not request.only or glob.escape(row.path) in request.only}
+
+        def answered(paths: tuple[str, ...] | None) -> None:
+            if paths is not None:
+                only = () if len(paths) == len(self._all) else tuple(glob.escape(path) for path in paths)
+                self._plan(replace(request, only=only))
+
+        self.app.push_screen(FilesDialog(self._all, chosen), answered)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "choose":
+            return bool(self._all) and self.query_one(ContentSwitcher).current == "preview"
+        return True
 
     @on(Button.Pressed, "#back")
     def _back(self) -> None:
@@ -134,7 +172,8 @@ class ReceiveDialog(StepDialog):
         self.query_one("#source", CleanInput).focus()
 
     @on(Button.Pressed, "#start")
-    def _start(self) -> None:
+    @on(Button.Pressed, "#add")
+    def _start(self, event: Button.Pressed) -> None:
         request = self._request
         assert request is not None
         if self._licence:
@@ -143,42 +182,15 @@ class ReceiveDialog(StepDialog):
                 self.query_one("#accept", Check).focus()
                 return
             request = replace(request, accept_licence=self._licence)
+        request = replace(request, paused=event.button.id == "add")
         self.ask(lambda client: client.fetch(request), self._started, "Starting …")
 
     def _started(self, job: Job) -> None:
-        self.hub.commands.say(f"Receiving {f.share_name(job)} as {f.safe(job.id, 20)}.")
+        waits = job.state is JobState.PAUSED
+        text = f"{f.share_name(job)} is added as {f.safe(job.id, 20)}; space begins it."
+        self.hub.commands.say(text if waits else f"Receiving {f.share_name(job)} as {f.safe(job.id, 20)}.")
         self.dismiss(None)
 
     @on(Button.Pressed, "#cancel")
     def _cancel(self) -> None:
         self.action_close()
-
-
-def preview_lines(preview: FetchPreview) -> list[Line]:
-    """What a link leads to, who signed it, and what starting would do."""
-    tags = ", ".join(f.safe(tag, 40) for tag in preview.tags)
-    name = f" “{f.safe(preview.version_name, 80)}”" if preview.version_name else ""
-    lines: list[Line] = [
-        ("Share", f"{f.safe(preview.share)} @ v{preview.version}{name}" + (f" ({tags})" if tags else "")),
-        ("Publisher", f.fingerprint(preview.publisher)),
-        ("Licence", f.safe(preview.licence) or "none named"),
-        ("Size", f"{f.size(preview.size)} in {f.plural(len(preview.files), 'file')}"),
-        ("Here", f"{f.size(preview.reused)} need no network"),
-        ("To fetch", f"{f.size(preview.wire_size)} from {f.plural(preview.seeds, 'seed')}"),
-        ("To", f.safe(preview.to)),
-        ("Disk", f"needs {f.size(preview.disk_needed)} of {f.size(preview.disk_free)} free"),
-    ]
-    if preview.licence_due:
-        lines.append(("!", f"The owner asks you to accept this licence: {f.safe(preview.licence_due)}"))
-    if preview.disk_needed > preview.disk_free:
-        lines.append(("!", "The disk is too full for it."))
-    if not preview.seeds and preview.wire_size:
-        lines.append(("!", "No seed is known now; it will wait until one comes."))
-    if not preview.licence:
-        lines.append(("!", "Ask the publisher what you may do with it."))
-    for path in preview.conflicts[:20]:
-        lines.append(("!", f"{f.safe(path)} differs: it is moved aside, not overwritten"))
-    if len(preview.conflicts) > 20:
-        lines.append(("!", f"… and {len(preview.conflicts) - 20} more files that differ"))
-    lines += [("!", f.safe(warning)) for warning in preview.warnings]
-    return lines
