@@ -18,6 +18,8 @@ _PERIOD: Final = re.compile(
 )
 _DAY: Final = 24 * 60
 _FORM: Final = "write 09:00-18:00, mon-fri 09:00-18:00, or 22:00-06:00 for a night; several with commas"
+_MOST: Final = 50
+"""Periods; far more than anybody needs."""
 _HORIZON: Final = 8 * _DAY
 """Minutes ahead in which hours that change at all have changed."""
 
@@ -47,19 +49,33 @@ class Hours:
 
     def hold(self, local: datetime) -> bool:
         """Whether the wall clock's ``local`` is within one of the periods."""
-        return any(period.holds(local.weekday(), local.hour * 60 + local.minute) for period in self.periods)
+        return any(period.holds(local.weekday(), _minute_of_day(local)) for period in self.periods)
 
     def next_change(self, moment: float, local: Callable[[float], datetime]) -> int:
         """Unix time of the minute in which ``hold`` changes next after ``moment``; 0 when it does not."""
-        now = self.hold(local(moment))
-        begin = int(moment) // 60 * 60
-        ahead = (begin + 60 * minutes for minutes in range(1, _HORIZON + 1))
-        return next((then for then in ahead if self.hold(local(then)) is not now), 0) if self.periods else 0
+        clock = local(moment)
+        now, before = self.hold(clock), _minute_of_day(clock)
+        edges = {minute % _DAY for period in self.periods for minute in (period.begin, period.end)}
+        for then in range(int(moment) // 60 * 60 + 60, int(moment) + 60 * _HORIZON, 60) if edges else ():
+            clock = local(then)
+            minute = _minute_of_day(clock)
+            # only there, or where the clock was put to another time
+            if (minute in edges or minute != (before + 1) % _DAY) and self.hold(clock) is not now:
+                return then
+            before = minute
+        return 0
 
 
 def parse_hours(text: str) -> Hours:
     """``ValueError`` with a sentence for what makes no sense; nothing at all is no hours."""
-    return Hours(tuple(_period(part.strip().lower()) for part in text.split(",") if part.strip()))
+    parts = [part.strip().lower() for part in text.split(",") if part.strip()]
+    if len(parts) > _MOST:
+        raise ValueError(f"{len(parts)} periods are too many; {_MOST} are the most")
+    return Hours(tuple(map(_period, parts)))
+
+
+def _minute_of_day(local: datetime) -> int:
+    return local.hour * 60 + local.minute
 
 
 def _period(text: str) -> Period:

@@ -60,6 +60,11 @@ def test_what_are_no_hours_is_refused_with_a_sentence(text: str) -> None:
         parse_hours(text)
 
 
+def test_more_periods_than_anybody_needs_are_refused() -> None:
+    with pytest.raises(ValueError, match="51 periods are too many; 50 are the most"):
+        parse_hours("09:00-10:00," * 51)
+
+
 def test_the_next_change_is_told_to_the_minute() -> None:
     noon = datetime(2026, 11, 20, 12, 0, 30, tzinfo=BERLIN).timestamp()
     hours = parse_hours("mon-fri 09:00-18:00")
