@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from p2pckpt.errors import Cancelled, NoSpace, P2pckptError
 from p2pckpt.tui.inline import Ending, InlineApp
 from tests.support import replay_feed as replay
 
+from ..support.homes import Home
 from .conftest import FakeDaemon, Stage
 from .test_layout import SIZES, check, overflows
 
@@ -157,3 +159,19 @@ async def test_the_key_map_moves_its_keys() -> None:
         await stage.shows("x leave")
         await stage.press("x")
         await ended(stage, app)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fact"),
+    [
+        (("--inline",), "needs a terminal"),
+        (("j1",), "JOB belongs to --inline"),
+        (("--inline", "--web"), "exclude each other"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(tmp_path: Path, arguments: tuple[str, ...], fact: str) -> None:
+    home = Home(tmp_path / "alice")
+    home.path.mkdir()
+    refused = await home.cli("tui", *arguments)
+    assert refused.returncode == 2
+    assert fact in refused.stderr
