@@ -102,7 +102,7 @@ class P2pckptApp(App[int]):
         self.titles = [screen.title for screen in MAIN_SCREENS]
         self.feed = Feed(factory, self.post_message, start=start, backoff=backoff, now=now)
         self.commands = Commands(self, self.feed)
-        self._browse_from = browse_from or Path.cwd()
+        self.browse_from = browse_from or Path.cwd()
         self.register_theme(_THEME)
         self.theme = theme if theme in self.available_themes else _THEME.name
         self._theme_wanted = theme
@@ -160,7 +160,7 @@ class P2pckptApp(App[int]):
         return next((share for share in self.feed.state.shares.values() if share.requests or share.proposals), None)
 
     def action_share(self) -> None:
-        self.push_screen(ShareDialog(self._browse_from))
+        self.push_screen(ShareDialog(self.browse_from))
 
     def action_receive(self) -> None:
         self.push_screen(ReceiveDialog())

@@ -24,6 +24,11 @@ DEADLINE = 10.0
 SETTINGS_KEY = next(str(digit) for digit, screen in enumerate(MAIN_SCREENS, start=1) if screen.mode == "settings")
 
 
+def digit(mode: str) -> str:
+    """The key that shows a main screen."""
+    return str([screen.mode for screen in MAIN_SCREENS].index(mode) + 1)
+
+
 @dataclass
 class Stage:
     """One app, the client it was given last, and the pilot that drives it."""

@@ -27,7 +27,9 @@ from p2pckpt.tui.screens.files_dialog import FilesDialog
 from p2pckpt.tui.screens.help import HelpScreen
 from p2pckpt.tui.screens.job import JobScreen
 from p2pckpt.tui.screens.limit_dialog import LimitDialog
+from p2pckpt.tui.screens.log import LogScreen, RecordDialog
 from p2pckpt.tui.screens.members import AccessRowScreen, MembersScreen
+from p2pckpt.tui.screens.peers import BansScreen, PeerScreen, PeersScreen
 from p2pckpt.tui.screens.prompt import PromptDialog
 from p2pckpt.tui.screens.qr import QrScreen
 from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
@@ -42,7 +44,7 @@ from p2pckpt.tui.screens.version_screen import VersionScreen
 from p2pckpt.tui.state import Changes, State
 from p2pckpt.tui.widgets.virtual_table import VirtualTable
 from tests.support import replay_feed as replay
-from tests.tui.conftest import stage
+from tests.tui.conftest import digit, stage
 
 OWN_CLASSES = (
     P2pckptApp,
@@ -73,6 +75,11 @@ OWN_CLASSES = (
     CompareScreen,
     SnippetScreen,
     VersionScreen,
+    LogScreen,
+    RecordDialog,
+    PeersScreen,
+    PeerScreen,
+    BansScreen,
     VirtualTable,
 )
 
@@ -98,7 +105,23 @@ def test_every_binding_has_a_description() -> None:
 
 
 @pytest.mark.parametrize(
-    "keys", [(), ("2",), ("enter",), ("2", "enter"), ("n",), ("o",), ("d",), ("D",), ("question_mark",)]
+    "keys",
+    [
+        (),
+        ("2",),
+        ("enter",),
+        ("2", "enter"),
+        ("n",),
+        ("o",),
+        ("d",),
+        ("D",),
+        ("question_mark",),
+        (digit("peers"),),
+        (digit("peers"), "B"),
+        (digit("peers"), "b"),
+        (digit("log"),),
+        (digit("log"), "enter"),
+    ],
 )
 async def test_every_key_that_works_somewhere_is_described(keys: tuple[str, ...]) -> None:
     async with stage() as st:
@@ -211,7 +234,8 @@ async def test_the_palette_has_every_action_of_the_screen(screen: str) -> None:
             for base in owner.__mro__:
                 if base.__module__.startswith("p2pckpt."):
                     wanted |= {b.description for b in vars(base).get("BINDINGS", ())}
-        assert wanted - offered == {"Start daemon", "Try again", "How to quit", "Who waits"}
+        of_a_report = {"Repair", "Export report"} if screen == "1" else set()
+        assert wanted - offered == {"Start daemon", "Try again", "How to quit", "Who waits"} | of_a_report
 
 
 async def test_the_palette_runs_an_action() -> None:

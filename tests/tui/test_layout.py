@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from textual.widgets import Input
 
 from p2pckpt.control import messages as m
 from tests.support import replay_feed as replay
-from tests.tui.conftest import SETTINGS_KEY, Stage, stage
+from tests.tui.conftest import SETTINGS_KEY, Stage, digit, stage
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SIZES = [(120, 40), (80, 24)]
@@ -115,9 +116,46 @@ async def test_runs_and_their_versions_look_as_they_did(size: tuple[int, int]) -
         check("version", st)
 
 
+@pytest.mark.parametrize("size", SIZES)
+async def test_peers_look_as_they_did(size: tuple[int, int]) -> None:
+    async with stage(size=size) as st:
+        await st.press(digit("peers"))
+        await st.shows("10.4.0.17:6881")
+        check("peers", st)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_log_looks_as_it_did(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    async with stage(size=size) as st:
+        await st.press(digit("log"))
+        await st.shows("failed: whisper-de@v1")
+        check("log", st)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_what_a_verify_found_looks_as_it_did(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    async with stage(size=size) as st:
+        await st.press("j", "j", "enter", *["right_square_bracket"] * 3)
+        await st.shows("3 damaged · 0 repaired")
+        check("verify", st)
+
+
 WAYS: dict[str, tuple[str, ...]] = {
     "transfers": (),
     "job": ("enter",),
+    "job verify": ("j", "j", "enter", *["right_square_bracket"] * 3),
+    "repair": ("j", "j", "enter", *["right_square_bracket"] * 3, "r"),
+    "export": ("j", "j", "enter", *["right_square_bracket"] * 3, "e"),
+    "peers": (digit("peers"),),
+    "peer": (digit("peers"), "enter"),
+    "ban": (digit("peers"), "A", "b"),
+    "bans": (digit("peers"), "B"),
+    "log": (digit("log"),),
+    "log record": (digit("log"), "enter"),
     "job files": ("enter", "right_square_bracket", "right_square_bracket"),
     "shares": ("2",),
     "share": ("2", "enter"),

@@ -163,7 +163,7 @@ class ListScreen(StateScreen, Generic[R]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "sort":
             return self.state.down is None
-        return True
+        return super().check_action(action, parameters)
 
     def action_mark(self) -> None:
         self.table.mark()

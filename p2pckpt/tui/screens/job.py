@@ -30,7 +30,7 @@ class JobScreen(JobActions):
     def __init__(self, job_id: str) -> None:
         super().__init__()
         self._job_id = job_id
-        self._pane = JobPane(id="pane-full")
+        self._pane = JobPane(lambda: self.hub.now(), id="pane-full")
 
     def compose(self) -> ComposeResult:
         yield TopBar()
@@ -47,6 +47,10 @@ class JobScreen(JobActions):
 
     def on_screen_resume(self) -> None:
         self.state_changed(Changes(everything=True))
+
+    @property
+    def pane(self) -> JobPane:
+        return self._pane
 
     def targets(self) -> list[Job]:
         job = self.state.jobs.get(self._job_id)

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static, TabbedContent, TabPane
 
-from p2pckpt.control.messages import FileRow, Job, JobDetail, JobState, PeerRow
+from p2pckpt.control.health_messages import VerifyReport
+from p2pckpt.control.messages import FileRow, Job, JobDetail, JobKind, JobState, PeerRow
 from p2pckpt.tui import format as f
+from p2pckpt.tui import peer_columns
+from p2pckpt.tui.screens.verify_tab import VerifyTab
 from p2pckpt.tui.widgets.columns import Column
 from p2pckpt.tui.widgets.piece_map import PieceMap
 from p2pckpt.tui.widgets.virtual_table import VirtualTable
 
-TABS: Final = ("pieces", "peers", "files", "log")
+TABS: Final = ("pieces", "peers", "files", "verify", "log")
 
-PEER_COLUMNS: Final[tuple[Column[PeerRow], ...]] = (
-    Column("address", "Peer", 24, lambda p, w: (f.safe(p.address, 80), "strong"), grow=1),
-    Column("client", "Client", 14, lambda p, w: (f.safe(p.client, 60), ""), 2, grow=1),
-    Column("have", "Have", 5, lambda p, w: (f.percent(p.have / 1000), ""), right=True),
-    Column("down", "↓/s", 5, lambda p, w: (f.rate(p.rate_down), ""), right=True),
-    Column("up", "↑/s", 5, lambda p, w: (f.rate(p.rate_up), ""), right=True),
-    Column("flags", "Flags", 6, lambda p, w: (f.safe(p.flags, 12), "dim"), 1),
-)
 FILE_COLUMNS: Final[tuple[Column[FileRow], ...]] = (
     Column("path", "File", 30, lambda r, w: (f.safe(r.path, 400), "strong"), grow=3),
     Column("kind", "Kind", 12, lambda r, w: (f.safe(r.kind, 30), "dim"), 1),
@@ -41,6 +38,18 @@ def _file_progress(row: FileRow, width: int) -> str:
 class JobPane(Vertical):
     """Draws the job and the detail it was last given."""
 
+    def __init__(self, now: Callable[[], float], *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._now = now
+        self._job: Job | None = None
+        self.verify_tab = VerifyTab(id="verify-tab")
+
+    @property
+    def shown_report(self) -> VerifyReport | None:
+        """The report of a verify, while its tab can be seen."""
+        visible = self.display and self.is_mounted and self.query_one(TabbedContent).active == "verify"
+        return self.verify_tab.report if visible else None
+
     def compose(self) -> ComposeResult:
         yield Static("", id="job-title", markup=False)
         yield Static("", id="job-facts", markup=False)
@@ -48,14 +57,18 @@ class JobPane(Vertical):
             with TabPane("Pieces", id="pieces"):
                 yield PieceMap(id="piece-map")
             with TabPane("Peers", id="peers"):
-                yield VirtualTable(PEER_COLUMNS, lambda p: p.address, id="peer-table")
+                yield VirtualTable(peer_columns.columns(self._now), lambda p: p.address, id="peer-table")
             with TabPane("Files", id="files"):
                 yield VirtualTable(FILE_COLUMNS, lambda r: r.path, id="file-table")
+            with TabPane("Verify", id="verify"):
+                yield self.verify_tab
             with TabPane("Log", id="log"), VerticalScroll(id="log-scroll"):
                 yield Static("", id="log-lines", markup=False)
 
     def show_job(self, job: Job | None) -> None:
         """Draw what the list knows already; another job than before empties the tabs."""
+        self._job = job
+        self.look()
         if job is None:
             self.query_one("#job-title", Static).update("", layout=False)
             self.query_one("#job-facts", Static).update("")
@@ -71,12 +84,12 @@ class JobPane(Vertical):
     def show_detail(self, detail: JobDetail | None) -> None:
         """Draw the tabs; None empties them until the next detail is here."""
         if detail is None:
-            self.query_one(PieceMap).show(b"", "")
+            self.query_one(PieceMap).show(b"")
             self._table("#peer-table").set_rows(())
             self._table("#file-table").set_rows(())
             self.query_one("#log-lines", Static).update("")
             return
-        self.query_one(PieceMap).show(detail.pieces, legend(detail))
+        self.query_one(PieceMap).show(detail.pieces, [legend(detail), *notes(detail)], detail.copies)
         self._table("#peer-table").set_rows(detail.peers)
         self._table("#file-table").set_rows(detail.files)
         self._label("peers", f"Peers {len(detail.peers)}")
@@ -99,6 +112,15 @@ class JobPane(Vertical):
         """Go ``step`` tabs to the right."""
         tabs = self.query_one(TabbedContent)
         tabs.active = TABS[(TABS.index(tabs.active) + step) % len(TABS)]
+
+    @on(TabbedContent.TabActivated)
+    def _turned(self) -> None:
+        self.look()
+        self.screen.refresh_bindings()
+
+    def look(self) -> None:
+        """Ask for the report of a verify, again when another one ended, while its tab can be seen."""
+        self.verify_tab.look_at(self._job if self.query_one(TabbedContent).active == "verify" else None)
 
     def _table(self, selector: str) -> VirtualTable[PeerRow | FileRow]:
         return self.query_one(selector, VirtualTable)
@@ -152,6 +174,16 @@ def facts(job: Job) -> Content:
             parts.append(f"\n  Next: {f.safe(job.failure.next_step)}")
     parts += [(f"\n! {f.safe(warning)}", "$text-warning") for warning in job.warnings[:3]]
     return Content.assemble(*parts)
+
+
+def notes(detail: JobDetail) -> list[str]:
+    """How often everything is there among the peers, and what needed no network."""
+    job, found = detail.job, []
+    if detail.copies:
+        found.append(f"{detail.spread / 1000:.2f} copies among {f.plural(len(detail.peers), 'connected peer')}")
+    if job.reused and job.kind is JobKind.FETCH:
+        found.append(f"{f.size(job.reused)} of {f.size(job.size)} reused from this disk")
+    return [" · ".join(found)] if found else []
 
 
 def legend(detail: JobDetail) -> str:

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from textual.screen import Screen
 
+from p2pckpt.tui.screens.log import LogScreen
 from p2pckpt.tui.screens.members import MembersScreen
+from p2pckpt.tui.screens.peers import PeersScreen
 from p2pckpt.tui.screens.runs import RunsScreen
 from p2pckpt.tui.screens.settings import SettingsScreen
 from p2pckpt.tui.screens.shares import SharesScreen
@@ -29,5 +31,7 @@ MAIN_SCREENS: Final = (
     MainScreen("shares", SharesScreen.NAME, SharesScreen),
     MainScreen("runs", RunsScreen.NAME, RunsScreen),
     MainScreen("members", MembersScreen.NAME, MembersScreen),
+    MainScreen("peers", PeersScreen.NAME, PeersScreen),
+    MainScreen("log", LogScreen.NAME, LogScreen),
     MainScreen("settings", SettingsScreen.NAME, SettingsScreen),
 )

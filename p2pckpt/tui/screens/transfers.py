@@ -49,7 +49,7 @@ class TransfersScreen(ListScreen[Job], JobActions):
     def __init__(self) -> None:
         super().__init__()
         self._table: VirtualTable[Job] = VirtualTable(job_columns.COLUMNS, lambda job: job.id, id="list")
-        self._pane = JobPane(id="pane")
+        self._pane = JobPane(lambda: self.hub.now(), id="pane")
 
     @property
     def fields(self) -> Fields[Job]:
@@ -69,6 +69,10 @@ class TransfersScreen(ListScreen[Job], JobActions):
         yield self._table
         yield self._pane
 
+    @property
+    def pane(self) -> JobPane:
+        return self._pane
+
     def targets(self) -> list[Job]:
         return self.table.targets
 
@@ -81,6 +85,8 @@ class TransfersScreen(ListScreen[Job], JobActions):
         job = self.table.cursor
         if job is None or changes.everything or job.id in changes.jobs:
             self._pane.show_job(job)
+        elif changes.jobs:
+            self._pane.look()
         self._look()
 
     def refresh_detail(self) -> None:
