@@ -159,7 +159,7 @@ class LogScreen(ListScreen[LogRecord]):
     @on(VirtualTable.Moved, "#list")
     def _moved(self) -> None:
         """Who looks at something else than the newest wants it to stay where it is."""
-        if self._frozen is None and self.table.cursor is not self.table.rows[-1]:
+        if self._frozen is None and self.table.rows and self.table.cursor is not self.table.rows[-1]:
             self.action_follow()
 
     @on(VirtualTable.Chosen, "#list")
