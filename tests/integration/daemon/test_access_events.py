@@ -66,8 +66,7 @@ async def test_a_proposal_counts_for_the_owner_who_has_not_signed_it(alice: Home
     other = (await bob.cli("key", "show", "-q")).stdout.strip()
     link = (await alice.client.invite(am.InviteRequest(name, other, Role.OWNER))).link
     await bob.get(link, tmp_path / "bob")
-    await alice.client.set_terms(am.TermsRequest(share=name, threshold=2))
-    propose = alice.client.set_terms(am.TermsRequest(share=name, threshold=1))
+    propose = alice.client.set_terms(am.TermsRequest(share=name, threshold=2))  # two signatures make it two
     await heard(bob, propose, job.share_id, lambda row: row.proposals == 1)
     assert [row.proposals for row in await alice.client.shares() if row.share_id == job.share_id] == [0]
     await heard(bob, alice.client.withdraw(name), job.share_id, lambda row: row.proposals == 0)
