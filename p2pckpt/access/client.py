@@ -32,6 +32,7 @@ from p2pckpt.errors import (
     VerificationFailed,
 )
 from p2pckpt.tracker_protocol.audit_log import AuditPage
+from p2pckpt.tracker_protocol.share_peers import SharePeer
 from p2pckpt.trust.identity import Identity
 from p2pckpt.trust.links import TrackerAddress
 
@@ -162,6 +163,10 @@ class TrackerClient:
 
     async def members(self, share_id: str) -> list[tp.Member]:
         return await self._json("GET", f"/shares/{share_id}/members", list[tp.Member])
+
+    async def share_peers(self, share_id: str) -> list[SharePeer]:
+        """Which member announced which address, as far as we would be told of it."""
+        return await self._json("GET", f"/shares/{share_id}/peers", list[SharePeer])
 
     async def set_member(self, share_id: str, identity: str, role: tp.Role | None) -> None:
         method, body = ("DELETE", None) if role is None else ("PUT", tp.SetMember(role))

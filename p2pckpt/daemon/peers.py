@@ -68,6 +68,7 @@ async def _rows(services: Services, several: Iterable[Joined]) -> list[PeerRow]:
             connections = found.setdefault(peer.address, _Connections())
             connections.stats.append(peer)
             connections.joined.append(joined)
+    services.swarms.acquaintances.ask({(joined.share_id, joined.tracker) for joined in several})
     names = {share.share_id: share.name for share in services.shares.known()}
     return [_row(services, names, address, connections) for address, connections in found.items()]
 
@@ -87,6 +88,10 @@ def _row(services: Services, names: dict[bytes, str], address: str, connections:
         transport="uTP" if any(each.utp for each in stats) else "TCP",
         place=_place(address),
         found=", ".join(dict.fromkeys(name for each in stats for name in each.sources)),
+        # an address that dialled us is that of its socket, not what anybody announced
+        who=services.swarms.acquaintances.who({each.share_id for each in joined}, address)
+        if all(each.outgoing for each in stats)
+        else "",
         member=any(each.tls for each in stats),
         shares=tuple(sorted({names.get(each.share_id, "") for each in joined} - {""})),
         jobs=tuple(sorted({job for each in joined for job in each.wanted}, key=lambda job: int(job[1:]))),

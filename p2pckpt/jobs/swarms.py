@@ -19,6 +19,7 @@ from p2pckpt.access.pool import Trackers
 from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.pieces import count as piece_count
 from p2pckpt.errors import NotAllowed, P2pckptError
+from p2pckpt.jobs.acquaintances import Acquaintances
 from p2pckpt.jobs.announcing import Addresses, Announcer
 from p2pckpt.jobs.job_limits import JobLimits
 from p2pckpt.jobs.joined import NO_LONGER, Joined
@@ -68,6 +69,7 @@ class Swarms:
             engine, trackers, addresses, self._joined, self._heard, self._membership.authority_is
         )
         self._limits = JobLimits(engine, self._joined)
+        self.acquaintances = Acquaintances(trackers)
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._flushes: dict[bytes, list[asyncio.Future[None]]] = {}
         self._on_tracker_event: Callable[[str, tp.TrackerEvent], None] = lambda tracker, event: None

@@ -13,7 +13,15 @@ from typing import NamedTuple
 import structlog
 from aiohttp import web
 
-from p2pckpt.tracker_protocol import PUBLIC_PASS, AnnounceRequest, SwarmEvent, SwarmReply, SwarmState
+from p2pckpt.tracker_protocol import (
+    PUBLIC_PASS,
+    AnnounceRequest,
+    Endpoint,
+    SwarmEvent,
+    SwarmReply,
+    SwarmState,
+)
+from p2pckpt.tracker_protocol.share_peers import MAX_SHARE_PEERS, SharePeer
 
 from .access_rules import AccessRules
 from .dial_back import DialBack
@@ -178,6 +186,16 @@ class AnnounceDesk:
                 swarm = self._swarms.get(SwarmKey(share_id, short)) or Swarm()
                 files[info_hash] = (swarm.seeds, swarm.completed, swarm.leechers)
         return scrape_reply(files)
+
+    def peers_of(self, share_id: str, asker: Address) -> list[SharePeer]:
+        """Who announced which address in the swarms of a share, as far as ``asker`` is told of these addresses."""
+        found: dict[tuple[str, Endpoint], None] = {}
+        for identity, peer in self._swarms.daemons_of(share_id):
+            how = reach(peer.seen, peer.port, peer.stated, self._dial_back.proven)
+            found.update(((identity, endpoint(each)), None) for each in how.for_asker(asker))
+            if len(found) >= MAX_SHARE_PEERS:
+                break
+        return [SharePeer(identity, address) for identity, address in found][:MAX_SHARE_PEERS]
 
     def evict(self, share_id: str, identity: str) -> int:
         """Remove the peers of somebody who may no longer download; returns how many there were."""

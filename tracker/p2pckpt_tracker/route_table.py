@@ -66,6 +66,7 @@ ROUTES: tuple[Route, ...] = (
     Route("redeem_link", "POST", f"{API}/links/{{link}}/redeem", Who.ACCOUNT),
     Route("issue_certificate", "POST", f"{_SHARE}/certificate", Role.DOWNLOADER, licence=True),
     Route("make_pass", "POST", f"{_SHARE}/pass", Role.DOWNLOADER, licence=True),
+    Route("list_peers", "GET", f"{_SHARE}/peers", Role.DOWNLOADER, licence=True),
     Route("announce", "POST", f"{API}/announce", Who.ACCOUNT),
     Route("stream_events", "GET", f"{API}/events", Who.ACCOUNT),
 )

@@ -83,6 +83,13 @@ class Swarms:
                 if found:
                     stream.push(encode(PeersFound(info_hash.hex(), found)))
 
+    def daemons_of(self, share_id: str) -> Iterator[tuple[str, DaemonPeer]]:
+        """Daemons in the swarms of a share and whose they are; once for each swarm they are in."""
+        for key, swarm in self._swarms.items():
+            if key.share_id == share_id:
+                for peer in swarm.daemons.values():
+                    yield self._identity_of(peer.member), peer
+
     def still_there(self, key: SwarmKey, peer: DaemonPeer) -> bool:
         """Whether this very announce is still what is known of the peer."""
         swarm = self._swarms.get(key)

@@ -58,6 +58,12 @@ async def test_peers_are_shown_with_what_is_known_of_them(alice: Home, bob: Home
     (back,) = (await alice.client.peers()).peers
     assert ("→" in back.flags, back.found, back.member) == (False, "incoming", True)
 
+    async def named() -> bool:
+        return (await bob.client.peers()).peers[0].who == (await alice.client.key()).identity
+
+    await until(named, "the tracker said who announced this address")
+    assert [peer.who for peer in (await alice.client.peers()).peers] == [""], "who dialled us is not known by address"
+
     detail = await bob.client.job_detail(job.id)
     assert [peer.address for peer in detail.peers] == [row.address]
     assert len(detail.copies) == len(detail.pieces)

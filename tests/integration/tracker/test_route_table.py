@@ -135,6 +135,7 @@ PROBES: dict[str, Probe] = {
     "redeem_link": Probe(400, EMPTY, lambda stage: {"link": stage.link}),
     "issue_certificate": Probe(400, EMPTY),
     "make_pass": Probe(201),
+    "list_peers": Probe(200),
     "announce": Probe(400, EMPTY),
     "stream_events": Probe(200),
 }

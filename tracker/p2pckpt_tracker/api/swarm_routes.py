@@ -96,6 +96,11 @@ async def announce(call: Call) -> web.Response:
     return reply(AnnounceReply(desk.interval(), call.seen.text, replies))
 
 
+async def list_peers(call: Call) -> web.Response:
+    """Which member announced which address, for those who are told the addresses anyway."""
+    return reply(call.services.desk.peers_of(call.share_id, call.seen))
+
+
 async def stream_events(call: Call) -> web.StreamResponse:
     """Events until the client leaves, the tracker stops, the token expires, or the reader is too slow."""
     services = call.services
