@@ -179,6 +179,24 @@ async def test_neighbours_behind_one_nat_exchange_lan_addresses_and_others_see_n
     assert set(to_far) == {Endpoint("203.0.113.5", 6881), Endpoint("203.0.113.5", 6882)}
 
 
+async def test_members_are_told_who_announced_the_addresses_that_they_are_told(
+    share: ShareFiles, first: str, person: Login
+) -> None:
+    a, b = await member(share, person, "203.0.113.5"), await member(share, person, "203.0.113.5")
+    far = await member(share, person, "203.0.113.6")
+    lan = Endpoint("10.1.1.2", 6881)
+    await a.announce([await state(a, share, first)], addresses=[lan])
+    path, public = f"/shares/{share.share_id}/peers", {"host": "203.0.113.5", "port": 6881}
+    near = {"identity": a.identity, "address": {"host": lan.host, "port": lan.port}}
+    assert await far.good("GET", path) == [{"identity": a.identity, "address": public}]
+    told = await b.good("GET", path)
+    assert near in told and {"identity": a.identity, "address": public} in told and len(told) == 2
+    await share.owner.good("PUT", f"/shares/{share.share_id}/members/{far.identity}", {"role": "viewer"})
+    assert (await far.call("GET", path)).status == 403
+    await a.announce([await state(a, share, first, event=SwarmEvent.STOPPED)], addresses=[lan])
+    assert await b.good("GET", path) == []
+
+
 async def test_everything_on_one_machine(share: ShareFiles, first: str, person: Login) -> None:
     other = await member(share, person)
     await share.owner.announce([await state(share.owner, share, first, 0)], port=6881)
