@@ -362,13 +362,19 @@ async def _start(config: Config, client: ControlClient, passphrase: str) -> None
             if process.poll() not in (None, 0):
                 break
             await asyncio.sleep(0.05)
-    tail = await asyncio.to_thread(_tail, log)
+    tail = await asyncio.to_thread(last_line, log) or "no output"
     raise DaemonUnavailable(f"the daemon did not start: {tail}", next_step="p2pckpt daemon logs")
 
 
-def _tail(log: Path) -> str:
-    lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "no output"
+def last_line(log: Path) -> str:
+    """The end of a log, as far as a person reads it; empty without one."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return next((line[:300] for line in reversed(lines) if line.strip()), "")
 
 
 def _gone(exc: BaseException) -> DaemonUnavailable:

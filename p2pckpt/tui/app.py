@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.theme import Theme
 
 from p2pckpt.config import Config
-from p2pckpt.control.client import ControlClient, connect
+from p2pckpt.control.client import ControlClient, connect, last_line
 from p2pckpt.control.messages import ShareRow
 from p2pckpt.control.settings_messages import SetRequest
 from p2pckpt.tui import format as f
@@ -24,6 +27,7 @@ from p2pckpt.tui.feed import BACKOFF, ClientFactory, Feed
 from p2pckpt.tui.messages import NoticeArrived, StateChanged
 from p2pckpt.tui.screens.base import StateScreen
 from p2pckpt.tui.screens.choice import ChoiceDialog
+from p2pckpt.tui.screens.confirm import ConfirmDialog
 from p2pckpt.tui.screens.dialog import StepDialog
 from p2pckpt.tui.screens.help import HelpScreen, Key
 from p2pckpt.tui.screens.main_screens import MAIN_SCREENS
@@ -32,6 +36,7 @@ from p2pckpt.tui.screens.qr import QrScreen
 from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
 from p2pckpt.tui.screens.share_dialog import ShareDialog
 from p2pckpt.tui.state import Changes
+from p2pckpt.tui.widgets.top_bar import NavBar
 
 _SEVERITY = {"warning": "warning", "error": "error"}
 _THEME = Theme(
@@ -55,7 +60,7 @@ def run(config: Config) -> int:
     async def factory(start: bool) -> ControlClient:
         return await connect(config, start=start)
 
-    app = P2pckptApp(factory, keys=config.keys, theme=config.text("theme"))
+    app = P2pckptApp(factory, keys=config.keys, theme=config.text("theme"), daemon_log=config.daemon_log)
     app.run()
     return app.return_code or 0
 
@@ -72,6 +77,7 @@ class P2pckptApp(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "start_daemon", "Start daemon", id="app.start-daemon", tooltip="p2pckpt daemon start"),
         Binding("r", "retry", "Try again", id="app.retry"),
+        Binding("i", "install", "Install as a service", id="app.install", tooltip="p2pckpt daemon install --now"),
         *(
             Binding(str(digit), f"go('{screen.mode}')", screen.title, show=False, id=f"app.{screen.mode}")
             for digit, screen in enumerate(MAIN_SCREENS, start=1)
@@ -94,8 +100,10 @@ class P2pckptApp(App[int]):
         browse_from: Path | None = None,
         keys: Mapping[str, str] | None = None,
         theme: str = _THEME.name,
+        daemon_log: Path | None = None,
     ) -> None:
         super().__init__()
+        self._daemon_log = daemon_log
         self.now = now
         self.share_id = ""
         """The share that was looked at last: Members shows it."""
@@ -119,9 +127,15 @@ class P2pckptApp(App[int]):
     # -- what the feed says
 
     def on_state_changed(self, message: StateChanged) -> None:
+        self.feed.state.last_words = self._last_words() if self.feed.state.down is not None else ""
         for screen in reversed(self.screen_stack):
             if isinstance(screen, StateScreen | StepDialog) and screen.is_mounted:
                 screen.state_changed(message.changes)
+
+    def _last_words(self) -> str:
+        """The end of the daemon's log, where something went wrong there."""
+        line = last_line(self._daemon_log) if self._daemon_log is not None else ""
+        return "" if "level='info'" in line else line
 
     def on_notice_arrived(self, message: NoticeArrived) -> None:
         notice = message.notice
@@ -131,7 +145,7 @@ class P2pckptApp(App[int]):
     # -- actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("start_daemon", "retry"):
+        if action in ("start_daemon", "retry", "install"):
             return self.feed.state.down is not None
         if action == "waiting":
             return self._waiting() is not None
@@ -142,6 +156,10 @@ class P2pckptApp(App[int]):
         while len(self.screen_stack) > 1:
             self.pop_screen()
         self.switch_mode(mode)
+
+    @on(NavBar.Clicked)
+    def _clicked(self, event: NavBar.Clicked) -> None:
+        self.action_go(MAIN_SCREENS[event.number].mode)
 
     def show_members(self, share_id: str) -> None:
         """Show who has access to a share."""
@@ -168,6 +186,33 @@ class P2pckptApp(App[int]):
     def action_start_daemon(self) -> None:
         self.commands.say("Starting the daemon …")
         self.feed.wake(start=True)
+
+    def action_install(self) -> None:
+        """Ask, then have systemd start the daemon now and at each login."""
+        lines = [
+            "The daemon is run by systemd for you: it starts at login, and again after it fails.",
+            "A unit is written to ~/.config/systemd/user/p2pckpt.service.",
+        ]
+        dialog = ConfirmDialog(
+            "Install as a service", lines, yes="Install", no="No", command="p2pckpt daemon install --now"
+        )
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.run_worker(self._install(), group="commands")
+
+        self.push_screen(dialog, answered)
+
+    async def _install(self) -> None:
+        command = (sys.executable, "-m", "p2pckpt", "daemon", "install", "--now")
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+        )
+        output, _ = await process.communicate()
+        text = output.decode("utf-8", "replace").strip() or f"it ended with code {process.returncode}"
+        self.notify(f.safe(text, 1000), severity="error" if process.returncode else "information", markup=False)
+        self.feed.wake()
 
     def action_retry(self) -> None:
         self.feed.wake()

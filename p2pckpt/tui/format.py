@@ -28,6 +28,9 @@ _RUNNING_GLYPHS: Final[dict[JobKind, str]] = {
     JobKind.VERIFY: "≡",
 }
 
+_NOT_YET_ALL: Final = 0.99
+"""Of a fetch that has received everything and not unpacked it."""
+
 
 def safe(text: str, limit: int = 400) -> str:
     """Text from others, made harmless for a terminal."""
@@ -99,12 +102,20 @@ def clock(moment: float) -> str:
 
 
 def fraction(job: Job) -> float:
-    """How much of a job is done, 0 to 1. Ended without failure is all of it, also for an empty directory."""
+    """How much of a job is done, 0 to 1. Ended without failure is all of it, also for an empty directory.
+
+    What a fetch has received counts before it is in the checkout: chunks are unpacked as they become whole, those of
+    a small model only at the end.
+    """
     if job.state in (JobState.SEEDING, JobState.DONE):
         return 1.0
     if job.size <= 0:
         return 0.0
-    return min(max(job.done / job.size, 0.0), 1.0)
+    done = job.done / job.size
+    if job.kind is JobKind.FETCH and job.wire_size:
+        received = (job.reused + (job.size - job.reused) * job.wire_done / job.wire_size) / job.size
+        done = max(done, min(received, _NOT_YET_ALL))
+    return min(max(done, 0.0), 1.0)
 
 
 def percent(part: float) -> str:

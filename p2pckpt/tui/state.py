@@ -48,6 +48,8 @@ class State:
     """When the last event was folded in; the lists are from then."""
     down: P2pckptError | None = None
     """Why there is no connection; None before the first attempt ended and while connected."""
+    last_words: str = ""
+    """Of the daemon that is away, in its log."""
     rates_down: deque[int] = field(default_factory=lambda: deque(maxlen=RATE_SAMPLES))
     rates_up: deque[int] = field(default_factory=lambda: deque(maxlen=RATE_SAMPLES))
 

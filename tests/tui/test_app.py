@@ -28,6 +28,7 @@ from p2pckpt.tui.screens.help import HelpScreen
 from p2pckpt.tui.screens.job import JobScreen
 from p2pckpt.tui.screens.limit_dialog import LimitDialog
 from p2pckpt.tui.screens.log import LogScreen, RecordDialog
+from p2pckpt.tui.screens.main_screens import MAIN_SCREENS
 from p2pckpt.tui.screens.members import AccessRowScreen, MembersScreen
 from p2pckpt.tui.screens.peers import BansScreen, PeerScreen, PeersScreen
 from p2pckpt.tui.screens.prompt import PromptDialog
@@ -349,3 +350,40 @@ def test_the_counts_of_jobs_follow_every_event() -> None:
     for event in moves:
         state.apply(event, changes, 0.0)
         assert +state.job_counts == Counter((job.state, job.kind) for job in state.jobs.values())
+
+
+async def test_a_click_on_a_title_goes_there_and_a_click_on_a_key_is_that_key() -> None:
+    async with stage() as st:
+        await st.pilot.click("NavBar", offset=(st.lines[1].index("2 Shares") + 3, 0))
+        await st.shows("[2 Shares]")
+        await st.pilot.click("KeyBar", offset=(st.lines[-1].index("Receive") + 1, 0))
+        await st.until(lambda: isinstance(st.app.screen, ReceiveDialog))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_all_titles_fit_and_can_be_clicked(size: tuple[int, int]) -> None:
+    async with stage(size=size) as st:
+        for number, screen in enumerate(MAIN_SCREENS, start=1):
+            at = st.lines[1].index(f"{number} {screen.title}")
+            await st.pilot.click("NavBar", offset=(at + 1, 0))
+            await st.shows(f"[{number} {screen.title}]")
+
+
+async def test_the_end_of_a_lost_daemons_log_is_shown(tmp_path: Path) -> None:
+    log = tmp_path / "daemon.log"
+    log.write_text("level='info' event='daemon ready'\n\nlevel='error' event='no space left on the disk'\n")
+    async with stage(daemon_log=log) as st:
+        assert "Last in its log" not in st.text
+        st.client.hang_up()
+        await st.shows("Last in its log: level='error' event='no space left on the disk'")
+
+
+async def test_the_daemon_is_installed_as_a_service_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pckpt.tui.app.sys.executable", "/bin/echo")
+    async with stage(running=False) as st:
+        await st.press("i")
+        await st.shows("p2pckpt daemon install --now")
+        await st.press("escape")
+        assert not st.app._notifications
+        await st.press("i", "tab", "enter")
+        await st.toast("-m p2pckpt daemon install --now")

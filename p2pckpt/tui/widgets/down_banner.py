@@ -30,10 +30,14 @@ class DownBanner(Static):
             " start it   ",
             ("r", "bold $text-primary"),
             " try again now   ",
-            ("it is also looked for every few seconds", "$text-muted"),
+            ("i", "bold $text-primary"),
+            " install it as a service   ",
+            ("it is looked for every few seconds", "$text-muted"),
         ]
         if state.down.next_step:
             parts.append(f"\n  Next: {f.safe(state.down.next_step)}")
+        if state.last_words and state.last_words not in state.down.fact:
+            parts.append((f"\n  Last in its log: {f.safe(state.last_words, 300)}", "$text-warning"))
         if state.updated_at:
             parts.append(f"\n  The lists are as they were at {f.clock(state.updated_at)}.")
         self.update(Content.assemble(*parts))

@@ -14,6 +14,9 @@ _ORDER: Final = {"start_daemon": 0, "retry": 1, "app.pop_screen": 2, "share": 3,
 """Place of an action in the bar, by what a person looks for first; those not named stand at ``_REST``."""
 _REST: Final = 5
 
+Entry = tuple[str, str, str]
+"""A key as it is shown, what it does, and the key."""
+
 
 class KeyBar(Static):
     """Shows the bindings of its screen that ask to be shown; help always keeps its place."""
@@ -22,6 +25,7 @@ class KeyBar(Static):
 
     def __init__(self) -> None:
         super().__init__("", markup=False)
+        self._entries: list[Entry] = []
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._bindings_updated)
@@ -39,15 +43,28 @@ class KeyBar(Static):
             return
         bindings = [a.binding for a in self.screen.active_bindings.values() if a.binding.show and a.enabled]
         bindings.sort(key=lambda binding: _ORDER.get(binding.action, _REST))
-        entries = [(self.app.get_key_display(binding), binding.description) for binding in bindings]
-        self.update(Content.assemble(*_fit(entries, self.size.width)))
+        self._entries = _fit([(self.app.get_key_display(b), b.description, b.key) for b in bindings], self.size.width)
+        parts = []
+        for shown, text, _ in self._entries:
+            parts += [(f" {shown}", "bold $text-primary"), (f" {text} ", "$text-muted")]
+        self.update(Content.assemble(*parts))
+
+    def on_click(self, event: events.Click) -> None:
+        """A click on a key is that key."""
+        right = 0
+        for entry in self._entries:
+            right += _width(entry)
+            if event.x < right:
+                self.app.simulate_key(entry[2])
+                return
 
 
-def _fit(entries: list[tuple[str, str]], width: int) -> list[tuple[str, str]]:
+def _fit(entries: list[Entry], width: int) -> list[Entry]:
     kept = list(entries)
-    while kept and sum(cell_len(key) + cell_len(text) + 3 for key, text in kept) > width:
+    while kept and sum(map(_width, kept)) > width:
         kept.pop(-2 if len(kept) > 1 else -1)
-    parts = []
-    for key, text in kept:
-        parts += [(f" {key}", "bold $text-primary"), (f" {text} ", "$text-muted")]
-    return parts
+    return kept
+
+
+def _width(entry: Entry) -> int:
+    return cell_len(entry[0]) + cell_len(entry[1]) + 3

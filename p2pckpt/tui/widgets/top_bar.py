@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from typing import Final
 
 from rich.cells import cell_len
+from textual import events
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import Static
 
 from p2pckpt.control.messages import JobKind, JobState
@@ -38,17 +41,43 @@ class TopBar(Static):
 
 
 class NavBar(Static):
-    """The screens and their keys, the current one in brackets."""
+    """The screens and their keys, the current one in brackets; a click goes to one."""
 
     DEFAULT_CSS = "NavBar { height: 1; margin-bottom: 1; }"
 
+    class Clicked(Message):
+        """The screen with this number was clicked, counted from 0."""
+
+        def __init__(self, number: int) -> None:
+            super().__init__()
+            self.number = number
+
     def __init__(self, screens: Sequence[str], current: str) -> None:
+        super().__init__("", markup=False)
+        self._screens = screens
+        self._current = current
+        self._ends: list[int] = []
+        """The column after each label."""
+
+    def on_resize(self, event: events.Resize) -> None:
+        roomy = sum(len(name) + 5 for name in self._screens) < event.size.width
         parts: list[Part] = [(" ", "")]
-        for number, name in enumerate(screens, start=1):
+        self._ends, column = [], 1
+        for number, name in enumerate(self._screens, start=1):
             label = f"{number} {name}"
-            parts.append((f"[{label}]", "bold $text-primary") if name == current else (f" {label} ", "$text-muted"))
-            parts.append((" ", ""))
-        super().__init__(Content.assemble(*parts), markup=False)
+            if name == self._current:
+                part = (f"[{label}] " if roomy else f"[{label}]", "bold $text-primary")
+            else:
+                part = (f" {label}  " if roomy else f" {label}", "$text-muted")
+            parts.append(part)
+            column += len(part[0])
+            self._ends.append(column)
+        self.update(Content.assemble(*parts))
+
+    def on_click(self, event: events.Click) -> None:
+        number = bisect.bisect_right(self._ends, event.x)
+        if number < len(self._screens):
+            self.post_message(self.Clicked(number))
 
 
 def alerts(state: State) -> list[str]:
