@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from msgspec.structs import replace
 
 from p2pckpt import tracker_protocol as tp
@@ -28,13 +30,13 @@ class Sharing:
 
     async def members(self, name: str) -> list[am.MemberRow]:
         share = self._services.shares.find(name)
-        return self._member_rows(await self._services.members.all(share))
+        return await self._member_rows(share)
 
     async def set_member(self, request: am.SetMemberRequest) -> am.MembersReply:
         members = self._services.members
         share = await self._services.shares.learn_role(self._services.shares.find(request.share))
         notes = await members.set(share, request.identity, request.role)
-        return am.MembersReply(tuple(self._member_rows(await members.all(share))), tuple(notes))
+        return am.MembersReply(tuple(await self._member_rows(share)), tuple(notes))
 
     # -- links
 
@@ -136,7 +138,11 @@ class Sharing:
             proposals=proposals,
         )
 
-    def _member_rows(self, members: list[tp.Member]) -> list[am.MemberRow]:
+    async def _member_rows(self, share: KnownShare) -> list[am.MemberRow]:
+        # words of thousands take longer than the loop may be held up
+        return await asyncio.to_thread(self._described_members, await self._services.members.all(share))
+
+    def _described_members(self, members: list[tp.Member]) -> list[am.MemberRow]:
         return [
             am.MemberRow(
                 identity=member.identity,

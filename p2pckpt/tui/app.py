@@ -26,7 +26,7 @@ from p2pckpt.tui.commands import Commands
 from p2pckpt.tui.feed import BACKOFF, ClientFactory, Feed
 from p2pckpt.tui.messages import NoticeArrived, StateChanged
 from p2pckpt.tui.screens.base import StateScreen
-from p2pckpt.tui.screens.choice import ChoiceDialog
+from p2pckpt.tui.screens.choose import ChooseDialog
 from p2pckpt.tui.screens.confirm import ConfirmDialog
 from p2pckpt.tui.screens.dialog import StepDialog
 from p2pckpt.tui.screens.help import HelpScreen, Key
@@ -222,11 +222,11 @@ class P2pckptApp(App[int]):
 
     def action_change_theme(self) -> None:
         """Choose the colours; the choice is a setting and stays."""
-        dialog = ChoiceDialog(
+        dialog = ChooseDialog(
             "Theme",
-            "The colours of this program.",
-            sorted(self.available_themes),
-            current=self.theme,
+            [(name, name) for name in sorted(self.available_themes)],
+            present=self.theme,
+            text="The colours of this program.",
             command="p2pckpt config set theme …",
         )
         self.push_screen(dialog, lambda name: self._keep_theme(name) if name is not None else None)

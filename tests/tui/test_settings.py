@@ -13,7 +13,7 @@ from textual.widgets import Input, OptionList
 from p2pckpt.control import messages as m
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.errors import BadUsage, NotAllowed
-from p2pckpt.tui.screens.choice import ChoiceDialog
+from p2pckpt.tui.screens.choose import ChooseDialog
 from p2pckpt.tui.screens.limit_dialog import LimitDialog
 from p2pckpt.tui.screens.prompt import PromptDialog
 from p2pckpt.tui.screens.settings import SettingsScreen
@@ -144,7 +144,7 @@ async def test_what_has_few_values_is_chosen(key: str, down: int, value: str) ->
         await open_settings(st)
         await go_to(st, key)
         await st.press("enter")
-        assert isinstance(st.app.screen, ChoiceDialog)
+        assert isinstance(st.app.screen, ChooseDialog)
         await st.press(*["down"] * down, "enter")
         await st.until(lambda: st.client.called("set_setting") == [(sm.SetRequest(key, value),)])
 
@@ -270,7 +270,7 @@ async def test_a_theme_that_nobody_knows_leaves_the_default() -> None:
 async def test_choosing_a_theme_draws_in_it_and_keeps_it() -> None:
     async with stage() as st:
         st.app.call_later(st.app.action_change_theme)
-        await st.until(lambda: isinstance(st.app.screen, ChoiceDialog))
+        await st.until(lambda: isinstance(st.app.screen, ChooseDialog))
         choices = st.app.screen.query_one(OptionList)
         choices.highlighted = sorted(st.app.available_themes).index("dracula")
         await st.press("enter")
@@ -282,7 +282,7 @@ async def test_a_theme_that_can_t_be_kept_is_told_and_drawn_all_the_same() -> No
     async with stage() as st:
         st.client.failures["set_setting"] = NotAllowed("environment P2PCKPT_THEME says what theme is")
         st.app.call_later(st.app.action_change_theme)
-        await st.until(lambda: isinstance(st.app.screen, ChoiceDialog))
+        await st.until(lambda: isinstance(st.app.screen, ChooseDialog))
         await st.press("up", "enter")
         await st.toast("environment P2PCKPT_THEME says what theme is")
         assert st.app.theme != "p2pckpt"
@@ -295,7 +295,7 @@ async def test_a_theme_set_among_the_settings_is_drawn_once_the_daemon_has_it() 
         st.client.replies["set_setting"] = told
         await go_to(st, "theme")
         await st.press("enter")
-        await st.until(lambda: isinstance(st.app.screen, ChoiceDialog))
+        await st.until(lambda: isinstance(st.app.screen, ChooseDialog))
         await st.press("up", "enter")
         await st.until(lambda: st.app.theme == "nord")
 

@@ -30,21 +30,31 @@ class ChooseDialog(ModalScreen[str | None]):
         Binding("up", "move(-1)", "Previous", show=False, id="choose.up"),
     ]
 
-    def __init__(self, title: str, choices: Sequence[Choice], *, present: str = "") -> None:
+    def __init__(
+        self, title: str, choices: Sequence[Choice], *, present: str = "", text: str = "", command: str = ""
+    ) -> None:
         super().__init__()
         self._title = title
         self._choices = choices
         self._present = present
-        """Key of the line that the cursor begins on."""
+        """Key of the line that is so now: it is marked, and the cursor begins there."""
+        self._text = text
+        """What is chosen, above the list; empty for nothing."""
+        self._command = command
+        """The command line that does the same; empty for none."""
         self._shown: list[str] = []
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = Content(f.safe(self._title, 100))
             box.border_subtitle = "type to narrow, enter chooses, esc closes"
+            if self._text:
+                yield Static(Content(f.safe(self._text)), classes="label", markup=False)
             yield CleanInput(placeholder="part of it", id="narrow", compact=True)
             yield OptionList(id="choices", compact=True, markup=False)
             yield Static("Nothing fits that.", id="none", markup=False)
+            if self._command:
+                yield Static(Content(f"= {f.safe(self._command)}"), classes="equivalent", markup=False)
 
     def on_mount(self) -> None:
         self.query_one("#choices", OptionList).can_focus = False
@@ -60,7 +70,9 @@ class ChooseDialog(ModalScreen[str | None]):
         self._shown = [key for key, _ in found]
         box = self.query_one("#choices", OptionList)
         box.clear_options()
-        box.add_options([Option(Content(f.safe(line, 200))) for _, line in found])
+        box.add_options(
+            [Option(Content(("● " if key == self._present else "  ") + f.safe(line, 200))) for key, line in found]
+        )
         if found:
             box.highlighted = self._shown.index(self._present) if self._present in self._shown else 0
         self.query_one("#none").display = not found

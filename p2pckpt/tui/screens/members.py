@@ -42,6 +42,9 @@ class MembersScreen(MemberActions, ListScreen[AccessRow]):
 
     def __init__(self) -> None:
         self._around: Around | None = None
+        self._rows: list[AccessRow] = []
+        self._drawn: tuple[AccessRow | None, Around | None] = (None, None)
+        """What the pane shows."""
         self._refused: Refused | None = None
         self._touched = 0
         """Counts what may have changed the answer."""
@@ -72,7 +75,7 @@ class MembersScreen(MemberActions, ListScreen[AccessRow]):
         return self._table
 
     def all_rows(self) -> Sequence[AccessRow]:
-        return member_rows.rows_of(self._around)
+        return self._rows
 
     def summary(self, rows: Sequence[AccessRow]) -> str:
         share = self.share
@@ -145,6 +148,7 @@ class MembersScreen(MemberActions, ListScreen[AccessRow]):
             self._refused = answer
         else:
             self._around, self._refused = answer, None
+            self._rows = member_rows.rows_of(answer)
         trouble = "" if self._refused is None else "\n  ".join(commands.lines(self._refused.error))
         line = self.query_one("#trouble", Static)
         line.update(Content(f"✗ {trouble}"))
@@ -164,6 +168,9 @@ class MembersScreen(MemberActions, ListScreen[AccessRow]):
 
     def _show_row(self) -> None:
         row, around = self.table.cursor, self._around
+        if (row, around) == self._drawn:
+            return
+        self._drawn = row, around
         text = member_words.details(row, around, self.hub.now()) if row is not None and around is not None else []
         self.query_one("#about", Static).update(Content.assemble(*text))
 

@@ -21,7 +21,7 @@ from p2pckpt.tui import setting_columns
 from p2pckpt.tui.asking import Asking
 from p2pckpt.tui.filters import Fields
 from p2pckpt.tui.screens.base import ListScreen
-from p2pckpt.tui.screens.choice import ChoiceDialog
+from p2pckpt.tui.screens.choose import ChooseDialog
 from p2pckpt.tui.screens.prompt import PromptDialog
 from p2pckpt.tui.state import Changes
 from p2pckpt.tui.widgets.virtual_table import VirtualTable
@@ -108,7 +108,7 @@ class SettingsScreen(ListScreen[SettingRow]):
         value, text = setting_columns.value(row), f.safe(row.help)
         if choices:
             self.app.push_screen(
-                ChoiceDialog(title, text, choices, current=value, command=command),
+                ChooseDialog(title, [(each, each) for each in choices], present=value, text=text, command=command),
                 lambda choice: self._set(row, choice) if choice is not None else None,
             )
         else:
