@@ -51,7 +51,7 @@ from p2pckpt.swarm.libtorrent_engine import Discovery, LibtorrentEngine
 from p2pckpt.tracker_protocol import Endpoint, Visibility
 from p2pckpt.trust import identity_file, passphrases
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger("p2pckpt.daemon.main")  # it runs as __main__
 _TICK: Final = 1.0
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Options of mallopt(3), glibc's malloc.h."""
