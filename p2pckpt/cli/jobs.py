@@ -10,10 +10,10 @@ from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_job
 from p2pckpt.cli.options import Command, Invocation
 from p2pckpt.cli.progress import activity
-from p2pckpt.cli.session import find_all, label, talk
+from p2pckpt.cli.session import find_all, find_jobs, label, talk
 from p2pckpt.control.client import ControlClient
 from p2pckpt.control.messages import Job, JobState
-from p2pckpt.errors import Cancelled
+from p2pckpt.errors import Cancelled, NotFound
 
 _JOBS = click.argument("names", metavar="JOB|NAME[@VERSION]...", nargs=-1, required=True, shell_complete=complete_job)
 
@@ -47,20 +47,42 @@ def rm(invocation: Invocation, names: tuple[str, ...], done: bool, data: bool, y
         raise click.UsageError("name the jobs to forget, or say --done")
 
     async def remove(client: ControlClient) -> list[Job]:
-        jobs = await find_all(client, names)
+        jobs, versions = await _named(client, names, data=data)
         if done:
             named = {job.id for job in jobs}
             jobs += [job for job in await client.jobs() if job.state is JobState.DONE and job.id not in named]
         if data and not yes:
             for line in consequences(jobs):
                 report.narrate(line)
-            if not report.ask("Delete the objects of " + text.count(len(jobs), "job") + "?", otherwise="-y"):
+            for name in versions:
+                report.narrate(f"{name}, of which there is no job")
+            if not report.ask(
+                f"Delete the objects of {text.count(len(jobs) + len(versions), 'version')}?", otherwise="-y"
+            ):
                 raise Cancelled("nothing was removed")
         for job in jobs:
             await client.remove(job.id, data=data)
+        for name in versions:
+            report.narrate(f"{name}: {text.size((await client.drop_version(name)).freed)} freed")
         return jobs
 
     _print(invocation, talk(invocation, remove), "removed")
+
+
+async def _named(client: ControlClient, names: Sequence[str], *, data: bool) -> tuple[list[Job], list[str]]:
+    """The jobs, and with ``data`` the versions without one: what they have here can be deleted, too."""
+    if not data:
+        return await find_all(client, names), []
+    found: dict[str, Job] = {}
+    versions = []
+    for name in names:
+        try:
+            found |= {job.id: job for job in await find_jobs(client, name)}
+        except NotFound:
+            if "@" not in name:
+                raise
+            versions.append(name)
+    return list(found.values()), versions
 
 
 def consequences(jobs: Sequence[Job]) -> list[str]:

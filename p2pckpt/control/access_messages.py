@@ -259,6 +259,13 @@ class LeavePlan(msgspec.Struct, frozen=True):
     """By which a member comes back; it lets nobody else in. Empty when the tracker does not run."""
 
 
+class Freed(msgspec.Struct, frozen=True):
+    """``DELETE /v1/versions/NAME@VERSION``: its objects are not here any more."""
+
+    freed: int
+    """Bytes."""
+
+
 class LeaveReply(msgspec.Struct, frozen=True):
     """``POST /v1/leave?share=NAME``: the share is not known here any more, and its data is deleted."""
 

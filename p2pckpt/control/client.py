@@ -157,6 +157,10 @@ class ControlClient:
         """``name`` is NAME[@VERSION|@TAG]."""
         return await self._call("GET", f"/v1/versions/{quote(name, safe='')}", m.VersionDetail)
 
+    async def drop_version(self, name: str) -> am.Freed:
+        """Delete what a version has here and nothing else needs; its jobs end. No checkout is touched."""
+        return await self._call("DELETE", f"/v1/versions/{quote(name, safe='')}", am.Freed)
+
     async def manifest(self, name: str) -> dict[str, Any]:
         """The whole manifest as JSON, chunk table included."""
         return await self._call("GET", f"/v1/versions/{quote(name, safe='')}/manifest", dict[str, Any])

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from p2pckpt import __version__
 from p2pckpt import tracker_protocol as tp
 from p2pckpt.access.pool import BESIDE
+from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import messages as m
 from p2pckpt.control import settings_messages as sm
@@ -158,17 +159,33 @@ class Operations:
             await asyncio.to_thread(self._reports.remove, job_id)
         if job.kind is m.JobKind.VERIFY or not data or not job.share_id:
             return
-        others = {
-            (bytes.fromhex(j.share_id), j.version)
-            for j in self.jobs.jobs()
-            if j.kind is not m.JobKind.VERIFY and j.share_id and j.version
-        }
+        others = self._in_use()
         share = self.services.catalogue.share(bytes.fromhex(job.share_id))
         if share is None or (share.share_id, job.version) in others:
             return
         await remove_version(self.services, share, job.version, others)
         if job.kind is m.JobKind.FETCH and job.path:
             await asyncio.to_thread(_discard_partial, Path(job.path))
+
+    async def drop_version(self, name: str) -> am.Freed:
+        """Delete what a version has here and nothing else needs; its jobs end."""
+        share, version = await self._resolve(name)
+        for job in self.jobs.jobs():
+            if (job.share_id, job.version) == (share.share_id.hex(), version) and job.kind is not m.JobKind.VERIFY:
+                await self.remove(job.id, data=False)
+                if job.kind is m.JobKind.FETCH and job.path:
+                    await asyncio.to_thread(_discard_partial, Path(job.path))
+        freed = await remove_version(self.services, share, version, self._in_use())
+        await self._watch.tell(share)
+        return am.Freed(freed)
+
+    def _in_use(self) -> set[tuple[bytes, int]]:
+        """Versions that jobs publish, fetch or offer."""
+        return {
+            (bytes.fromhex(job.share_id), job.version)
+            for job in self.jobs.jobs()
+            if job.kind is not m.JobKind.VERIFY and job.share_id and job.version
+        }
 
     async def report(self, job_id: str) -> hm.VerifyReport:
         """What a verify found; of another job, what the last verify of its version found. Raises ``NotFound``."""

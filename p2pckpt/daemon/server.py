@@ -99,6 +99,7 @@ class ControlServer:
             web.get("/v1/shares", _answer(lambda r: do.shares())),
             web.get("/v1/shares/{name}", _answer(lambda r: do.share_detail(r.match_info["name"]))),
             web.get("/v1/versions/{name}", _answer(lambda r: do.version_detail(r.match_info["name"]))),
+            web.delete("/v1/versions/{name}", _answer(lambda r: do.drop_version(r.match_info["name"]))),
             web.get("/v1/versions/{name}/manifest", _answer(lambda r: do.manifest(r.match_info["name"]))),
             web.get("/v1/diff", _answer(lambda r: do.diff(_text(r, "a"), _text(r, "b")))),
             web.post("/v1/tags", _answer(_with(m.TagRequest, do.tag))),

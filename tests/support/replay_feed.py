@@ -192,6 +192,9 @@ class ReplayClient(ControlClient):
         found = next(share for share in self.snapshot.shares if share.share_id == request.name.partition("@")[0])
         return self._answer("tag", (request,), share_detail(found))
 
+    async def drop_version(self, name: str) -> am.Freed:
+        return self._answer("drop_version", (name,), am.Freed(1_000_000_000))
+
     async def leave_plan(self, share: str) -> am.LeavePlan:
         return self._answer("leave_plan", (share,), leave_plan(share))
 

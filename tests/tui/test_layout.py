@@ -160,6 +160,8 @@ WAYS: dict[str, tuple[str, ...]] = {
     "shares": ("2",),
     "share": ("2", "enter"),
     "share dialog": ("n",),
+    "leave": ("2", "d"),
+    "clear": ("C",),
     "runs": ("3",),
     "run": ("3", "enter"),
     "version": ("3", "enter", "enter"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 import msgspec
-from textual.widgets import Input
+from textual.widgets import Button, Input
 
 from p2pckpt.control import messages as m
 from p2pckpt.errors import NotAllowed, NotFound
+from p2pckpt.tracker_protocol import Role
 from p2pckpt.tui.screens.share_detail import ShareScreen
 from p2pckpt.tui.screens.shares import SharesScreen
 from tests.support import replay_feed as replay
@@ -136,3 +137,40 @@ async def test_1_leaves_a_detail_for_the_list() -> None:
     async with stage() as st:
         await st.press("2", "enter", "1")
         await st.shows("[1 Transfers]")
+
+
+async def test_leaving_says_what_it_means_and_wants_the_name() -> None:
+    async with stage() as st:
+        await st.press("2", "d")
+        await st.shows("Leave cars/sd15")
+        for text in ("Nobody else is known to seed v2, v3", "2 jobs, 200M of objects.", "= p2pckpt leave cars/sd15"):
+            assert text in st.text
+        assert st.app.screen.query_one("#yes", Button).disabled
+        await st.press("escape")
+        assert st.client.called("leave") == []
+        await st.press("d")
+        await st.shows("Leave cars/sd15")
+        st.app.screen.query_one("#confirm", Input).value = "cars/sd15"
+        await st.until(lambda: not st.app.screen.query_one("#yes", Button).disabled)
+        st.app.screen.query_one("#yes", Button).press()
+        await st.toast("Left cars/sd15")
+        assert st.client.called("leave") == [(share_id("cars/flux-lora-portrait"),)]
+        assert "cars/flux-lora-portrait" in names(st), "the row goes when the daemon says so"
+        st.client.play(m.ShareRemoved(share_id("cars/flux-lora-portrait")))
+        await st.until(lambda: "cars/flux-lora-portrait" not in names(st))
+
+
+async def test_who_is_missed_by_nobody_leaves_without_typing_and_hears_of_a_refusal() -> None:
+    async with stage() as st:
+        plan = replay.leave_plan(role=Role.DOWNLOADER, alone=(), consequences=("\x1b[31mIts jobs end.",), link="")
+        st.client.replies["leave_plan"] = plan
+        st.client.failures["leave"] = NotFound("no share of that name is known here")
+        await st.press("2", "d")
+        await st.shows("Its jobs end.")
+        assert "To come back" not in st.text
+        st.app.screen.query_one("#yes", Button).press()
+        await st.toast("no share of that name is known here")
+        st.client.failures["leave_plan"] = NotFound("the plan can't be made")
+        await st.press("d")
+        await st.toast("the plan can't be made")
+        assert isinstance(st.app.screen, SharesScreen)

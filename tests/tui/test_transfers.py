@@ -317,3 +317,26 @@ async def test_an_error_without_advice_is_one_line(error: P2pckptError) -> None:
         await st.press("space")
         await st.toast(error.fact)
         assert [note.message for note in st.app._notifications] == [error.fact]
+
+
+async def test_what_is_done_is_cleared_after_a_question_and_a_refusal_is_told() -> None:
+    async with stage() as st:
+        done = [job.id for job in replay.busy_snapshot().jobs if job.state is m.JobState.DONE]
+        assert len(done) == 1
+        await st.press("C")
+        await st.shows("Forget 1 job from which nothing more comes")
+        await st.press("escape")
+        assert st.client.called("remove") == []
+        await st.press("C", "tab", "enter")
+        await st.until(lambda: st.client.called("remove") == [(done[0], False)])
+        st.client.play(m.JobRemoved(done[0]))
+        await st.until(lambda: done[0] not in st.app.feed.state.jobs)
+        await st.press("C")
+        await st.toast("Nothing is done")
+
+
+async def test_a_refused_clearing_is_told() -> None:
+    async with stage() as st:
+        st.client.failures["remove"] = NotFound("there is no such job")
+        await st.press("C", "tab", "enter")
+        await st.toast("there is no such job")

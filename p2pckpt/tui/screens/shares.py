@@ -15,6 +15,7 @@ from p2pckpt.tui import share_columns
 from p2pckpt.tui.asking import Asking
 from p2pckpt.tui.filters import Fields
 from p2pckpt.tui.screens.base import ListScreen
+from p2pckpt.tui.screens.leave import leave_share
 from p2pckpt.tui.screens.share_detail import ShareScreen
 from p2pckpt.tui.screens.share_pane import SharePane
 from p2pckpt.tui.state import Changes
@@ -34,6 +35,7 @@ class SharesScreen(ListScreen[ShareRow]):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("v", "verify", "Verify", id="shares.verify", tooltip="p2pckpt verify NAME"),
+        Binding("d", "leave", "Leave", id="shares.leave", tooltip="p2pckpt leave NAME"),
         Binding("m", "members", "Members", id="shares.members", tooltip="p2pckpt member ls NAME"),
         Binding("y", "copy_link", "Copy link", id="shares.copy-link"),
         Binding("Q", "qr", "QR", show=False, id="shares.qr", tooltip="p2pckpt link qr NAME"),
@@ -90,6 +92,11 @@ class SharesScreen(ListScreen[ShareRow]):
                 lambda client, request=request: client.verify(request),  # type: ignore[misc]
                 lambda job: self.hub.commands.say(f"Verifying {f.share_name(job)}."),
             )
+
+    def action_leave(self) -> None:
+        """Ask, with what it would mean; then forget the share under the cursor."""
+        if self.table.cursor is not None:
+            leave_share(self, self.table.cursor)
 
     def action_copy_link(self) -> None:
         """Copy the link that the newest publish of this share made."""

@@ -9,13 +9,14 @@ from textual import on
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from p2pckpt.control.messages import Job
+from p2pckpt.control.messages import Job, JobState
 from p2pckpt.control.settings_messages import Limits, TurtleRequest
 from p2pckpt.tui import format as f
 from p2pckpt.tui import job_columns
 from p2pckpt.tui.asking import Asking
 from p2pckpt.tui.filters import Fields
 from p2pckpt.tui.screens.base import ListScreen
+from p2pckpt.tui.screens.confirm import ConfirmDialog
 from p2pckpt.tui.screens.job import JobScreen
 from p2pckpt.tui.screens.job_actions import JobActions
 from p2pckpt.tui.screens.job_pane import JobPane
@@ -42,6 +43,7 @@ class TransfersScreen(ListScreen[Job], JobActions):
             id="transfers.turtle",
             tooltip="p2pckpt limit --turtle toggle",
         ),
+        Binding("C", "clear_done", "Clear what is done", show=False, id="transfers.clear", tooltip="p2pckpt rm --done"),
         Binding("left_square_bracket", "tab(-1)", "Previous tab", key_display="[", show=False, id="tabs.previous"),
         Binding("right_square_bracket", "tab(1)", "Next tab", key_display="]", show=False, id="tabs.next"),
     ]
@@ -93,6 +95,25 @@ class TransfersScreen(ListScreen[Job], JobActions):
         """Ask for the selected job again, if its pane can be seen."""
         if self.wide and self.is_current:
             self._asking.refresh()
+
+    def action_clear_done(self) -> None:
+        """Ask, then forget all jobs that are done and offer nothing."""
+        done = [job.id for job in self.all_rows() if job.state is JobState.DONE]
+        if not done:
+            self.hub.commands.say("Nothing is done that would not be offered to others.", warning=True)
+            return
+
+        def answered(yes: bool | None) -> None:
+            for job_id in done if yes else ():
+                self.hub.commands.run(lambda client, job_id=job_id: client.remove(job_id))  # type: ignore[misc]
+
+        lines = [
+            f"Forget {f.plural(len(done), 'job')} from which nothing more comes: verifies, with what they found, and",
+            "what was received and is not seeded.",
+            "",
+            "No checkout and no object is touched.",
+        ]
+        self.app.push_screen(ConfirmDialog("Clear", lines, yes="Clear", command="p2pckpt rm --done"), answered)
 
     def action_tab(self, step: int) -> None:
         """Turn the tabs of the pane."""

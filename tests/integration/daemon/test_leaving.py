@@ -76,6 +76,26 @@ async def test_a_member_leaves_and_comes_back(alice: Home, bob: Home, tmp_path: 
     assert tree(tmp_path / "again") == tree(source)
 
 
+async def test_a_version_s_data_goes_with_and_without_a_job(alice: Home, bob: Home, tmp_path: Path) -> None:
+    source = write_files(tmp_path / "source", {"kept.bin": seeded_bytes(3 * MIB, 47)})
+    before = objects(bob)
+    await alice.share(source, name="leaving/versions")
+    write_files(source, {"more.bin": seeded_bytes(2 * MIB, 48)})
+    shared = await alice.share(source, name="leaving/versions")
+    await bob.get(shared.link, tmp_path / "second")
+    first = await bob.get("leaving/versions@1", tmp_path / "first")
+    assert 2 * MIB <= (await bob.client.drop_version("leaving/versions@2")).freed < 3 * MIB, "v1 needs the rest"
+    held = {row.version: row.held for row in (await bob.client.share_detail("leaving/versions")).versions}
+    assert held == {1: True, 2: False}
+    assert [job.id for job in await bob.client.jobs() if job.share == "leaving/versions"] == [first.id]
+    await bob.client.remove(first.id)
+    assert objects(bob) > before
+    assert (await bob.client.drop_version("leaving/versions@1")).freed >= 3 * MIB
+    assert objects(bob) == before
+    assert tree(tmp_path / "second") == tree(source)
+    assert isinstance(await failure(bob.client.drop_version("leaving/versions@9")), NotFound)
+
+
 async def test_leaving_ends_a_transfer_in_the_middle(alice: Home, carol: Home, tmp_path: Path) -> None:
     source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(24 * MIB, 43)})
     shared = await alice.share(source, name="leaving/middle")

@@ -251,6 +251,15 @@ def test_rm_of_what_is_done_leaves_everything_else(removable: CannedDaemon, cli:
     assert cli("rm").code == 2
 
 
+def test_rm_of_data_takes_versions_without_a_job(daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.replies["GET", "/v1/jobs"] = []
+    daemon.replies["GET", "/v1/shares"] = [share()]
+    daemon.replies["DELETE", "/v1/versions/cars%2Fsd15@v1"] = am.Freed(1_000_000)
+    assert cli("rm", "cars/sd15@v1").code == 5
+    outcome = cli("rm", "cars/sd15@v1", "--data", "-y")
+    assert (outcome.code, outcome.err) == (0, "cars/sd15@v1: 1.0 MB freed\n")
+
+
 def test_rm_of_data_needs_a_person_or_yes(removable: CannedDaemon, cli: Cli) -> None:
     outcome = cli("rm", "j12", "--data", "--no-input")
     assert outcome.code == 2
