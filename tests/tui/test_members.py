@@ -117,6 +117,7 @@ async def test_a_downloader_sees_members_and_is_offered_nothing_that_owners_deci
         }
         assert not offered(st) & owners
         assert {"qr", "choose"} <= offered(st)
+        assert not offered(st) & {"mark", "mark_all"}, "a decision is about one row"
         await members(st, MINE)
         assert {"invite", "new_link", "terms", "audit", "approve", "deny"} <= offered(st)
 

@@ -127,6 +127,11 @@ class AuditScreen(ListScreen[am.LogRow]):
 
     # -- actions
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("mark", "mark_all"):
+            return False  # nothing is done to rows of a log
+        return super().check_action(action, parameters)
+
     def action_back(self) -> None:
         """End the filter, or leave."""
         if self._filter or self.query_one("#filter").has_class("-open"):

@@ -100,6 +100,11 @@ class MembersScreen(MemberActions, ListScreen[AccessRow]):
         self._asking = Asking(self.hub, self, member_rows.ask_around, self._answered)
         super().on_mount()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("mark", "mark_all"):
+            return False  # each decision is about one row, and read before it is made
+        return super().check_action(action, parameters)
+
     # -- which share
 
     @property
