@@ -523,7 +523,11 @@ def _torrent_stats(status: Any) -> TorrentStats:
 
 def _availability(active: _Active) -> tuple[bytes, ...]:
     """A torrent that is whole keeps no counts: then there are none."""
-    counts = bytes(min(count, 255) for count in active.handle.piece_availability())
+    found = active.handle.piece_availability()
+    try:
+        counts = bytes(found)
+    except ValueError:  # more peers than a byte counts
+        counts = bytes(min(count, 255) for count in found)
     ends = (*active.first_piece[1:], len(active.locate))
     return tuple(counts[first:end] for first, end in zip(active.first_piece, ends, strict=True)) if counts else ()
 
