@@ -179,6 +179,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "settings": (SETTINGS_KEY,),
     "setting": (SETTINGS_KEY, "enter"),
     "setting of several": (SETTINGS_KEY, "j", "j", "j", "j", "enter"),
+    "theme": (SETTINGS_KEY, "G", "enter"),
 }
 
 
