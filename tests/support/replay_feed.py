@@ -716,6 +716,7 @@ def diff_reply(a: str, b: str) -> m.DiffReply:
         tensors_added=(),
         tensors_removed=("old.bias",),
         tensors_changed=tuple(f"layer.{n}.weight" for n in range(9)),
+        facts=(m.FactChange("loss", "2.09", "2.08"), m.FactChange("licence", "mit", "apache-2.0")),
     )
 
 

@@ -168,6 +168,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "version tensors": ("3", "enter", "enter", "left_square_bracket"),
     "compare": ("3", "enter", "c"),
     "tag": ("3", "enter", "t"),
+    "remove version data": ("3", "enter", "D"),
     "snippet": ("3", "enter", "L"),
     "receive dialog": ("o",),
     "remove": ("A", "d"),

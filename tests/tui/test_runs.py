@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from textual.widgets import Input, TabbedContent
+from textual.widgets import Button, Input, TabbedContent
 
 from p2pckpt.control import messages as m
 from p2pckpt.errors import NotAllowed, TrackerUnreachable
@@ -74,6 +74,7 @@ async def test_two_marked_versions_are_compared_and_one_with_the_one_before_it()
             "layer.0.weight, layer.1.weight, layer.2.weight, layer.3.weight and 5 more",
             "Tensors removed: old.bias",
             "eval 2.82 → 2.84 · loss 2.09 → 2.08",
+            "Also changed: licence mit → apache-2.0",
             "~ model.safetensors",
             "+ notes.txt",
         ):
@@ -195,3 +196,32 @@ async def test_versions_are_sorted_by_a_column() -> None:
 @pytest.mark.parametrize("name", ["o'brien/x@v1", "plain@v2"])
 def test_the_snippet_is_python_whatever_the_name(name: str) -> None:
     compile(snippet(name), "snippet", "exec")
+
+
+async def test_a_version_s_data_is_removed_once_its_name_is_typed() -> None:
+    async with stage() as st:
+        await open_run(st)
+        await st.press("D")
+        await st.shows("Nobody else is known to seed")
+        for text in ("Remove data", "lab/llama-70b-sft@v42", "= p2pckpt rm lab/llama-70b-sft@v42 --data"):
+            await st.shows(text)
+        yes = st.app.screen.query_one("#yes", Button)
+        assert yes.disabled
+        st.app.screen.query_one("#confirm", Input).value = "lab/llama-70b-sft@v42"
+        await st.until(lambda: not yes.disabled)
+        yes.press()
+        await st.toast("freed.")
+        assert st.client.called("drop_version") == [(f"{LLAMA}@v42",)]
+
+
+async def test_refused_removals_of_data_are_told_one_by_one() -> None:
+    async with stage() as st:
+        await open_run(st)
+        st.client.failures["drop_version"] = TrackerUnreachable("the tracker does not answer")
+        await st.press("x", "x", "D")
+        await st.shows("remove 2")
+        st.app.screen.query_one("#confirm", Input).value = "remove 2"
+        await st.until(lambda: not st.app.screen.query_one("#yes", Button).disabled)
+        st.app.screen.query_one("#yes", Button).press()
+        await st.toast("the tracker does not answer")
+        assert len(st.client.called("drop_version")) == 2

@@ -101,6 +101,13 @@ def facts(reply: DiffReply, old: VersionRow, new: VersionRow) -> Content:
     ]
     if measured:
         lines.append("Metrics: " + " · ".join(measured))
+    said = [
+        f"{f.safe(fact.name, 40)} {f.safe(fact.before, 60) or '-'} → {f.safe(fact.after, 60) or '-'}"
+        for fact in reply.facts
+        if fact.name not in old.metrics.keys() | new.metrics.keys()
+    ]
+    if said:
+        lines.append("Also changed: " + " · ".join(said))
     return Content("\n".join(lines))
 
 

@@ -10,9 +10,13 @@ from p2pckpt.control.messages import ShareRow, TagRequest, VerifyRequest, Versio
 from p2pckpt.errors import BadUsage
 from p2pckpt.tui import format as f
 from p2pckpt.tui.screens.base import StateScreen
+from p2pckpt.tui.screens.confirm import ConfirmDialog
 from p2pckpt.tui.screens.prompt import PromptDialog
 from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
 from p2pckpt.tui.screens.snippet import SnippetScreen
+
+_NAMED = 3
+"""Versions that are named; the rest are counted."""
 
 
 class VersionActions(StateScreen):
@@ -23,6 +27,14 @@ class VersionActions(StateScreen):
         Binding("v", "verify", "Verify", id="version.verify", tooltip="p2pckpt verify NAME@VERSION"),
         Binding("t", "tag", "Tag", id="version.tag", tooltip="p2pckpt tag NAME@VERSION TAG"),
         Binding("T", "untag", "Remove tag", show=False, id="version.untag", tooltip="p2pckpt tag NAME TAG --remove"),
+        Binding(
+            "D",
+            "remove_data",
+            "Remove its data",
+            show=False,
+            id="version.remove-data",
+            tooltip="p2pckpt rm NAME@VERSION --data",
+        ),
         Binding("L", "snippet", "Load it", id="version.snippet"),
     ]
 
@@ -105,6 +117,37 @@ class VersionActions(StateScreen):
             check=known,
             command=f"p2pckpt tag {name} TAG --remove",
         )
+        self.app.push_screen(dialog, answered)
+
+    def action_remove_data(self) -> None:
+        """Ask, with what it would mean; then delete what these versions have here."""
+        share, versions = self.share(), self.targets()
+        if share is None or not versions:
+            return
+        name = f.safe(share.name, 100)
+        names = [f"{name}@v{version.version}" for version in versions]
+
+        def answered(yes: bool | None) -> None:
+            for version in versions if yes else ():
+                self.hub.commands.run(
+                    lambda client, version=version: client.drop_version(  # type: ignore[misc]
+                        f"{share.share_id}@v{version.version}"
+                    ),
+                    lambda reply: self.hub.commands.say(f"{f.size(reply.freed)} freed."),
+                )
+
+        alone = [each for each, version in zip(names, versions, strict=True) if version.held and version.seeds == 0]
+        lines = [f"! Nobody else is known to seed {each}: nobody could fetch it any more." for each in alone[:_NAMED]]
+        lines += [f"! … nor {len(alone) - _NAMED} more."] if len(alone) > _NAMED else []
+        lines += [
+            f"Jobs of {', '.join(names[:_NAMED])}{' and more' if len(names) > _NAMED else ''} end, and objects that",
+            "nothing else needs are deleted from the store.",
+            "",
+            "No checkout and no published folder is touched.",
+        ]
+        expected = names[0] if len(names) == 1 else f"remove {len(names)}"
+        command = f"p2pckpt rm {' '.join(names[:_NAMED])} --data"
+        dialog = ConfirmDialog("Remove data", lines, yes="Remove", expected=expected, command=command)
         self.app.push_screen(dialog, answered)
 
     def action_snippet(self) -> None:
