@@ -30,8 +30,9 @@ def key() -> None:
 @key.command("show", cls=Command)
 @click.argument("public", metavar="[KEY]", default="")
 @click.option("--pem", is_flag=True, help="Only the key that signs models, as model-signing and OpenSSL read it.")
+@click.option("--qr", is_flag=True, help="As a QR code: what -q prints, for somebody beside you.")
 @click.pass_obj
-def show(invocation: Invocation, public: str, pem: bool) -> None:
+def show(invocation: Invocation, public: str, pem: bool, qr: bool) -> None:
     """Show your identity, or with KEY, what somebody sent you, theirs: compare the words with them.
 
     With -q only the text to send to an owner who adds you.
@@ -41,6 +42,9 @@ def show(invocation: Invocation, public: str, pem: bool) -> None:
     report = invocation.report
     mine = None if public else talk(invocation, lambda client: client.key())
     shown = mine.public_text if mine is not None else public
+    if qr:
+        report.qr(shown)
+        return
     if pem:
         model_key = identity.PublicIdentity.parse(shown).model_key
         if not model_key:

@@ -14,7 +14,7 @@ from p2pckpt.cli.table import Column, facts, table, terminal_width
 from p2pckpt.control.client import ControlClient
 from p2pckpt.control.key_messages import DecideKeyRequest, KeyAction, KeyRow
 from p2pckpt.errors import BadUsage, NotFound
-from p2pckpt.trust.known_keys import How, KeyState, Review
+from p2pckpt.trust.known_keys import HOW_TEXT, REVIEW_TEXT, KeyState
 
 _KEY = click.argument("who", metavar="KEY")
 _SHORTEST_PREFIX = 6
@@ -24,17 +24,6 @@ _STATES = {
     KeyState.UNVERIFIED: "not verified by you",
     KeyState.REVIEW: "to be reviewed",
     KeyState.BLOCKED: "blocked",
-}
-_HOW = {
-    How.LINK: "with a share you joined by link",
-    How.SHARE: "in a share that was known",
-    How.MEMBERS: "in a list of members",
-    How.HAND: "named by you",
-}
-_WHY = {
-    Review.PUBLISHER: "signs where others signed all versions before",
-    Review.OWNER: "became an owner",
-    Review.NAME: "publishes under the name of a key that you verified",
 }
 
 
@@ -199,12 +188,12 @@ def key_facts(row: KeyRow) -> list[str]:
             ("identity", row.identity),
             ("state", described(row)),
             ("counts for", _scope(row)),
-            ("first seen", f"{text.ago(row.first_seen)}, {_HOW[row.how]}"),
+            ("first seen", f"{text.ago(row.first_seen)}, {HOW_TEXT[row.how]}"),
         ]
     )
     for place in row.places:
         first = f", first version v{place.first_version}" if place.first_version else ""
-        why = f"; {_WHY[place.review]}" if place.review else ""
+        why = f"; {REVIEW_TEXT[place.review]}" if place.review else ""
         lines.append(f"  {place.role or 'was'} in {place.share or place.share_id[:12]}{first}{why}")
     return lines
 

@@ -72,6 +72,19 @@ class Review(StrEnum):
     """It publishes under the name of a key that was verified."""
 
 
+HOW_TEXT: Final = {
+    How.LINK: "with a share you joined by link",
+    How.SHARE: "in a share that was known",
+    How.MEMBERS: "in a list of members",
+    How.HAND: "named by you",
+}
+REVIEW_TEXT: Final = {
+    Review.PUBLISHER: "signs where others signed all versions before",
+    Review.OWNER: "became an owner",
+    Review.NAME: "publishes under the name of a key that you verified",
+}
+
+
 class KeyState(StrEnum):
     """What a person decided about a key, or should."""
 

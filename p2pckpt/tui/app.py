@@ -30,6 +30,7 @@ from p2pckpt.tui.screens.choose import ChooseDialog
 from p2pckpt.tui.screens.confirm import ConfirmDialog
 from p2pckpt.tui.screens.dialog import StepDialog
 from p2pckpt.tui.screens.help import HelpScreen, Key
+from p2pckpt.tui.screens.keys import KeysScreen
 from p2pckpt.tui.screens.main_screens import MAIN_SCREENS
 from p2pckpt.tui.screens.members import MembersScreen
 from p2pckpt.tui.screens.qr import QrScreen
@@ -60,7 +61,7 @@ def run(config: Config) -> int:
     async def factory(start: bool) -> ControlClient:
         return await connect(config, start=start)
 
-    app = P2pckptApp(factory, keys=config.keys, theme=config.text("theme"), daemon_log=config.daemon_log)
+    app = P2pckptApp(factory, keys=config.keys, theme=config.text("theme"), daemon_log=config.daemon_log, config=config)
     app.run()
     return app.return_code or 0
 
@@ -85,6 +86,14 @@ class P2pckptApp(App[int]):
         Binding("n", "share", "Share", id="app.share", tooltip="p2pckpt share DIR"),
         Binding("o", "receive", "Receive", id="app.receive", tooltip="p2pckpt get LINK"),
         Binding("exclamation_mark", "waiting", "Who waits", show=False, key_display="!", id="app.waiting"),
+        Binding(
+            "K",
+            "review_keys",
+            "Review keys",
+            show=False,
+            id="app.review-keys",
+            tooltip="p2pckpt trust ls --review",
+        ),
         Binding("question_mark", "help", "Help", key_display="?", id="app.help"),
         Binding("q", "quit", "Quit", show=False, id="app.quit"),
         Binding("ctrl+c", "help_quit", "How to quit", show=False, system=True, id="app.how-to-quit"),
@@ -101,16 +110,20 @@ class P2pckptApp(App[int]):
         keys: Mapping[str, str] | None = None,
         theme: str = _THEME.name,
         daemon_log: Path | None = None,
+        config: Config | None = None,
     ) -> None:
         super().__init__()
         self._daemon_log = daemon_log
         self.now = now
         self.share_id = ""
         """The share that was looked at last: Members shows it."""
+        self.config = config
+        """Of this home; None where the app was given none, which leaves out what is done beside the daemon."""
         self.titles = [screen.title for screen in MAIN_SCREENS]
         self.feed = Feed(factory, self.post_message, start=start, backoff=backoff, now=now)
         self.commands = Commands(self, self.feed)
         self.browse_from = browse_from or Path.cwd()
+        """Where relative paths begin."""
         self.register_theme(_THEME)
         self.theme = theme if theme in self.available_themes else _THEME.name
         self._theme_wanted = theme
@@ -148,7 +161,7 @@ class P2pckptApp(App[int]):
         if action in ("start_daemon", "retry", "install"):
             return self.feed.state.down is not None
         if action == "waiting":
-            return self._waiting() is not None
+            return self._waiting() is not None or bool(self.feed.state.keys_to_review)
         return True
 
     def action_go(self, mode: str) -> None:
@@ -169,13 +182,24 @@ class P2pckptApp(App[int]):
             self.screen.state_changed(Changes())
 
     def action_waiting(self) -> None:
-        """Show a share in which somebody asks to be let in, or a change of keys waits for us."""
+        """Show a share in which somebody asks to be let in, or a change of keys waits for us; else keys to review."""
         share = self._waiting()
         if share is not None:
             self.show_members(share.share_id)
+        else:
+            self.action_review_keys()
 
     def _waiting(self) -> ShareRow | None:
         return next((share for share in self.feed.state.shares.values() if share.requests or share.proposals), None)
+
+    def action_review_keys(self) -> None:
+        """Go to the first key that should be looked at."""
+        if not self.feed.state.keys_to_review:
+            self.commands.say("No key is to be reviewed.")
+            return
+        self.action_go("keys")
+        if isinstance(self.screen, KeysScreen):
+            self.screen.show_review()
 
     def action_share(self) -> None:
         self.push_screen(ShareDialog(self.browse_from))

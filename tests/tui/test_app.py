@@ -19,12 +19,14 @@ from p2pckpt.tui.inline import InlineApp
 from p2pckpt.tui.screens.access_dialogs import InviteDialog, LinkDialog, TermsDialog
 from p2pckpt.tui.screens.ask_dialog import AskDialog
 from p2pckpt.tui.screens.audit import AuditScreen
+from p2pckpt.tui.screens.backup_dialog import BackupDialog
 from p2pckpt.tui.screens.choose import ChooseDialog
 from p2pckpt.tui.screens.compare_screen import CompareScreen
 from p2pckpt.tui.screens.confirm import ConfirmDialog
 from p2pckpt.tui.screens.files_dialog import FilesDialog
 from p2pckpt.tui.screens.help import HelpScreen
 from p2pckpt.tui.screens.job import JobScreen
+from p2pckpt.tui.screens.keys import FactsDialog, KeysScreen
 from p2pckpt.tui.screens.limit_dialog import LimitDialog
 from p2pckpt.tui.screens.log import LogScreen, RecordDialog
 from p2pckpt.tui.screens.main_screens import MAIN_SCREENS
@@ -40,6 +42,7 @@ from p2pckpt.tui.screens.share_dialog import ShareDialog
 from p2pckpt.tui.screens.shares import SharesScreen
 from p2pckpt.tui.screens.snippet import SnippetScreen
 from p2pckpt.tui.screens.transfers import TransfersScreen
+from p2pckpt.tui.screens.trust_prompt import TrustPrompt
 from p2pckpt.tui.screens.version_screen import VersionScreen
 from p2pckpt.tui.state import Changes, State
 from p2pckpt.tui.widgets.virtual_table import VirtualTable
@@ -51,6 +54,10 @@ OWN_CLASSES = (
     InlineApp,
     TransfersScreen,
     SharesScreen,
+    KeysScreen,
+    TrustPrompt,
+    FactsDialog,
+    BackupDialog,
     JobScreen,
     ShareScreen,
     ShareDialog,

@@ -13,9 +13,11 @@ import pytest
 from rich.cells import cell_len
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Input
+from textual.widgets import Button, Input
 
+from p2pckpt import config
 from p2pckpt.control import messages as m
+from p2pckpt.trust import identity_file
 from tests.support import replay_feed as replay
 from tests.tui.conftest import SETTINGS_KEY, Stage, digit, stage
 
@@ -144,6 +146,19 @@ async def test_what_a_verify_found_looks_as_it_did(size: tuple[int, int], monkey
         check("verify", st)
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["keys", "trust prompt", "changed key"])
+async def test_keys_look_as_they_did(size: tuple[int, int], name: str) -> None:
+    async with stage(size=size) as st:
+        await st.pilot.app.run_action("app.go('keys')")
+        await st.shows("Chen Wei")
+        if name != "keys":
+            await st.press("G", *["k"] * (name == "trust prompt"), "enter")
+        await st.until(lambda: size[0] >= 100 or "Made " not in st.text)
+        await st.pilot.pause()
+        check(name.replace(" ", "-"), st)
+
+
 WAYS: dict[str, tuple[str, ...]] = {
     "transfers": (),
     "job": ("enter",),
@@ -159,6 +174,12 @@ WAYS: dict[str, tuple[str, ...]] = {
     "job files": ("enter", "right_square_bracket", "right_square_bracket"),
     "shares": ("2",),
     "share": ("2", "enter"),
+    "own key": ("KEYS", "enter"),
+    "trust prompt": ("KEYS", "G", "enter"),
+    "trust prompt of a blocked key": ("KEYS", "j", "j", "enter"),
+    "block": ("KEYS", "G", "b"),
+    "forget": ("KEYS", "j", "f"),
+    "rotate": ("KEYS", "R"),
     "share dialog": ("n",),
     "leave": ("2", "d"),
     "clear": ("C",),
@@ -187,7 +208,26 @@ WAYS: dict[str, tuple[str, ...]] = {
 @pytest.mark.parametrize("way", WAYS)
 async def test_nothing_overflows_at_80_by_24(way: str) -> None:
     async with stage(size=(80, 24)) as st:
-        await st.press(*WAYS[way])
+        keys = list(WAYS[way])
+        if keys[:1] == ["KEYS"]:
+            await st.pilot.app.run_action("app.go('keys')")
+            await st.shows("Chen Wei")
+            del keys[0]
+        await st.press(*keys)
+        overflows(st)
+
+
+async def test_a_backup_fits_at_80_by_24(tmp_path: Path) -> None:
+    here = config.load(home=tmp_path / "home", environ={}, directory=tmp_path)
+    identity_file.load_or_create(here.keys_dir, "alice")
+    identity_file.set_passphrase(here.keys_dir, "orange tram")
+    async with stage(size=(80, 24), config=here) as st:
+        await st.pilot.app.run_action("app.go('keys')")
+        await st.shows("Chen Wei")
+        await st.press("B")
+        await st.shows("Again")
+        st.app.screen.query_one("#yes", Button).press()
+        await st.shows("name a file")
         overflows(st)
 
 

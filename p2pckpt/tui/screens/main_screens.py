@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from textual.screen import Screen
 
+from p2pckpt.tui.screens.keys import KeysScreen
 from p2pckpt.tui.screens.log import LogScreen
 from p2pckpt.tui.screens.members import MembersScreen
 from p2pckpt.tui.screens.peers import PeersScreen
@@ -31,6 +32,7 @@ MAIN_SCREENS: Final = (
     MainScreen("shares", SharesScreen.NAME, SharesScreen),
     MainScreen("runs", RunsScreen.NAME, RunsScreen),
     MainScreen("members", MembersScreen.NAME, MembersScreen),
+    MainScreen("keys", KeysScreen.NAME, KeysScreen),
     MainScreen("peers", PeersScreen.NAME, PeersScreen),
     MainScreen("log", LogScreen.NAME, LogScreen),
     MainScreen("settings", SettingsScreen.NAME, SettingsScreen),
