@@ -1,8 +1,12 @@
-"""The app: wires feed, commands and screens, and holds what works everywhere."""
+"""The app: wires feed, commands and screens, and holds what works everywhere.
+
+What is not on the first screen is imported when it is asked for, so that the first screen is there at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,10 +36,6 @@ from p2pckpt.tui.screens.dialog import StepDialog
 from p2pckpt.tui.screens.help import HelpScreen, Key
 from p2pckpt.tui.screens.keys import KeysScreen
 from p2pckpt.tui.screens.main_screens import MAIN_SCREENS
-from p2pckpt.tui.screens.members import MembersScreen
-from p2pckpt.tui.screens.qr import QrScreen
-from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
-from p2pckpt.tui.screens.share_dialog import ShareDialog
 from p2pckpt.tui.state import Changes
 from p2pckpt.tui.widgets.top_bar import NavBar
 
@@ -62,6 +62,9 @@ def run(config: Config) -> int:
         return await connect(config, start=start)
 
     app = P2pckptApp(factory, keys=config.keys, theme=config.text("theme"), daemon_log=config.daemon_log, config=config)
+    # what was imported stays, and rows by the thousand are no reason to look through everything again and again
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     app.run()
     return app.return_code or 0
 
@@ -178,7 +181,7 @@ class P2pckptApp(App[int]):
         """Show who has access to a share."""
         self.share_id = share_id
         self.action_go("members")
-        if isinstance(self.screen, MembersScreen) and self.screen.is_mounted:
+        if isinstance(self.screen, StateScreen) and self.screen.is_mounted:
             self.screen.state_changed(Changes())
 
     def action_waiting(self) -> None:
@@ -202,9 +205,13 @@ class P2pckptApp(App[int]):
             self.screen.show_review()
 
     def action_share(self) -> None:
+        from p2pckpt.tui.screens.share_dialog import ShareDialog
+
         self.push_screen(ShareDialog(self.browse_from))
 
     def action_receive(self) -> None:
+        from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
+
         self.push_screen(ReceiveDialog())
 
     def action_start_daemon(self) -> None:
@@ -273,6 +280,8 @@ class P2pckptApp(App[int]):
 
     def show_qr(self, share_id: str, name: str, link: str = "", link_id: str = "") -> None:
         """Draw ``link`` as a QR code; without one the link called ``link_id``, or the one that lets nobody in."""
+        from p2pckpt.tui.screens.qr import QrScreen
+
         command = "p2pckpt link qr -" if link else f"p2pckpt link qr {name} {link_id}".rstrip()
 
         def show(shown: str) -> None:

@@ -1,21 +1,16 @@
-"""The main screens, in the order of their digits. The navigation bar, the digits and the palette follow this list."""
+"""The main screens, in the order of their digits. The navigation bar, the digits and the palette follow this list.
+
+A screen's module is imported when it is looked at for the first time: the first screen should be there at once.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from textual.screen import Screen
-
-from p2pckpt.tui.screens.keys import KeysScreen
-from p2pckpt.tui.screens.log import LogScreen
-from p2pckpt.tui.screens.members import MembersScreen
-from p2pckpt.tui.screens.peers import PeersScreen
-from p2pckpt.tui.screens.runs import RunsScreen
-from p2pckpt.tui.screens.settings import SettingsScreen
-from p2pckpt.tui.screens.shares import SharesScreen
-from p2pckpt.tui.screens.transfers import TransfersScreen
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +22,24 @@ class MainScreen:
     make: Callable[[], Screen[Any]]
 
 
+def _later(module: str, kind: str) -> Callable[[], Screen[Any]]:
+    """Makes a screen of the class ``kind`` in ``module``, a neighbour of this one."""
+
+    def make() -> Screen[Any]:
+        screen = getattr(importlib.import_module(f"p2pckpt.tui.screens.{module}"), kind)()
+        assert isinstance(screen, Screen)
+        return screen
+
+    return make
+
+
 MAIN_SCREENS: Final = (
-    MainScreen("transfers", TransfersScreen.NAME, TransfersScreen),
-    MainScreen("shares", SharesScreen.NAME, SharesScreen),
-    MainScreen("runs", RunsScreen.NAME, RunsScreen),
-    MainScreen("members", MembersScreen.NAME, MembersScreen),
-    MainScreen("keys", KeysScreen.NAME, KeysScreen),
-    MainScreen("peers", PeersScreen.NAME, PeersScreen),
-    MainScreen("log", LogScreen.NAME, LogScreen),
-    MainScreen("settings", SettingsScreen.NAME, SettingsScreen),
+    MainScreen("transfers", "Transfers", _later("transfers", "TransfersScreen")),
+    MainScreen("shares", "Shares", _later("shares", "SharesScreen")),
+    MainScreen("runs", "Runs", _later("runs", "RunsScreen")),
+    MainScreen("members", "Members", _later("members", "MembersScreen")),
+    MainScreen("keys", "Keys", _later("keys", "KeysScreen")),
+    MainScreen("peers", "Peers", _later("peers", "PeersScreen")),
+    MainScreen("log", "Log", _later("log", "LogScreen")),
+    MainScreen("settings", "Settings", _later("settings", "SettingsScreen")),
 )
