@@ -237,13 +237,15 @@ async def test_a_narrow_terminal_hides_the_pane_and_asks_for_no_detail() -> None
         assert not st.client.called("job_detail")
 
 
-async def test_the_tabs_show_peers_files_and_log() -> None:
+async def test_the_tabs_show_peers_files_the_last_verify_and_log() -> None:
     async with stage() as st:
         await st.shows("Peers 2")
         await st.press("right_square_bracket")
         await st.shows("198.51.100.7:51413")
         await st.press("right_square_bracket")
         await st.shows("model-00002-of-00002.safetensors")
+        await st.press("right_square_bracket")
+        await st.shows("No verify of this version is known")
         await st.press("right_square_bracket")
         await st.shows("14:02:11 joined the swarm")
         await st.press("right_square_bracket", "left_square_bracket")
