@@ -34,7 +34,6 @@ from p2pckpt.tui.screens.choose import ChooseDialog
 from p2pckpt.tui.screens.confirm import ConfirmDialog
 from p2pckpt.tui.screens.dialog import StepDialog
 from p2pckpt.tui.screens.help import HelpScreen, Key
-from p2pckpt.tui.screens.keys import KeysScreen
 from p2pckpt.tui.screens.main_screens import MAIN_SCREENS
 from p2pckpt.tui.state import Changes
 from p2pckpt.tui.widgets.top_bar import NavBar
@@ -197,6 +196,8 @@ class P2pckptApp(App[int]):
 
     def action_review_keys(self) -> None:
         """Go to the first key that should be looked at."""
+        from p2pckpt.tui.screens.keys import KeysScreen
+
         if not self.feed.state.keys_to_review:
             self.commands.say("No key is to be reviewed.")
             return

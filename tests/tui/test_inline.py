@@ -44,7 +44,7 @@ async def ended(stage: Stage, app: InlineApp) -> Ending:
 async def test_name_bar_rates_peers_and_pieces_fit_into_a_few_lines() -> None:
     async with view() as (st, _app):
         await st.until(lambda: st.client.called("job_detail"))
-        for text in ("lab/llama-70b-sft @ step-42000", "▼ downloading", "64%", "↓ 388M/s", "↑ 12M/s", "2m05 left"):
+        for text in ("lab/llama-70b-sft @ step-42000", "▼ downloading", "68%", "↓ 388M/s", "↑ 12M/s", "2m05 left"):
             await st.shows(text)
         await st.shows("9 peers, 12 seeds")
         await st.shows("89G of 139G")
@@ -133,7 +133,7 @@ async def test_a_daemon_that_went_away_is_told_and_waited_for() -> None:
         st.daemon.running = False
         st.client.hang_up()
         await st.shows("the daemon closed the event stream; looking again")
-        assert "64%" in st.text, "what was known stays"
+        assert "68%" in st.text, "what was known stays"
         st.daemon.running = True
         await st.until(lambda: len(st.daemon.clients) == 2 and app.feed.state.connected)
         await st.until(lambda: "looking again" not in st.text)
