@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import msgspec
 from textual.widgets import Button, Input
@@ -11,6 +12,7 @@ from p2pckpt.control import messages as m
 from p2pckpt.errors import NotAllowed, NotFound
 from p2pckpt.tracker_protocol import Role
 from p2pckpt.tui.screens.share_detail import ShareScreen
+from p2pckpt.tui.screens.share_dialog import ShareDialog
 from p2pckpt.tui.screens.shares import SharesScreen
 from tests.support import replay_feed as replay
 from tests.tui.conftest import Stage, stage
@@ -173,4 +175,26 @@ async def test_who_is_missed_by_nobody_leaves_without_typing_and_hears_of_a_refu
         st.client.failures["leave_plan"] = NotFound("the plan can't be made")
         await st.press("d")
         await st.toast("the plan can't be made")
+        assert isinstance(st.app.screen, SharesScreen)
+
+
+async def test_a_new_version_is_published_from_the_folder_of_the_last_one(tmp_path: Path) -> None:
+    async with stage() as st:
+        share = share_id("cars/flux-lora-portrait")
+        jobs = [job for job in replay.busy_snapshot().jobs if job.share_id == share and job.kind is m.JobKind.PUBLISH]
+        newest = max(jobs, key=lambda job: job.version)
+        st.client.play(m.JobChanged(msgspec.structs.replace(newest, path=str(tmp_path))))
+        await st.until(lambda: st.app.feed.state.jobs[newest.id].path == str(tmp_path))
+        await st.press("2", "p")
+        await st.until(lambda: isinstance(st.app.screen, ShareDialog))
+        assert st.app.screen.query_one("#path", Input).value == str(tmp_path)
+        await st.until(lambda: st.client.called("look"))
+        (request,) = st.client.called("look")[0]
+        assert request.path == str(tmp_path)
+
+
+async def test_a_share_that_came_from_others_has_no_folder_to_publish_from() -> None:
+    async with stage() as st:
+        await st.press("2", "j", "p")
+        await st.toast("No folder is known here that lab/llama-70b-sft was published from")
         assert isinstance(st.app.screen, SharesScreen)

@@ -9,7 +9,7 @@ from textual import on
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from p2pckpt.control.messages import ShareRow, VerifyRequest
+from p2pckpt.control.messages import JobKind, ShareRow, VerifyRequest
 from p2pckpt.tui import format as f
 from p2pckpt.tui import share_columns
 from p2pckpt.tui.asking import Asking
@@ -17,6 +17,7 @@ from p2pckpt.tui.filters import Fields
 from p2pckpt.tui.screens.base import ListScreen
 from p2pckpt.tui.screens.leave import leave_share
 from p2pckpt.tui.screens.share_detail import ShareScreen
+from p2pckpt.tui.screens.share_dialog import ShareDialog
 from p2pckpt.tui.screens.share_pane import SharePane
 from p2pckpt.tui.state import Changes
 from p2pckpt.tui.widgets.columns import Column
@@ -35,6 +36,7 @@ class SharesScreen(ListScreen[ShareRow]):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("v", "verify", "Verify", id="shares.verify", tooltip="p2pckpt verify NAME"),
+        Binding("p", "publish", "Publish", id="shares.publish", tooltip="p2pckpt share DIR --name NAME"),
         Binding("d", "leave", "Leave", id="shares.leave", tooltip="p2pckpt leave NAME"),
         Binding("m", "members", "Members", id="shares.members", tooltip="p2pckpt member ls NAME"),
         Binding("y", "copy_link", "Copy link", id="shares.copy-link"),
@@ -92,6 +94,20 @@ class SharesScreen(ListScreen[ShareRow]):
                 lambda client, request=request: client.verify(request),  # type: ignore[misc]
                 lambda job: self.hub.commands.say(f"Verifying {f.share_name(job)}."),
             )
+
+    def action_publish(self) -> None:
+        """Look at a new version from the folder that the newest one was published from."""
+        share = self.table.cursor
+        if share is None:
+            return
+        jobs = self.state.jobs.values()
+        mine = [job for job in jobs if job.kind is JobKind.PUBLISH and job.share_id == share.share_id]
+        if mine:
+            path = max(mine, key=lambda job: (job.version, job.created_at)).path
+            self.app.push_screen(ShareDialog(self.hub.browse_from, path, share.name))
+        else:
+            name = f.safe(share.name, 80)
+            self.hub.commands.say(f"No folder is known here that {name} was published from.", warning=True)
 
     def action_leave(self) -> None:
         """Ask, with what it would mean; then forget the share under the cursor."""
