@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pckpt.tui.widgets.piece_map import cells, shade
+from p2pckpt.tui.widgets.piece_map import cells, digits, shade
 
 
 def test_levels_become_shades() -> None:
@@ -29,3 +29,9 @@ def test_every_piece_is_in_some_cell() -> None:
 
 def test_no_pieces_draw_nothing() -> None:
     assert cells(b"", 10) == ""
+
+
+def test_copies_are_digits_of_the_rarest_piece_behind_each_cell() -> None:
+    assert digits(bytes([3, 1, 0, 9, 10, 254, 255]), 7) == "3109++ "
+    assert digits(bytes([3, 1, 255, 2]), 2) == "12"
+    assert digits(b"", 40) == ""
