@@ -150,9 +150,9 @@ class ControlServer:
     async def _follow_log(self, request: web.Request) -> web.StreamResponse:
         since, level = _number(request, "since"), _level(request)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        await response.prepare(request)
         encode = msgspec.json.Encoder().encode_lines
         try:
+            await response.prepare(request)
             async with contextlib.aclosing(self._log.follow(since, level)) as batches:
                 async for batch in batches:
                     async with asyncio.timeout(_PATIENCE):
@@ -168,9 +168,9 @@ class ControlServer:
 async def stream(request: web.Request, feed: Feed, first: Callable[[], Awaitable[m.Event]]) -> web.StreamResponse:
     """The events of ``feed`` as lines of JSON, until it is closed or the reader is gone or reads nothing at all."""
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-    await response.prepare(request)
     encode = msgspec.json.Encoder().encode_lines
     try:
+        await response.prepare(request)
         async with contextlib.aclosing(feed.follow(first())) as batches:
             async for batch in batches:
                 for start in range(0, len(batch), _LINES):

@@ -109,6 +109,36 @@ def feeds_line(job: m.Job) -> bytes:
     return msgspec.json.encode(m.JobChanged(job))
 
 
+async def test_a_reader_that_left_before_the_first_byte_is_no_error(tmp_path: Path) -> None:
+    asked: asyncio.Future[web.Request] = asyncio.get_running_loop().create_future()
+    ended: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
+
+    async def snapshot() -> m.Event:
+        return replay.snapshot()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        asked.set_result(request)
+        while request.transport is not None:
+            await asyncio.sleep(0.01)
+        try:
+            ended.set_result(await server.stream(request, Feed(), snapshot))
+        except Exception as exc:
+            ended.set_exception(exc)
+        return ended.result()
+
+    app = web.Application()
+    app.router.add_get("/v1/events", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    await web.UnixSite(runner, str(tmp_path / "daemon.sock")).start()
+    _, writer = await asyncio.open_unix_connection(tmp_path / "daemon.sock")
+    writer.write(b"GET /v1/events HTTP/1.0\r\n\r\n")
+    await asyncio.wait_for(asked, DEADLINE)
+    writer.close()
+    await asyncio.wait_for(ended, DEADLINE)
+    await runner.cleanup()
+
+
 async def test_a_reader_that_reads_nothing_is_let_go(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_PATIENCE", 0.2)
     reader, writer = await silent(served)
