@@ -50,7 +50,8 @@ def curve(versions: Sequence[VersionRow], metric: str, width: int) -> str:
     values = [value for _, value in points]
     low, high = min(values), max(values)
     shown = values[-max(width, 1) :]
-    scaled = [round((value - low) / (high - low) * 1000) if high > low else 0 for value in shown]
+    span = high / 2 - low / 2  # halves: two numbers can lie further apart than any number is large
+    scaled = [round((value / 2 - low / 2) / span * 1000) if span > 0 else 0 for value in shown]
     best = min(points, key=lambda point: point[1])
     last = f"{values[0]:.4g} → {values[-1]:.4g}" if len(values) > 1 else f"{values[0]:.4g}"
     return f"{f.safe(metric, 40)} {f.sparkline(scaled)} {last}, lowest {best[1]:.4g} in v{best[0]}"

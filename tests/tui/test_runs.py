@@ -14,6 +14,7 @@ from p2pckpt.tui.screens.runs import RunsScreen
 from p2pckpt.tui.screens.share_detail import ShareScreen
 from p2pckpt.tui.screens.snippet import SnippetScreen, snippet
 from p2pckpt.tui.screens.version_screen import VersionScreen
+from p2pckpt.tui.version_columns import curve
 from tests.support import replay_feed as replay
 from tests.tui.conftest import Stage, stage
 
@@ -225,3 +226,19 @@ async def test_refused_removals_of_data_are_told_one_by_one() -> None:
         st.app.screen.query_one("#yes", Button).press()
         await st.toast("the tracker does not answer")
         assert len(st.client.called("drop_version")) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "drawn"),
+    [
+        ((-1.7e308, 0.0, 1.7e308), "▁▄█ -1.7e+308 → 1.7e+308, lowest -1.7e+308 in v1"),
+        ((0.0, 5e-324), "▁▁ 0 → 4.941e-324, lowest 0 in v1"),
+    ],
+)
+def test_a_curve_of_the_largest_and_smallest_numbers_is_drawn(values: tuple[float, ...], drawn: str) -> None:
+    (row,) = replay.share_detail(replay.share("c1" * 16, "run", versions=1, latest=1)).versions
+    rows = [
+        msgspec.structs.replace(row, version=number, metrics={"loss": value})
+        for number, value in enumerate(values, start=1)
+    ]
+    assert curve(rows, "loss", 40) == f"loss {drawn}"
