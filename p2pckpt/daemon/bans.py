@@ -35,6 +35,7 @@ class Bans:
         self._apply = apply
         self._rows: dict[str, BanRow] = {}
         self._saving = asyncio.Lock()
+        """Held by whoever changes the list, from looking at it to having written it."""
 
     def load(self) -> None:
         """Read the list and hand it to the engine; one that can't be read is put aside and told of in the log."""
@@ -56,29 +57,32 @@ class Bans:
     async def add(self, request: BanRequest) -> BanRow:
         """Cut every connection with an address and refuse new ones. Raises ``BadUsage``."""
         network = str(parse(request.address))
-        if len(self._rows) >= _MOST:
-            raise BadUsage(f"there are {_MOST:,} bans already", next_step="p2pckpt peers unban ADDRESS")
-        row = BanRow(_shown(network), int(time.time()), request.note[:_LONGEST_NOTE])
-        await self._change({**self._rows, network: self._rows.get(network, row)})
+        async with self._saving:
+            if network in self._rows:
+                return self._rows[network]
+            if len(self._rows) >= _MOST:
+                raise BadUsage(f"there are {_MOST:,} bans already", next_step="p2pckpt peers unban ADDRESS")
+            row = BanRow(_shown(network), int(time.time()), request.note[:_LONGEST_NOTE])
+            await self._change({**self._rows, network: row})
         _log.info(f"banned {row.network}", note=row.note)
-        return self._rows[network]
+        return row
 
     async def remove(self, network: str) -> None:
         """Take a ban back. Raises ``NotFound``."""
         key = str(parse(network))
-        if key not in self._rows:
-            raise NotFound(f"{network} is not banned", next_step="p2pckpt peers bans")
-        await self._change({name: row for name, row in self._rows.items() if name != key})
+        async with self._saving:
+            if key not in self._rows:
+                raise NotFound(f"{network} is not banned", next_step="p2pckpt peers bans")
+            await self._change({name: row for name, row in self._rows.items() if name != key})
         _log.info(f"no longer banned: {_shown(key)}")
 
     async def _change(self, rows: dict[str, BanRow]) -> None:
-        async with self._saving:
-            try:
-                await asyncio.to_thread(atomic.write, self._path, msgspec.json.encode(list(rows.values())))
-            except OSError as exc:
-                raise disk_error(exc, self._path, kept="the bans as they were") from exc
-            self._rows = rows
-            self._apply(self._networks())
+        try:
+            await asyncio.to_thread(atomic.write, self._path, msgspec.json.encode(list(rows.values())))
+        except OSError as exc:
+            raise disk_error(exc, self._path, kept="the bans as they were") from exc
+        self._rows = rows
+        self._apply(self._networks())
 
     def _networks(self) -> list[IpNetwork]:
         return [ip_network(name) for name in self._rows]

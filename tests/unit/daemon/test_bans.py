@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -45,6 +46,19 @@ def test_an_address_is_written_in_many_ways(text: str, network: str) -> None:
 def test_what_is_no_address_or_too_much_is_refused(text: str) -> None:
     with pytest.raises(BadUsage):
         parse(text)
+
+
+async def test_bans_that_change_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    told = Told()
+    bans = Bans(tmp_path / "bans.json", told)
+    addresses = [f"192.0.2.{number}" for number in range(8)]
+    await asyncio.gather(*(bans.add(BanRequest(address)) for address in addresses))
+    assert sorted(row.network for row in bans.rows()) == addresses
+    await asyncio.gather(bans.add(BanRequest("192.0.2.9")), bans.remove("192.0.2.0"), bans.remove("192.0.2.1"))
+    again = Bans(tmp_path / "bans.json", told)
+    again.load()
+    assert sorted(row.network for row in again.rows()) == [*addresses[2:], "192.0.2.9"]
+    assert told.networks is not None and len(told.networks) == 7
 
 
 async def test_bans_survive_and_are_taken_back(tmp_path: Path) -> None:
