@@ -15,8 +15,9 @@ import pytest
 
 from bench.generate import make_checkpoint
 from p2pckpt.control import messages as m
+from p2pckpt.tracker_protocol import Visibility
 
-from ..support.homes import Home, until
+from ..support.homes import Home, failure, tree, until
 
 
 class Terminal:
@@ -132,13 +133,101 @@ async def test_a_folder_is_shared_and_received_by_keys_alone(tmp_path: Path) -> 
             receiver.press("Escape")
             await receiver.shows("100%")
             assert len(await bob.client.jobs()) == 1, "the default answer keeps the transfer"
-
-            await bob.stop()
-            await receiver.shows("no daemon")
-            await bob.start()
-            await receiver.shows("● daemon", "100%")
         finally:
             publisher.close()
+            receiver.close()
+
+
+async def test_a_daemon_killed_in_the_middle_is_started_by_a_key_and_the_transfer_goes_on(tmp_path: Path) -> None:
+    source = tmp_path / "model"
+    make_checkpoint(source, 8 << 20, "BF16", tensors=4)
+    async with Home(tmp_path / "alice") as alice, Home(tmp_path / "bob", download_limit=512 << 10) as bob:
+        link = (await alice.share(source, name="model")).link
+        fetch = await bob.client.fetch(m.FetchRequest(source=link, to=str(tmp_path / "got")))
+        terminal = Terminal(bob, tmp_path)
+        try:
+            await terminal.shows("● daemon", "▼ downloading")
+            await bob.wait_until(fetch.id, lambda job: job.wire_done > 1 << 20)
+            await bob.kill()
+            await terminal.shows("✗ no daemon", "start it", "The lists are as they were", "model")
+            terminal.press("s")
+            await terminal.shows("● daemon", "▼ downloading")
+            stopped = await bob.cli("daemon", "stop")
+            assert stopped.returncode == 0, stopped.stderr
+            await terminal.shows("✗ no daemon")
+            bob.set(download_limit=0)
+            await bob.start()
+            await terminal.shows("● daemon", "▲ seeding", "100%")
+            assert tree(tmp_path / "got") == tree(source)
+        finally:
+            terminal.close()
+
+
+async def test_members_come_and_go_and_a_damaged_file_is_repaired_by_keys_alone(tmp_path: Path) -> None:
+    source = tmp_path / "model"
+    make_checkpoint(source, 8 << 20, "BF16", tensors=4)
+    homes = [Home(tmp_path / name) for name in ("alice", "bob", "carol")]
+    async with homes[0] as alice, homes[1] as bob, homes[2] as carol:
+        shared = await alice.share(source, name="model", to=Visibility.MEMBERS)
+        owner = Terminal(alice, tmp_path)
+        try:
+            await owner.shows("● daemon", "▲ seeding")
+            owner.press("4")
+            await owner.shows("[4 Members]", "model", "1 member")
+            for home, members in ((bob, "2 members"), (carol, "3 members")):
+                owner.press("a")
+                await owner.shows("Add by key: model")
+                owner.type((await home.client.key()).public_text)
+                owner.press("Enter")
+                await owner.shows("is downloader now", "y copies it")
+                owner.press("Escape")
+                await owner.shows(members)
+            link = (await alice.client.link(shared.share_id, "")).link
+            await bob.get(link, tmp_path / "bob's")
+            await carol.get(link, tmp_path / "carol's")
+            identity = (await carol.client.key()).identity
+            owner.press("/")
+            await owner.shows("words, state:down")
+            owner.type(identity[:8])
+            await owner.shows("(1 shown)", identity[:4])
+            owner.press("Enter")
+            await owner.shows("d Remove")
+            owner.press("d")
+            await owner.shows("Remove a member")
+            owner.press("Tab", "Enter")
+            await owner.shows("2 members")
+            assert (await failure(carol.get("model", tmp_path / "again"))).exit_code in (4, 5)
+        finally:
+            owner.close()
+
+        damaged = tmp_path / "bob's" / "model.safetensors"
+        whole = damaged.read_bytes()
+        damaged.write_bytes(whole[: 1 << 20] + bytes(4096) + whole[(1 << 20) + 4096 :])
+        receiver = Terminal(bob, tmp_path)
+        try:
+            await receiver.shows("● daemon", "▲ seeding")
+            receiver.press("v")
+            await receiver.shows("≡ 1 verify" if "≡" in receiver.screen else "✗ 1 failed")
+            await receiver.shows("✗ 1 failed")
+            receiver.press("G", "Enter")
+            await receiver.shows("esc Back")
+            receiver.press("]", "]", "]")
+            await receiver.shows("1 damaged · 0 repaired", "model.safetensors", "✗ bad")
+            receiver.press("r")
+            await receiver.shows("Repair")
+            receiver.press("Tab", "Enter")
+
+            async def repaired() -> bool:
+                return await asyncio.to_thread(damaged.read_bytes) == whole
+
+            await until(repaired, "the file is whole again")
+            receiver.press("Escape")
+            await receiver.shows("✔ 1 done")
+            receiver.press("G", "Enter")
+            await receiver.shows("esc Back")
+            receiver.press("]", "]", "]")
+            await receiver.shows("1 repaired")
+        finally:
             receiver.close()
 
 

@@ -185,14 +185,14 @@ class ListScreen(StateScreen, Generic[R]):
     def action_filter(self) -> None:
         box = self.query_one("#filter", CleanInput)
         box.add_class("-open")
-        box.focus()
+        self.set_focus(box)  # at once: what is typed next belongs to it
 
     def action_clear_filter(self) -> None:
         box = self.query_one("#filter", CleanInput)
         box.value = ""
         box.remove_class("-open")
         self._set_filter("")
-        self.table.focus()
+        self.set_focus(self.table)
 
     @on(Input.Changed, "#filter")
     def _filter_changed(self, event: Input.Changed) -> None:
@@ -210,7 +210,7 @@ class ListScreen(StateScreen, Generic[R]):
         except BadUsage as error:
             self.hub.commands.tell(error)
             return
-        self.table.focus()
+        self.set_focus(self.table)
         if not self._filter:
             event.input.remove_class("-open")
 
