@@ -104,7 +104,7 @@ class Operations:
 
     async def publish(self, request: m.PublishRequest) -> m.Job:
         path = _directory(request.path)
-        name = request.name or folder.default_name(path)
+        name = request.name or await asyncio.to_thread(folder.default_name, path)
         fields: dict[str, Any] = {"path": str(path), "share": name, "version_name": request.version_name}
         return self.jobs.submit(m.JobKind.PUBLISH, replace(request, path=str(path)), **fields)
 

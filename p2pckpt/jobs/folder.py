@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from blake3 import blake3
+from msgspec.structs import replace
 
 from p2pckpt import atomic
-from p2pckpt.checkpoint.card import Card, read_card, with_fields
+from p2pckpt.checkpoint.card import read_card, with_fields
 from p2pckpt.checkpoint.chunking import cuts
 from p2pckpt.checkpoint.formats import inspect
 from p2pckpt.control.messages import CardFields, FileRow, FolderReport, LookRequest, PublishPlan, PublishRequest
@@ -32,7 +33,7 @@ _MAX_ROWS: Final = 2_000
 
 
 def default_name(directory: Path) -> str:
-    """A share's name from a directory's, with what names can't hold replaced."""
+    """A share's name from a directory's, with what names can't hold replaced. Blocks on the disk."""
     name = "".join(c if c.isalnum() or c in ".+-_" else "-" for c in directory.resolve().name).strip("-.+")
     return name[:100] or "checkpoint"
 
@@ -52,40 +53,22 @@ def readme_of(directory: Path, found: Scan) -> bytes:
 
 async def look(services: Services, request: LookRequest) -> FolderReport:
     """What is in a directory. Reads headers and pickles only, whatever its size; writes nothing."""
-    directory = Path(request.path)
-    found, kinds, findings, card = await _cancellable(lambda check: _look(directory, check))
-    name = request.name or default_name(directory)
-    share = await services.shares.own(name)
-    return FolderReport(
-        path=str(directory),
-        name=name,
-        known_as=None if share is None else Visibility(share.visibility),
-        files=tuple(
-            FileRow(file.path, file.size, 0, kind)
-            for file, kind in zip(found.files[:_MAX_ROWS], kinds[:_MAX_ROWS], strict=True)
-        ),
-        file_count=len(found.files),
-        size=found.size,
-        licence=card.licence,
-        base_model=card.base_model,
-        tags=card.tags,
-        has_card=any(file.path == _CARD for file in found.files),
-        warnings=(*found.warnings, *card.problems, *findings),
-        disk_free=free_bytes(services.layout.root),
-    )
+    report = await _cancellable(lambda check: _look(services, request, check))
+    share = await services.shares.own(report.name)
+    return report if share is None else replace(report, known_as=Visibility(share.visibility))
 
 
 async def plan(services: Services, request: PublishRequest) -> PublishPlan:
     """What a publish would find new. Reads and hashes everything, writes nothing."""
     directory = Path(request.path)
-    found = await asyncio.to_thread(scan, directory)
+    found = await _cancellable(lambda check: scan(directory, check))
     findings = await _cancellable(lambda check: scan_files(places(found), check))
     warnings = [*found.warnings, *as_warnings(tuple(map(str, findings)))]
     try:
         require_publishable(findings, allow=request.allow_unsafe_pickle)
     except UnsafeContent as exc:
         warnings.append(f"it would not be published like this: {exc.next_step}")
-    name = request.name or default_name(directory)
+    name = request.name or await asyncio.to_thread(default_name, directory)
     share = await services.shares.own(name)
     version, share_id = 1, b""
     if share is not None:
@@ -124,11 +107,26 @@ def describe(directory: Path, fields: CardFields) -> None:
         raise NotAllowed(f"{path} can't be written: {exc.strerror}", kept="nothing was published") from exc
 
 
-def _look(directory: Path, check: Callable[[], None]) -> tuple[Scan, list[str], Sequence[str], Card]:
-    found = scan(directory)
-    kinds = [_kind(file) for file in found.files[:_MAX_ROWS]]
+def _look(services: Services, request: LookRequest, check: Callable[[], None]) -> FolderReport:
+    directory = Path(request.path)
+    found = scan(directory, check)
+    rows = tuple(FileRow(file.path, file.size, 0, _kind(file)) for file in found.files[:_MAX_ROWS])
     findings = as_warnings(tuple(map(str, scan_files(places(found), check))))
-    return found, kinds, findings, read_card(readme_of(directory, found))
+    card = read_card(readme_of(directory, found))
+    return FolderReport(
+        path=str(directory),
+        name=request.name or default_name(directory),
+        known_as=None,
+        files=rows,
+        file_count=len(found.files),
+        size=found.size,
+        licence=card.licence,
+        base_model=card.base_model,
+        tags=card.tags,
+        has_card=any(file.path == _CARD for file in found.files),
+        warnings=(*found.warnings, *card.problems, *findings),
+        disk_free=free_bytes(services.layout.root),
+    )
 
 
 def _kind(file: ScannedFile) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,14 +41,12 @@ class Scan:
     directories: tuple[str, ...]
     """Empty ones; the others come with their files."""
     warnings: tuple[str, ...]
-
-    @property
-    def size(self) -> int:
-        return sum(file.size for file in self.files)
+    size: int
+    """Bytes of all files."""
 
 
-def scan(root: Path) -> Scan:
-    """Everything in ``root``, sorted by path. Links to files are followed.
+def scan(root: Path, check: Callable[[], None] = lambda: None) -> Scan:
+    """Everything in ``root``, sorted by path. Links to files are followed. ``check`` is called often and may raise.
 
     Raises ``NotFound`` when there is no such directory, ``NotAllowed`` naming what can't be read, and ``BadUsage``
     naming everything that can't travel: links to directories, broken links, sockets, devices, unportable names.
@@ -56,7 +55,7 @@ def scan(root: Path) -> Scan:
         raise NotFound(f"there is no directory {root}")
     if not root.is_dir():
         raise BadUsage(f"{root} is a file; p2pckpt shares directories", next_step=f"p2pckpt share {root.parent}")
-    found = _Walk(root)
+    found = _Walk(root, check)
     found.visit(root)
     if found.refused:
         listed = "; ".join(found.refused[:10]) + ("; …" if len(found.refused) > 10 else "")
@@ -68,12 +67,14 @@ def scan(root: Path) -> Scan:
     except VerificationFailed as exc:
         raise BadUsage(f"can't be shared: {exc.fact}", kept="nothing was published") from exc
     files = tuple(sorted(found.files, key=lambda file: file.path))
-    return Scan(files, tuple(sorted(found.directories)), tuple(found.warnings()))
+    size = sum(file.size for file in files)
+    return Scan(files, tuple(sorted(found.directories)), tuple(found.warnings()), size)
 
 
 class _Walk:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, check: Callable[[], None]) -> None:
         self._root = root
+        self._check = check
         self.files: list[ScannedFile] = []
         self.directories: list[str] = []
         self.refused: list[str] = []
@@ -94,6 +95,7 @@ class _Walk:
         if not entries and directory != self._root:
             self._add_directory(directory)
         for entry in entries:
+            self._check()
             self._entry(Path(entry.path), entry)
         if len(self.files) > _MAX_FILES:
             raise BadUsage(f"{self._root} has more than {_MAX_FILES:,} files", next_step="pack small files first")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pckpt.errors import BadUsage, NotAllowed, NotFound
+from p2pckpt.errors import BadUsage, Cancelled, NotAllowed, NotFound
 from p2pckpt.jobs.scanning import scan
 from tests.support.homes import write_files
 
@@ -210,3 +210,17 @@ def test_a_directory_that_cannot_be_read_is_named() -> None:
         with pytest.raises(NotAllowed, match="secret can't be read"):
             scan(directory)
         (directory / "secret").chmod(stat.S_IRWXU)
+
+
+def test_a_scan_that_nobody_waits_for_ends_at_the_next_file(directory: Path) -> None:
+    looked: list[None] = []
+
+    def check() -> None:
+        looked.append(None)
+        if len(looked) == 2:
+            raise Cancelled("nobody waits for it any more")
+
+    with pytest.raises(Cancelled):
+        scan(directory, check)
+    assert len(looked) == 2
+    assert scan(directory).size == 8
