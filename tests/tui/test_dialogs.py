@@ -418,6 +418,27 @@ async def test_files_are_chosen_and_what_that_means_is_looked_at_again() -> None
         assert st.client.called("fetch_plan")[2][0].only == ()
 
 
+async def test_start_sends_what_is_shown_when_another_choice_could_not_be_looked_at() -> None:
+    async with stage() as st:
+        await st.press("o")
+        put(st, "#source", "cars/sd15@v7")
+        await st.press("enter")
+        await st.shows("Files (f)")
+        shown = st.static("#command")
+        st.client.failures["fetch_plan"] = TrackerUnreachable("it does not answer")
+        await st.press("f", "x", "enter")
+        await st.shows("✗ it does not answer")
+        assert len(st.client.called("fetch_plan")) == 2
+        assert st.static("#command") == shown
+        await st.press("f")
+        await st.shows("2 files of 2")
+        await st.press("escape")
+        await st.until(lambda: st.app.screen.query("#start"))
+        st.app.screen.query_one("#start", Button).press()
+        await st.until(lambda: st.client.called("fetch"))
+        assert st.client.called("fetch")[0][0].only == ()
+
+
 async def test_no_files_can_not_be_taken_and_esc_changes_nothing() -> None:
     async with stage() as st:
         await st.press("o")

@@ -35,7 +35,10 @@ class ReceiveDialog(StepDialog):
     def __init__(self, source: str = "") -> None:
         super().__init__()
         self._source = source
+        self._asked: FetchRequest | None = None
+        """What was looked at last, whatever came of it."""
         self._request: FetchRequest | None = None
+        """What the preview shows and [Start] sends."""
         self._licence = ""
         """What has to be accepted before [Start] starts anything."""
         self._all: tuple[FileRow, ...] = ()
@@ -95,7 +98,7 @@ class ReceiveDialog(StepDialog):
 
     def _know(self, settings: Settings) -> None:
         leaves = any(row.key == "seed_after_get" and not row.in_force for row in settings.rows)
-        if leaves and self.is_attached and self._request is None:
+        if leaves and self.is_attached and self._asked is None:
             self._seeds = self.query_one("#seed", Check).value = False
 
     @on(Input.Submitted)
@@ -115,33 +118,35 @@ class ReceiveDialog(StepDialog):
             seed=self.query_one("#seed", Check).value,
             password=self.query_one("#password", CleanInput).value,
         )
-        self._all = ()
-        self._plan(request)
+        self._plan(request, ())
 
-    def _plan(self, request: FetchRequest) -> None:
-        self._request = request
-        busy = "Asking the tracker for the signed description …"
-        self.ask(lambda client: client.fetch_plan(request), self._show, busy, self._refused)
+    def _plan(self, request: FetchRequest, files: tuple[FileRow, ...]) -> None:
+        """Look at ``request``; ``files`` is every file of the version, where that is known."""
+        self._asked = request
+        self.ask(
+            lambda client: client.fetch_plan(request),
+            lambda found: self._show(request, files if request.only else found.files, found),
+            "Asking the tracker for the signed description …",
+            self._refused,
+        )
 
     def _refused(self, error: P2pckptError) -> None:
         self.query_one("#ask-owners").display = isinstance(error, NotAllowed | NotFound)
 
     @on(Button.Pressed, "#ask-owners")
     def _ask_owners(self) -> None:
-        assert self._request is not None
-        self.app.push_screen(AskDialog(self._request.source, self._look))
+        assert self._asked is not None
+        self.app.push_screen(AskDialog(self._asked.source, self._look))
 
-    def _show(self, preview: FetchPreview) -> None:
-        assert self._request is not None
+    def _show(self, request: FetchRequest, files: tuple[FileRow, ...], preview: FetchPreview) -> None:
+        self._request, self._all = request, files
         self._licence = preview.licence_due
-        if not self._request.only:
-            self._all = preview.files
         accept = self.query_one("#accept", Check)
         accept.display, accept.value = bool(preview.licence_due), False
         self.query_one("#preview-facts", Static).update(
             table(words.preview_lines(preview, self.hub.feed.state.jobs.values()))
         )
-        line = words.command(self._request, seeds=self._seeds, accepts=bool(self._licence), paused=False)
+        line = words.command(request, seeds=self._seeds, accepts=bool(self._licence), paused=False)
         self.query_one("#command", Static).update(Content(f"= {line}"))
         self.query_one("#choose").display = bool(self._all)
         self.step("preview")
@@ -157,7 +162,7 @@ class ReceiveDialog(StepDialog):
         def answered(paths: tuple[str, ...] | None) -> None:
             if paths is not None:
                 only = () if len(paths) == len(self._all) else tuple(glob.escape(path) for path in paths)
-                self._plan(replace(request, only=only))
+                self._plan(replace(request, only=only), self._all)
 
         self.app.push_screen(FilesDialog(self._all, chosen), answered)
 
