@@ -100,6 +100,18 @@ async def test_the_cursor_stays_on_its_row_through_sort_filter_and_removal() -> 
         assert cursor is not None and cursor.id == screen.table.rows[screen.table.size.height - 3].id
 
 
+async def test_a_marked_row_that_goes_as_another_comes_is_marked_no_more() -> None:
+    async with stage() as st:
+        screen = st.app.screen
+        assert isinstance(screen, TransfersScreen)
+        await st.press("g", "x")
+        assert screen.table.marks == {"j1"}
+        st.client.play(m.JobRemoved("j1"), m.JobChanged(msgspec.structs.replace(st.client.snapshot.jobs[0], id="j99")))
+        await st.until(lambda: "j99" in {job.id for job in screen.table.rows})
+        assert not screen.table.marks
+        assert "marked" not in st.static("#summary")
+
+
 @pytest.mark.parametrize("width", [20, 40, 60, 78, 80, 99, 120, 200])
 def test_columns_fill_the_width_and_leave_by_priority(width: int) -> None:
     placed = fit(job_columns.COLUMNS, width)

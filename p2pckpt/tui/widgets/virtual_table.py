@@ -141,10 +141,10 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
         if old_key is not None and not self._holds(old_key):
             found = next((i for i, row in enumerate(rows) if self._key(row) == old_key), None)
             self._index = min(self._index, max(len(rows) - 1, 0)) if found is None else found
+        if self.marks:
+            self.marks &= {self._key(row) for row in rows}
         if len(rows) != len(before):
             self.virtual_size = Size(self.size.width, len(rows) + 1)
-            if self.marks:
-                self.marks &= {self._key(row) for row in rows}
             self.refresh()
         else:
             self._refresh_changed(before, was)
