@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from p2pckpt import tracker_protocol as tp
 from p2pckpt.checkpoint.manifest import Manifest
+from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
 from p2pckpt.control import messages as m
 from p2pckpt.daemon.access_watch import Tally
@@ -142,7 +144,7 @@ async def job_detail(services: Services, progress: Progress) -> m.JobDetail:
             if share is not None:
                 trusted = await services.shares.trusted(share)
                 manifest, _ = await services.shares.manifest(share, trusted, job.version)
-                pieces, count = await asyncio.to_thread(_piece_cells, services, manifest)
+                pieces, count = await asyncio.to_thread(_piece_cells, services, manifest, _arrived(services, job))
         except P2pckptError:
             manifest = None  # a publish that is not signed yet has no manifest
     copies, spread = b"", 0
@@ -192,19 +194,35 @@ def _copies_in_cells(
     return bytes(min(whole[c * len(whole) // cells : (c + 1) * len(whole) // cells]) for c in range(cells)), spread
 
 
-def _piece_cells(services: Services, manifest: Manifest) -> tuple[bytes, int]:
-    """Durable pieces of the version's objects, as at most ``_CELLS`` cells of 0…200."""
+def _piece_cells(services: Services, manifest: Manifest, arrived: Mapping[bytes, PieceSet]) -> tuple[bytes, int]:
+    """The pieces of the version's objects, as at most ``_CELLS`` cells: 0…200 by how many are durable, 255 where some
+    have ``arrived``, by object, and are not."""
     present: list[bool] = []
+    fresh: list[bool] = []
     for index in range(manifest.object_count):
-        row = services.catalogue.object(manifest.root(index))
+        root = manifest.root(index)
+        row, new = services.catalogue.object(root), arrived.get(root)
         count = -(-int(manifest.object_lengths[index]) // PIECE_LENGTH)
-        present += [row is not None and piece in row.pieces for piece in range(count)]
+        here = [row is not None and piece in row.pieces for piece in range(count)]
+        present += here
+        fresh += [piece in new and not here[piece] for piece in range(count)] if new is not None else [False] * count
     cells = min(_CELLS, len(present))
     shades = bytearray()
     for cell in range(cells):
-        part = present[cell * len(present) // cells : (cell + 1) * len(present) // cells]
-        shades.append(200 * sum(part) // len(part))
+        part = slice(cell * len(present) // cells, (cell + 1) * len(present) // cells)
+        shades.append(255 if any(fresh[part]) else 200 * sum(present[part]) // len(present[part]))
     return bytes(shades), len(present)
+
+
+def _arrived(services: Services, job: m.Job) -> dict[bytes, PieceSet]:
+    """Object → pieces that its torrent received since they were last made durable."""
+    return {
+        root: joined.arrived[file]
+        for joined in services.swarms.all()
+        if job.id in joined.wanted and joined.arrived
+        for root, file in file_numbers(joined.torrent).items()
+        if file in joined.arrived
+    }
 
 
 def _files(manifest: Manifest, job: m.Job) -> tuple[m.FileRow, ...]:

@@ -94,7 +94,7 @@ def plan_lines(plan: PublishPlan, told: Sequence[str] = ()) -> list[Line]:
     """What of it is new to the share; warnings that were ``told`` already are left out."""
     lines: list[Line] = [
         ("Version", f"v{plan.version}"),
-        ("New", f"{f.size(plan.new_size)} in {_new_files(plan)}; the rest is in the share already"),
+        ("New", f"{f.size(plan.new_size)} in {_new_files(plan)}{_rest(plan)}"),
         ("Disk", f"at most {f.size(plan.disk_needed)} of {f.size(plan.disk_free)} free"),
     ]
     if plan.disk_needed > plan.disk_free:
@@ -109,6 +109,10 @@ def plan_lines(plan: PublishPlan, told: Sequence[str] = ()) -> list[Line]:
 def warning_lines(warnings: Sequence[str]) -> list[Line]:
     """What to beware of, one line each."""
     return [("!", f.safe(warning, 200)) for warning in warnings]
+
+
+def _rest(plan: PublishPlan) -> str:
+    return "; the rest is in the share already" if plan.new_size < plan.size else ""
 
 
 def _new_files(plan: PublishPlan) -> str:

@@ -56,7 +56,8 @@ async def test_peers_are_shown_with_what_is_known_of_them(alice: Home, bob: Home
     assert (reply.count, reply.listening) == (1, (await bob.client.status()).listen_ports)
     assert (reply.mapped, reply.port_mapping, reply.dht, reply.lan) == ((), False, False, False)
     (back,) = (await alice.client.peers()).peers
-    assert ("→" in back.flags, back.found, back.member) == (False, "incoming", True)
+    assert ("→" in back.flags, back.member) == (False, True)
+    assert "incoming" in back.found
 
     async def named() -> bool:
         return (await bob.client.peers()).peers[0].who == (await alice.client.key()).identity
