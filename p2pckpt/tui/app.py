@@ -116,6 +116,7 @@ class P2pckptApp(App[int]):
     ) -> None:
         super().__init__()
         self._daemon_log = daemon_log
+        self.animation_level = "none"
         self.now = now
         self.share_id = ""
         """The share that was looked at last: Members shows it."""
