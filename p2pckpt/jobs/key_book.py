@@ -35,7 +35,8 @@ from p2pckpt.trust.known_keys import (
 )
 
 _MOST_MEMBERS: Final = 2000
-"""Of one share, whose names are remembered: the tracker says who is a member, and could invent any number."""
+"""Of one share, that are remembered, and as many again that were: the tracker says who is a member, and could invent
+any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +148,13 @@ class KeyBook:
                 if signs and not place.review and not record.blocked_at and self._namesakes(record):
                     known.place(key, replace(place, review=Review.NAME))
                     news.append(News(record, share.name, Review.NAME, 0))
-            if len(members) < _MOST_MEMBERS:
-                listed = {member.identity for member in members}
-                for key, place in places.items():
-                    if place.role == "member" and key.hex() not in listed:
-                        changed = True
-                        known.place(key, replace(place, role=""))
+            listed = {member.identity for member in members}
+            for key, place in places.items():
+                if place.role == "member" and key.hex() not in listed:
+                    changed = True
+                    known.place(key, replace(place, role=""))
+            if changed:
+                known.forget_members(share_id, _MOST_MEMBERS)
         return changed, news
 
     async def _tell(self, news: Sequence[News] = ()) -> None:

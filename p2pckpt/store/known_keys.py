@@ -56,6 +56,18 @@ CREATE TABLE IF NOT EXISTS met (
 ) WITHOUT ROWID;
 """
 
+_FORGET_MEMBERS: Final = """
+DELETE FROM keys WHERE identity IN (
+  SELECT identity FROM places WHERE share = ? AND role = '' AND how = 'members' AND first_version = 0 AND review = ''
+  AND identity NOT IN (SELECT identity FROM keys WHERE blocked_at > 0)
+  AND identity NOT IN (SELECT identity FROM verified)
+  AND identity NOT IN (
+    SELECT identity FROM places WHERE role != '' OR how != 'members' OR first_version != 0 OR review != ''
+  )
+  ORDER BY since DESC LIMIT -1 OFFSET ?
+)
+"""
+
 
 class KnownKeys:
     """Everybody whose key this machine has seen. Raises ``NoSpace`` and ``P2pckptError`` for I/O errors."""
@@ -238,6 +250,14 @@ class KnownKeys:
             shares = {share for (share,) in self._rows("SELECT share FROM places WHERE identity = ?", identity)}
             if not shares & held:
                 self._db.execute("DELETE FROM keys WHERE identity = ?", (identity,))
+
+    def forget_members(self, share: bytes, most: int) -> None:
+        """Forget keys that were listed as members of a share and are nothing else anywhere, but for the last ``most``.
+
+        What somebody decided about stays.
+        """
+        with self.transaction():
+            self._db.execute(_FORGET_MEMBERS, (share, most))
 
 
 def _error(exc: sqlite3.Error, fact: str) -> P2pckptError:

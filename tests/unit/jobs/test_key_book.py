@@ -11,6 +11,7 @@ import pytest
 from p2pckpt import tracker_protocol as tp
 from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.errors import BadUsage, BlockedKey, KeyToReview, NotFound, P2pckptError
+from p2pckpt.jobs import key_book
 from p2pckpt.jobs.key_book import KeyBook, News, called
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.known_keys import KnownKeys
@@ -190,6 +191,32 @@ async def test_members_come_and_go_and_a_list_without_end_is_cut(desk: Desk) -> 
     record = await desk.book.record(OTHER.public_bytes)
     assert record is not None
     assert [place.role for place in record.places] == [""]
+
+
+async def test_members_that_a_tracker_invents_again_and_again_are_not_all_remembered(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_book, "_MOST_MEMBERS", 20)
+    desk.let_publish(PUBLISHER)
+    desk.publish(1, OWNER)
+    await desk.look()
+    second = replace(desk.share, share_id=b"2" * 32, name="cars/second")
+    for number in range(3):
+        await desk.book.note_members(desk.share, [member(person(f"kept {number}"), "x", tp.Role.VIEWER)])
+    await desk.book.verify(person("kept 0").public_bytes, b"", first_word(person("kept 0")))
+    await desk.book.block(person("kept 1").public_bytes, "no")
+    for number in range(10):
+        desk.clock += 60
+        crowd = [tp.Member(f"{number * 100 + each:064x}", "x", tp.Role.VIEWER, "", "", 1) for each in range(30)]
+        for share in (desk.share, second):
+            await desk.book.note_members(share, crowd)
+    records = {record.identity: record for record in await desk.book.records()}
+    assert len(records) <= 3 * 20 + 4
+    for known in (OWNER, PUBLISHER, person("kept 0"), person("kept 1")):
+        assert known.public_bytes in records
+    assert {key for key, record in records.items() if any(place.role == "member" for place in record.places)} == {
+        bytes.fromhex(each.identity) for each in crowd[:20]
+    }
 
 
 @pytest.mark.parametrize(
