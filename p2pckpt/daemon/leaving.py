@@ -70,8 +70,8 @@ class Leaving:
     async def leave(self, name: str) -> am.LeaveReply:
         """Forget the share, end its jobs, and delete its data; returns once all of that is done."""
         share = self._services.shares.find(split_name(name)[0])
-        jobs = [job.id for job in self._jobs_of(share)]
         await asyncio.to_thread(self._services.catalogue.begin_leaving, share.share_id)
+        jobs = [job.id for job in self._jobs_of(share)]  # those, too, that came while it was decided
         _log.info(f"left {share.name}", share=share.share_id.hex())
         self._left(share.share_id)
         self._feed.send(m.ShareRemoved(share.share_id.hex()))
