@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Final
 
+from p2pckpt.checkpoint.manifest import Body
 from p2pckpt.errors import P2pckptError
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare, Measured
 from p2pckpt.trust.admission import TrustedShare
+
+_MOST: Final = 256
+"""Metrics of a version that are remembered, by name: whoever publishes may write any number of them."""
+_LONGEST: Final = 100
+"""Characters of a metric's name."""
+_LAST_STEP: Final = 1 << 53
+"""What is beyond is no step of any training, and no number that every reader of JSON takes."""
 
 
 async def measured(services: Services, share: KnownShare, trusted: TrustedShare) -> dict[int, Measured]:
@@ -29,8 +38,13 @@ async def learn(services: Services, share: KnownShare, trusted: TrustedShare, mo
     for number in waiting:
         with contextlib.suppress(P2pckptError):
             manifest, _ = await services.shares.manifest(share, trusted, number)
-            body, digest = manifest.body, trusted.target(number).manifest_sha256
-            row = Measured(digest, body.step, dict(body.metrics))
+            row = _noted(trusted.target(number).manifest_sha256, manifest.body)
             await asyncio.to_thread(services.catalogue.record_measured, share.share_id, number, row)
             learned += 1
     return learned
+
+
+def _noted(digest: str, body: Body) -> Measured:
+    step = body.step if body.step is not None and 0 <= body.step <= _LAST_STEP else None
+    names = [name for name in sorted(body.metrics) if len(name) <= _LONGEST][:_MOST]
+    return Measured(digest, step, {name: body.metrics[name] for name in names})
