@@ -53,6 +53,8 @@ class Setting:
     kind: Kind = Kind.TEXT
     live: bool = False
     """Whether a change counts at once; if not, the daemon goes on with the old value until it starts next."""
+    most: int = 0
+    """The largest number that makes sense; 0 where ``kind`` is no number."""
 
     @property
     def environment(self) -> str:
@@ -63,8 +65,9 @@ def _switch(group: str, key: str, default: bool, text: str, *, live: bool = Fals
     return Setting(group, key, default, text, kind=Kind.SWITCH, live=live)
 
 
-def _number(group: str, key: str, text: str) -> Setting:
-    return Setting(group, key, 0, text, kind=Kind.NUMBER)
+def _number(group: str, key: str, text: str, *, most: int = 65_535) -> Setting:
+    """Most numbers are ports."""
+    return Setting(group, key, 0, text, kind=Kind.NUMBER, most=most)
 
 
 def _limit(key: str, default: int, text: str) -> Setting:
@@ -77,7 +80,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "General", "tracker", "", "tracker to publish through, host:port#key; empty: one beside the daemon", live=True
     ),
     Setting("General", "store", "", "directory of the objects; empty: beside the rest of the data"),
-    _number("General", "workers", "threads that pack and unpack; 0: one per core"),
+    _number("General", "workers", "threads that pack and unpack; 0: one per core", most=1024),
     _switch("General", "seed_after_get", True, "keep offering what was received", live=True),
     Setting(
         "General",
@@ -292,6 +295,8 @@ def convert(key: str, raw: Any, origin: str) -> Value:
         raise BadUsage(f"{origin}: {key}: {exc}") from exc
     if value is None:
         raise BadUsage(f"{origin}: {key} = {raw!r} is no {row.kind.value}")
+    if row.most and int(value) > row.most:
+        raise BadUsage(f"{origin}: {key} is at most {row.most:,}")
     if row.choices and value not in row.choices:
         raise BadUsage(f"{origin}: {key} is one of {', '.join(row.choices)}, not {raw!r}")
     return value
