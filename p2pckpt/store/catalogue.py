@@ -7,20 +7,16 @@ counts as missing. Thread-safe; one writer at a time.
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.pieces import count as piece_count
 from p2pckpt.checkpoint.plan import pieces_under
-from p2pckpt.errors import NoSpace, P2pckptError
+from p2pckpt.store.database import Database
 from p2pckpt.trust.sealing import EpochKeys
 
 _SCHEMA: Final = """
@@ -163,58 +159,12 @@ class RemovalRow:
     """By which they joined; empty for none."""
 
 
-class Catalogue:
-    """One store's catalogue. Raises ``NoSpace`` when the disk is full and ``P2pckptError`` for other I/O errors."""
+class Catalogue(Database):
+    """One store's catalogue."""
 
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
-        self._reader_lock = threading.Lock()
-        try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute("PRAGMA foreign_keys=ON")
-            self._db.executescript(_SCHEMA)
-            # readers have a connection of their own: a commit waits for the disk, and nobody should wait for it
-            self._reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._reader.execute("PRAGMA query_only=ON")
-        except sqlite3.Error as exc:
-            raise _error(exc, f"the catalogue {path} can't be opened") from exc
-
-    def close(self) -> None:
-        with self._lock, self._reader_lock:
-            self._reader.close()
-            self._db.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Everything inside is committed together, durably, or not at all."""
-        with self._lock:
-            outer = self._db.in_transaction
-            try:
-                if not outer:
-                    self._db.execute("BEGIN IMMEDIATE")
-                yield
-                if not outer:
-                    self._db.execute("COMMIT")
-            except sqlite3.Error as exc:
-                self._roll_back(outer)
-                raise _error(exc, "the catalogue can't be written") from exc
-            except BaseException:
-                self._roll_back(outer)
-                raise
-
-    def _roll_back(self, outer: bool) -> None:
-        if not outer and self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-
-    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """What is committed, as of now."""
-        with self._reader_lock:
-            try:
-                return self._reader.execute(sql, values).fetchall()
-            except sqlite3.Error as exc:
-                raise _error(exc, "the catalogue can't be read") from exc
+    WHAT = "the catalogue"
+    KEPT = "everything finished"
+    SCHEMA = _SCHEMA
 
     # -- objects and chunks
 
@@ -434,11 +384,3 @@ class Catalogue:
         with self.transaction():
             for table in ("shares", "versions", "measurements", "removals_due", "chunks", "carriers", "leaving"):
                 self._db.execute(f"DELETE FROM {table} WHERE share = ?", (share_id,))  # noqa: S608 - one of these
-
-
-def _error(exc: sqlite3.Error, fact: str) -> P2pckptError:
-    if "full" in str(exc):
-        return NoSpace(
-            "the disk with the store is full", kept="everything finished", next_step="free some space, then try again"
-        )
-    return P2pckptError(f"{fact}: {exc}")

@@ -6,15 +6,12 @@ The rules are in ``trust.known_keys``.
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from p2pckpt.errors import NoSpace, P2pckptError
+from p2pckpt.store.database import Database
 from p2pckpt.trust.known_keys import How, KeyRecord, Place, Review, Verified
 
 _SCHEMA: Final = """
@@ -69,59 +66,20 @@ DELETE FROM keys WHERE identity IN (
 """
 
 
-class KnownKeys:
-    """Everybody whose key this machine has seen. Raises ``NoSpace`` and ``P2pckptError`` for I/O errors."""
+class KnownKeys(Database):
+    """Everybody whose key this machine has seen."""
+
+    WHAT = "the list of known keys"
+    KEPT = "what was decided before"
+    # without it nobody would be blocked any more: better no daemon than one that has forgotten
+    UNREADABLE = "restore it, or move it away: then nobody is blocked or verified any more"
+    SCHEMA = _SCHEMA
+    READS_ITS_WRITES = True
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            path.chmod(0o600)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute("PRAGMA foreign_keys=ON")
-            self._db.executescript(_SCHEMA)
-        except sqlite3.Error as exc:
-            # without it nobody would be blocked any more: better no daemon than one that has forgotten
-            error = _error(exc, f"the list of known keys {path} can't be opened")
-            error.next_step = (
-                error.next_step or "restore it, or move it away: then nobody is blocked or verified any more"
-            )
-            raise error from exc
-
-    def close(self) -> None:
-        with self._lock:
-            self._db.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Everything inside is committed together, durably, or not at all."""
-        with self._lock:
-            outer = self._db.in_transaction
-            try:
-                if not outer:
-                    self._db.execute("BEGIN IMMEDIATE")
-                yield
-                if not outer:
-                    self._db.execute("COMMIT")
-            except sqlite3.Error as exc:
-                self._roll_back(outer)
-                raise _error(exc, "the list of known keys can't be written") from exc
-            except BaseException:
-                self._roll_back(outer)
-                raise
-
-    def _roll_back(self, outer: bool) -> None:
-        if not outer and self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-
-    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._lock:
-            try:
-                return self._db.execute(sql, values).fetchall()
-            except sqlite3.Error as exc:
-                raise _error(exc, "the list of known keys can't be read") from exc
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+        super().__init__(path)
 
     # -- reading
 
@@ -138,13 +96,13 @@ class KnownKeys:
         places: dict[bytes, list[Place]] = defaultdict(list)
         with self._lock:
             sql = "SELECT identity, share, at, name FROM verified"
-            for key, share, at, name in self._rows(sql + where, *values):
+            for key, share, at, name in self._rows(sql + where, values):
                 verified[key].append(Verified(share, at, name))
             sql = "SELECT identity, share, role, since, how, first_version, review FROM places"
-            for key, share, role, since, how, first, review in self._rows(sql + where, *values):
+            for key, share, role, since, how, first, review in self._rows(sql + where, values):
                 places[key].append(Place(share, role, since, How(how), first, Review(review)))
             sql = "SELECT identity, name, first_seen, how, blocked_at, reason FROM keys"
-            keys = self._rows(sql + where + " ORDER BY first_seen", *values)
+            keys = self._rows(sql + where + " ORDER BY first_seen", values)
         return [
             KeyRecord(key, name, seen, How(how), tuple(verified[key]), blocked_at, reason, tuple(places[key]))
             for key, name, seen, how, blocked_at, reason in keys
@@ -162,19 +120,19 @@ class KnownKeys:
         """Whoever is or was something in a share."""
         sql = "SELECT identity, share, role, since, how, first_version, review FROM places WHERE share = ?"
         return {key: Place(at, role, since, How(how), first, Review(review))
-                for key, at, role, since, how, first, review in self._rows(sql, share)}  # fmt: skip
+                for key, at, role, since, how, first, review in self._rows(sql, (share,))}  # fmt: skip
 
     def names_in(self, share: bytes) -> dict[bytes, str]:
         sql = "SELECT identity, name FROM keys WHERE identity IN (SELECT identity FROM places WHERE share = ?)"
-        return dict(self._rows(sql, share))
+        return dict(self._rows(sql, (share,)))
 
     def has_met(self, share: bytes) -> bool:
         """Whether the share was looked at before."""
-        return bool(self._rows("SELECT 1 FROM met WHERE share = ?", share))
+        return bool(self._rows("SELECT 1 FROM met WHERE share = ?", (share,)))
 
     def listed(self, share: bytes) -> dict[int, bytes]:
         """Version → whose list it was first seen in."""
-        return dict(self._rows("SELECT version, signer FROM listed WHERE share = ?", share))
+        return dict(self._rows("SELECT version, signer FROM listed WHERE share = ?", (share,)))
 
     # -- writing
 
@@ -247,7 +205,7 @@ class KnownKeys:
             self._db.execute("DELETE FROM verified WHERE identity = ?", (identity,))
             self.settle(identity)
             held = set(keep_in)
-            shares = {share for (share,) in self._rows("SELECT share FROM places WHERE identity = ?", identity)}
+            shares = {share for (share,) in self._rows("SELECT share FROM places WHERE identity = ?", (identity,))}
             if not shares & held:
                 self._db.execute("DELETE FROM keys WHERE identity = ?", (identity,))
 
@@ -258,9 +216,3 @@ class KnownKeys:
         """
         with self.transaction():
             self._db.execute(_FORGET_MEMBERS, (share, most))
-
-
-def _error(exc: sqlite3.Error, fact: str) -> P2pckptError:
-    if "full" in str(exc):
-        return NoSpace("the disk with the data is full", kept="what was decided before", next_step="free some space")
-    return P2pckptError(f"{fact}: {exc}")
