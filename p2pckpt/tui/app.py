@@ -319,4 +319,4 @@ class P2pckptApp(App[int]):
 
 def _foreign(binding: Binding) -> bool:
     """Whether a binding is Textual's own: it works, but explaining it helps nobody."""
-    return binding.system or binding.action.startswith(("scroll_", "page_", "screen.", "app.focus"))
+    return not binding.id or binding.system or binding.action.startswith(("scroll_", "page_", "screen.", "app.focus"))

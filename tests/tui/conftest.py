@@ -87,6 +87,8 @@ class FakeDaemon:
     starts: list[bool] = field(default_factory=list)
     """The ``start`` of each attempt."""
     clients: list[replay.ReplayClient] = field(default_factory=list)
+    replies: dict[str, Any] = field(default_factory=dict)
+    """What every client answers, by method."""
 
     async def connect(self, start: bool) -> ControlClient:
         self.starts.append(start)
@@ -95,6 +97,7 @@ class FakeDaemon:
         if not self.running:
             raise DaemonUnavailable(self.refusal, next_step="p2pckpt daemon start")
         self.clients.append(replay.ReplayClient(self.snapshot))
+        self.client.replies.update(self.replies)
         return self.clients[-1]
 
     @property
@@ -104,10 +107,15 @@ class FakeDaemon:
 
 @asynccontextmanager
 async def stage(
-    snapshot: Snapshot | None = None, *, size: tuple[int, int] = (120, 40), running: bool = True, **options: Any
+    snapshot: Snapshot | None = None,
+    *,
+    size: tuple[int, int] = (120, 40),
+    running: bool = True,
+    replies: dict[str, Any] | None = None,
+    **options: Any,
 ) -> AsyncIterator[Stage]:
     """An app on a terminal of ``size``, connected unless ``running`` is False."""
-    daemon = FakeDaemon(snapshot or replay.busy_snapshot(), running=running, can_start=running)
+    daemon = FakeDaemon(snapshot or replay.busy_snapshot(), running=running, can_start=running, replies=replies or {})
     options.setdefault("backoff", (60.0,))
     options.setdefault("browse_from", Path(__file__).parent)
     app = P2pckptApp(daemon.connect, now=lambda: float(replay.NOW), **options)

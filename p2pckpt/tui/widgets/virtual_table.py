@@ -238,7 +238,7 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
         self._styles.clear()
 
     def render_line(self, y: int) -> Strip:
-        width = self.size.width
+        width = self.scrollable_content_region.width
         if width != self._placed_in:
             self._place()
         if y == 0:
@@ -249,7 +249,7 @@ class VirtualTable(ScrollView, Generic[R], can_focus=True):
         return self._row(self.rows[index], index == self._index, width)
 
     def _place(self) -> None:
-        self._placed_in = self.size.width
+        self._placed_in = self.scrollable_content_region.width
         self._placed = fit(self.columns, self._placed_in)
 
     def _header(self, width: int) -> Strip:
