@@ -167,6 +167,11 @@ class P2pckptApp(App[int]):
             return self._waiting() is not None or bool(self.feed.state.keys_to_review)
         return True
 
+    async def action_pop_screen(self) -> None:
+        """Back; a key that was pressed twice does no more than one that was pressed once where there is no way back."""
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+
     def action_go(self, mode: str) -> None:
         """Show a main screen; a detail on top of the present one is closed."""
         while len(self.screen_stack) > 1:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from textual import events
 from textual.widgets import Button, Checkbox, Input
 
 from p2pckpt.control import messages as m
@@ -13,6 +14,7 @@ from p2pckpt.control.access_messages import AskRequest
 from p2pckpt.errors import BadUsage, NoSpace, NotAllowed, NotFound, TrackerUnreachable
 from p2pckpt.tracker_protocol import Visibility
 from p2pckpt.tui.screens.ask_dialog import AskDialog
+from p2pckpt.tui.screens.confirm import ConfirmDialog
 from p2pckpt.tui.screens.files_dialog import FilesDialog
 from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
 from p2pckpt.tui.screens.share_dialog import ShareDialog
@@ -486,3 +488,68 @@ async def test_how_long_it_takes_is_told_by_the_last_transfer() -> None:
         put(st, "#source", "cars/sd15")
         await st.press("enter")
         await st.shows("about 3m21 at your last rate")
+
+
+def press_at_once(st: Stage, *keys: str) -> None:
+    """Keys that are all there before the first one was dealt with."""
+    assert st.app._driver is not None
+    for key in keys:
+        st.app._driver.send_message(events.Key(key, "\r" if key == "enter" else None))
+
+
+@pytest.mark.parametrize("below", [(), ("enter",)], ids=["a list below", "a detail below"])
+@pytest.mark.parametrize(
+    ("opened", "keys"),
+    [
+        (("d", "tab"), ("enter", "enter")),
+        (("d",), ("escape", "escape")),
+        (("l",), ("escape", "escape")),
+        (("o",), ("escape", "escape")),
+        (("question_mark",), ("escape", "escape")),
+    ],
+    ids=str,
+)
+async def test_keys_pressed_twice_close_a_dialog_and_nothing_below(
+    below: tuple[str, ...], opened: tuple[str, ...], keys: tuple[str, ...]
+) -> None:
+    async with stage() as st:
+        await st.press(*below)
+        screens = list(st.app.screen_stack)
+        await st.press(*opened)
+        dialog = st.app.screen
+        assert dialog not in screens
+        press_at_once(st, *keys)
+        await st.until(lambda: dialog not in st.app.screen_stack)
+        await st.pilot.pause()
+        assert st.app.screen_stack == screens[: len(st.app.screen_stack)]
+        assert st.app.is_running and st.app._exception is None
+        assert len(st.client.called("remove")) == (("tab" in opened) and 1)
+
+
+async def test_a_dialog_that_is_done_while_another_screen_is_above_closes_with_it() -> None:
+    async with stage() as st:
+        await st.press("o")
+        below = st.app.screen
+        assert isinstance(below, ReceiveDialog)
+        await st.press("ctrl+p")
+        await st.until(lambda: st.app.screen is not below)
+        below.dismiss(None)
+        below.dismiss(None)
+        await st.until(lambda: len(st.app.screen_stack) == 1)
+        assert st.app.is_running
+
+
+async def test_a_dialog_that_is_answered_twice_is_answered_once() -> None:
+    async with stage() as st:
+        await st.press("enter")
+        screens = list(st.app.screen_stack)
+        await st.press("d")
+        dialog = st.app.screen
+        assert isinstance(dialog, ConfirmDialog)
+        dialog.action_yes()
+        dialog.action_yes()
+        dialog.action_no()
+        await st.until(lambda: st.client.called("remove"))
+        await st.pilot.pause()
+        assert st.app.screen_stack == screens
+        assert len(st.client.called("remove")) == 1

@@ -14,7 +14,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
 from p2pckpt import atomic
@@ -22,6 +21,7 @@ from p2pckpt.config import Config
 from p2pckpt.errors import BadUsage, NotAllowed, P2pckptError
 from p2pckpt.trust import identity_file, passphrases
 from p2pckpt.tui import format as f
+from p2pckpt.tui.screens.modal import Modal
 from p2pckpt.tui.widgets.clean_input import CleanInput
 
 _HINTS: Final = {
@@ -32,7 +32,7 @@ _HINTS: Final = {
 }
 
 
-class BackupDialog(ModalScreen[Path | None]):
+class BackupDialog(Modal[Path | None]):
     """Gives the file that was written, None when none was."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel", id="backup.cancel")]

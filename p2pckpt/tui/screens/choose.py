@@ -10,18 +10,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from p2pckpt.tui import format as f
+from p2pckpt.tui.screens.modal import Modal
 from p2pckpt.tui.widgets.clean_input import CleanInput
 
 Choice = tuple[str, str]
 """What is given back, and the line that is shown for it."""
 
 
-class ChooseDialog(ModalScreen[str | None]):
+class ChooseDialog(Modal[str | None]):
     """Gives the key of the chosen line, None when none was wanted after all."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -10,14 +10,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from p2pckpt.tui import format as f
+from p2pckpt.tui.screens.modal import Modal
 from p2pckpt.tui.widgets.clean_input import CleanInput
 
 
-class ConfirmDialog(ModalScreen[bool]):
+class ConfirmDialog(Modal[bool]):
     """Yes only by choosing it; with ``expected`` that has to be typed first.
 
     ``lines`` say what would happen, most important first; those that begin with ``!`` are drawn as warnings.

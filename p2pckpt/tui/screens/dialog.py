@@ -8,12 +8,12 @@ from rich.table import Table
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import ContentSwitcher, Static
 
 from p2pckpt.errors import P2pckptError
 from p2pckpt.tui import commands
 from p2pckpt.tui.commands import Request
+from p2pckpt.tui.screens.modal import Modal
 from p2pckpt.tui.state import Changes
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ Line = tuple[str, str]
 """What a fact is about, and the fact."""
 
 
-class StepDialog(ModalScreen[None]):
+class StepDialog(Modal[None]):
     """A dialog of steps in one ``ContentSwitcher``; a failed request keeps the step and says why."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "Close", id="dialog.close")]

@@ -10,11 +10,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from p2pckpt.control.messages import FileRow
 from p2pckpt.tui import format as f
+from p2pckpt.tui.screens.modal import Modal
 from p2pckpt.tui.widgets.columns import Column
 from p2pckpt.tui.widgets.virtual_table import VirtualTable
 
@@ -26,7 +26,7 @@ _COLUMNS: Final[tuple[Column[FileRow], ...]] = (
 )
 
 
-class FilesDialog(ModalScreen["tuple[str, ...] | None"]):
+class FilesDialog(Modal["tuple[str, ...] | None"]):
     """Gives the paths of the marked files; None when nothing is to change."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

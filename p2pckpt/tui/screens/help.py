@@ -9,8 +9,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
+
+from p2pckpt.tui.screens.modal import Modal
 
 _FILTERS = (
     ("words", "match the name"),
@@ -29,7 +30,7 @@ class Key(NamedTuple):
     """The command line that does the same; empty for none."""
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Modal[None]):
     """Lists ``keys``, as they were when help was asked for."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark", "dismiss", "Close", id="help.close")]

@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -27,6 +26,7 @@ from p2pckpt.tui.filters import Fields
 from p2pckpt.tui.screens.backup_dialog import BackupDialog
 from p2pckpt.tui.screens.base import ListScreen
 from p2pckpt.tui.screens.confirm import ConfirmDialog
+from p2pckpt.tui.screens.modal import Modal
 from p2pckpt.tui.screens.qr import QrScreen
 from p2pckpt.tui.screens.trust_prompt import TrustPrompt, block_dialog, forget_dialog
 from p2pckpt.tui.state import Changes
@@ -237,7 +237,7 @@ class KeysScreen(ListScreen[KeyRow]):
         )
 
 
-class FactsDialog(ModalScreen[None]):
+class FactsDialog(Modal[None]):
     """Lines to read, where there is no room for a pane."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,q", "close", "Close", id="facts.close")]

@@ -10,17 +10,17 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
 from p2pckpt.control.messages import Job
 from p2pckpt.control.settings_messages import JobLimitRequest
 from p2pckpt.tui import format as f
+from p2pckpt.tui.screens.modal import Modal
 from p2pckpt.tui.widgets.clean_input import CleanInput
 from p2pckpt.units import exact_size, parse_size
 
 
-class LimitDialog(ModalScreen[JobLimitRequest | None]):
+class LimitDialog(Modal[JobLimitRequest | None]):
     """Gives what is to be set; a field that was left as it was changes nothing, an empty one means no limit."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel", id="limit.cancel")]

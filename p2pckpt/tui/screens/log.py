@@ -13,7 +13,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
@@ -25,6 +24,7 @@ from p2pckpt.tui import log_columns
 from p2pckpt.tui.export import export
 from p2pckpt.tui.filters import Fields
 from p2pckpt.tui.screens.base import ListScreen
+from p2pckpt.tui.screens.modal import Modal
 from p2pckpt.tui.state import Changes
 from p2pckpt.tui.widgets.virtual_table import VirtualTable
 
@@ -168,7 +168,7 @@ class LogScreen(ListScreen[LogRecord]):
             self.app.push_screen(RecordDialog(self.table.cursor))
 
 
-class RecordDialog(ModalScreen[None]):
+class RecordDialog(Modal[None]):
     """One record in full, and what to do about it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,q", "dismiss", "Close", id="record.close")]

@@ -10,15 +10,15 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from p2pckpt.errors import BadUsage
 from p2pckpt.tui import format as f
+from p2pckpt.tui.screens.modal import Modal
 from p2pckpt.tui.widgets.clean_input import CleanInput
 
 
-class PromptDialog(ModalScreen[str | None]):
+class PromptDialog(Modal[str | None]):
     """Gives the line without the space around it, None when it was not wanted after all.
 
     ``check`` raises ``BadUsage`` for what can't be meant; the dialog stays open and says why.

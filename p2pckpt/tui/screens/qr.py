@@ -12,13 +12,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.filter import LineFilter
-from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Static
 
 from p2pckpt import qr
 from p2pckpt.tui import format as f
+from p2pckpt.tui.screens.modal import Modal
 
 if TYPE_CHECKING:
     from p2pckpt.tui.app import P2pckptApp
@@ -47,7 +47,7 @@ class QrCode(Widget):
         return Strip([Segment(self.lines[y], _INK)], len(self.lines[y]))
 
 
-class QrScreen(ModalScreen[None]):
+class QrScreen(Modal[None]):
     """``lines`` say what the link is good for; a link with a secret is on screen until this is closed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

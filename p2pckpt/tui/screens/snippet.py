@@ -9,13 +9,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from p2pckpt.tui import format as f
+from p2pckpt.tui.screens.modal import Modal
 
 
-class SnippetScreen(ModalScreen[None]):
+class SnippetScreen(Modal[None]):
     """Shows the lines for ``name``, which is ``SHARE@VERSION``; ``y`` copies them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -9,7 +9,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, RadioSet, Static
 
 from p2pckpt.control.key_messages import DecideKeyRequest, KeyAction, KeyPlace, KeyRow
@@ -17,13 +16,14 @@ from p2pckpt.trust.known_keys import KeyState
 from p2pckpt.tui import format as f
 from p2pckpt.tui import key_columns
 from p2pckpt.tui.screens.confirm import ConfirmDialog
+from p2pckpt.tui.screens.modal import Modal
 from p2pckpt.tui.widgets.check import Choice
 from p2pckpt.tui.widgets.clean_input import CleanInput
 
 _COMPARE: Final = "Compare the words with the person by another way: a call, a chat, face to face."
 
 
-class TrustPrompt(ModalScreen[DecideKeyRequest | None]):
+class TrustPrompt(Modal[DecideKeyRequest | None]):
     """Gives what was decided, None for later. Verify needs the first word typed; nothing is decided by Enter alone."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "later", "Decide later", id="trust.later")]
