@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -245,7 +246,11 @@ class P2pckptApp(App[int]):
         command = (sys.executable, "-m", "p2pckpt", "daemon", "install", "--now")
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, **(self.config.environment() if self.config is not None else {})},
         )
         output, _ = await process.communicate()
         text = output.decode("utf-8", "replace").strip() or f"it ended with code {process.returncode}"

@@ -11,6 +11,7 @@ import pytest
 from textual.binding import Binding
 from textual.screen import Screen
 
+from p2pckpt import config
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient
 from p2pckpt.tui import key_map
@@ -393,3 +394,14 @@ async def test_the_daemon_is_installed_as_a_service_only_when_asked(monkeypatch:
         assert not st.app._notifications
         await st.press("i", "tab", "enter")
         await st.toast("-m p2pckpt daemon install --now")
+
+
+async def test_the_service_is_of_the_home_that_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "python"
+    script.write_text('#!/bin/sh\necho "home $P2PCKPT_HOME"\n')
+    script.chmod(0o700)
+    monkeypatch.setattr("p2pckpt.tui.app.sys.executable", str(script))
+    shown = config.load(home=tmp_path / "other", environ={}, directory=Path("/"))
+    async with stage(running=False, config=shown) as st:
+        await st.press("i", "tab", "enter")
+        await st.toast(f"home {tmp_path / 'other'}")
