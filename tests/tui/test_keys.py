@@ -94,6 +94,7 @@ async def test_the_first_word_verifies_for_one_share() -> None:
     async with stage() as st:
         await prompted(st, "Chen Wei")
         assert isinstance(st.app.screen.focused, CleanInput)
+        assert "--share whisper-de" in st.static("#command")
         for text in ("A new key", ROWS["Chen Wei"].words, "signs where others signed all versions", "first word"):
             assert text in st.text
         verify = st.app.screen.query_one("#verify", Button)
@@ -119,7 +120,9 @@ async def test_the_first_word_verifies_for_one_share() -> None:
 async def test_everywhere_is_a_choice_but_not_under_a_name_that_is_taken() -> None:
     async with stage() as st:
         await prompted(st, "carol")
-        await st.press("shift+tab", "down", "space", "tab", *first_word("carol"), "enter", "enter")
+        await st.press("shift+tab", "down", "space")
+        await st.until(lambda: "--share" not in st.static("#command"))
+        await st.press("tab", *first_word("carol"), "enter", "enter")
         await st.until(lambda: decided(st))
         assert decided(st)[0].share == ""
         await prompted(st, "B0b Lab")

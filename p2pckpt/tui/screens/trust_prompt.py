@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import ClassVar, Final
 
 from textual import on
@@ -61,10 +62,21 @@ class TrustPrompt(Modal[DecideKeyRequest | None]):
                         yield Button("Only dismiss", id="dismiss", compact=True)
                     yield Button("Block …", id="block", variant="error", compact=True)
                 yield Button("Later", id="later", compact=True)
-            yield Static(Content(f"= p2pckpt trust verify {row.identity[:12]}"), classes="equivalent", markup=False)
+            alone = self._place is not None
+            yield Static(Content(self._command(alone=alone)), id="command", classes="equivalent", markup=False)
 
     def on_mount(self) -> None:
         self.query_one("#later" if self.row.state is KeyState.BLOCKED else "#word").focus()
+
+    def _command(self, *, alone: bool) -> str:
+        if self.row.state is KeyState.BLOCKED:
+            return f"= p2pckpt trust forget {self.row.identity[:12]}"
+        share = shlex.quote(f.safe(self._place.share, 60) or self._place.share_id[:12]) if self._place else ""
+        return f"= p2pckpt trust verify {self.row.identity[:12]}" + (f" --share {share}" if alone and share else "")
+
+    @on(RadioSet.Changed, "#scope")
+    def _scoped(self, event: RadioSet.Changed) -> None:
+        self.query_one("#command", Static).update(Content(self._command(alone=event.pressed.id == "alone")))
 
     def _is_first_word(self, typed: str) -> bool:
         return typed.strip().casefold() == self.row.words.partition("-")[0]
