@@ -146,7 +146,8 @@ class P2pckptApp(App[int]):
     def on_state_changed(self, message: StateChanged) -> None:
         self.feed.state.last_words = self._last_words() if self.feed.state.down is not None else ""
         for screen in reversed(self.screen_stack):
-            if isinstance(screen, StateScreen | StepDialog) and screen.is_mounted:
+            # of one that is being taken down, as when the app ends, parts are gone already
+            if isinstance(screen, StateScreen | StepDialog) and screen.is_mounted and not screen._pruning:
                 screen.state_changed(message.changes)
 
     def _last_words(self) -> str:
