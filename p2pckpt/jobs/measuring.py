@@ -18,6 +18,8 @@ _LONGEST: Final = 100
 """Characters of a metric's name."""
 _LAST_STEP: Final = 1 << 53
 """What is beyond is no step of any training, and no number that every reader of JSON takes."""
+_TRIED: Final = 4
+"""Manifests that are looked into for each that is to be learned from: some can't be opened, now or ever."""
 
 
 async def measured(services: Services, share: KnownShare, trusted: TrustedShare) -> dict[int, Measured]:
@@ -33,9 +35,11 @@ async def learn(services: Services, share: KnownShare, trusted: TrustedShare, mo
     Those that are not here come from the tracker. What can't be opened is left for another time.
     """
     known = await measured(services, share, trusted)
-    waiting = [n for n in sorted(trusted.targets.versions, reverse=True) if n not in known][:most]
+    waiting = [n for n in sorted(trusted.targets.versions, reverse=True) if n not in known]
     learned = 0
-    for number in waiting:
+    for number in waiting[: _TRIED * most]:
+        if learned == most:
+            break
         with contextlib.suppress(P2pckptError):
             manifest, _ = await services.shares.manifest(share, trusted, number)
             row = _noted(trusted.target(number).manifest_sha256, manifest.body)

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -118,6 +118,7 @@ class P2pckptApp(App[int]):
         super().__init__()
         self._daemon_log = daemon_log
         self.animation_level = "none"
+        self._leaving = False
         self.now = now
         self.share_id = ""
         """The share that was looked at last: Members shows it."""
@@ -140,6 +141,15 @@ class P2pckptApp(App[int]):
             self.commands.say(problem, warning=True)
         if self.theme != self._theme_wanted:
             self.commands.say(f"There is no theme called {self._theme_wanted}.", warning=True)
+
+    def exit(self, result: int | None = None, return_code: int = 0, message: Any = None) -> None:
+        self._leaving = True
+        super().exit(result, return_code, message)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Keys that come while the app ends find no screen any more: they are nobody's."""
+        if not (self._leaving and isinstance(event, events.Key)):
+            await super().on_event(event)
 
     # -- what the feed says
 

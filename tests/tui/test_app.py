@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from textual import events
 from textual.binding import Binding
 from textual.screen import Screen
 
@@ -405,3 +406,10 @@ async def test_the_service_is_of_the_home_that_is_shown(tmp_path: Path, monkeypa
     async with stage(running=False, config=shown) as st:
         await st.press("i", "tab", "enter")
         await st.toast(f"home {tmp_path / 'other'}")
+
+
+async def test_keys_that_follow_the_last_one_are_nobodys() -> None:
+    async with stage() as st:
+        for key in ("q", "j", "q", "escape", "2"):
+            st.app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await st.until(lambda: st.app._exit)
