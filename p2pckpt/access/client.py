@@ -39,6 +39,8 @@ from p2pckpt.trust.links import TrackerAddress
 _T = TypeVar("_T")
 _CONNECT: Final = 5.0
 """Seconds to reach one address of the tracker."""
+_KEPT_ALIVE: Final = 5.0
+"""Seconds that an idle connection is used again; trackers end them after ten, and a request must not meet that."""
 _REPLY: Final = 60.0
 _RENEW_BEFORE: Final = 3600
 """Seconds before its end at which a token is renewed."""
@@ -64,6 +66,7 @@ class TrackerClient:
         self._name = name
         self._ssl: Any = aiohttp.Fingerprint(address.certificate) if address.certificate else True
         self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(keepalive_timeout=_KEPT_ALIVE),
             headers={"User-Agent": f"p2pckpt/{__version__}"},
             timeout=aiohttp.ClientTimeout(total=_REPLY, sock_connect=_CONNECT),
             response_class=_Response,

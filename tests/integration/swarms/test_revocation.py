@@ -86,7 +86,7 @@ async def test_whoever_ignores_their_removal_is_cut_off_and_let_in_by_nobody(
 ) -> None:
     """The removed member runs a program that heeds nothing, with a certificate that is valid for another day."""
     link = (await alice.share(source, name="m")).link
-    connector = aiohttp.TCPConnector(ssl=False)
+    connector = aiohttp.TCPConnector(ssl=False, keepalive_timeout=5)
     async with (
         aiohttp.ClientSession(connector=connector) as session,
         Home(tmp_path / "stays") as stays,

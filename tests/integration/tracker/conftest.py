@@ -19,7 +19,7 @@ LOCAL = Listen("127.0.0.1", 0)
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    connector = aiohttp.TCPConnector(limit=250)
+    connector = aiohttp.TCPConnector(limit=250, keepalive_timeout=5)
     async with aiohttp.ClientSession(connector=connector) as session:
         yield session
 
