@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WEIGHTS := .demo/weights
-# a file's tests run in one process; most of them wait for daemons, so there are more processes than two cores
-TEST_PROCESSES ?= 3
+# a file's tests run in one process; most of them wait for daemons
+TEST_PROCESSES ?= 2
 
 .PHONY: demo test check lint types imports bench soak screenshots clean
 

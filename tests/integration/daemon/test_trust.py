@@ -199,7 +199,7 @@ async def test_a_share_that_is_frozen_is_told_within_the_timestamp_s_day_and_wha
     alice: Home, bob: Home, tmp_path: Path
 ) -> None:
     job, tracker = await published(alice, tmp_path, "frozen")
-    nearly_over = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1) + timedelta(seconds=8)
+    nearly_over = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1) + timedelta(seconds=25)
     tracker.sign(tracker.newest("targets").read_bytes(), nearly_over)
     await bob.get(job.link, tmp_path / "bob")
     async with asyncio.timeout(DEADLINE), contextlib.aclosing(bob.client.events()) as events:  # type: ignore[type-var]
