@@ -18,7 +18,7 @@ from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
 
 _log = structlog.get_logger(__name__)
-_SHORTEST, _LONGEST, _A_ROW = 0.1, 0.25, 0.001
+_SHORTEST, _LONGEST, _A_ROW = 0.1, 0.15, 0.001
 """Seconds between two batches: at least, at most, and for each event of the earlier one."""
 _WEIGHT: Final = {"warning": logging.WARNING, "error": logging.ERROR}
 _KEPT: Final = 20_000

@@ -133,7 +133,7 @@ async def test_no_change_overtakes_a_notice_about_its_row() -> None:
 
 
 def test_the_pause_after_a_batch_is_the_longer_the_larger_it_was() -> None:
-    assert [pause_after(count) for count in (1, 100, 200, 5000)] == [0.1, 0.1, 0.2, 0.25]
+    assert [pause_after(count) for count in (1, 100, 200, 5000)] == [0.1, 0.1, 0.15, 0.15]
 
 
 async def test_only_who_reads_nothing_while_notices_come_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
