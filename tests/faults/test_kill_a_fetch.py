@@ -21,7 +21,7 @@ LOSS = 32 * MIB + 8 * MIB
 """Bytes that may have to be fetched again: the engine's write queue, and pieces on their way."""
 
 
-@seeds(0, 1, 3, 4, 8, 9, 12)
+@seeds(*range(15))
 async def test_a_killed_fetch_goes_on_from_its_journal(
     published: m.Job, checkpoint: Path, rounds: Rounds, seed: int
 ) -> None:

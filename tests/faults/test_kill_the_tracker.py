@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 MIB = 1 << 20
 
 
-@seeds(0, 1, 4)
+@seeds(*range(5))
 async def test_a_fetch_outlives_its_tracker_which_comes_back_where_it_was(
     reader: Home, rounds: Rounds, seed: int
 ) -> None:

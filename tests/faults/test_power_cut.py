@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 MIB = 1 << 20
 
 
-@seeds(0, 1, 2, 4)
+@seeds(*range(5))
 async def test_what_was_not_durable_at_a_power_cut_is_not_believed(
     published: m.Job, checkpoint: Path, rounds: Rounds, seed: int
 ) -> None:

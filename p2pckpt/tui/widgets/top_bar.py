@@ -59,8 +59,15 @@ class NavBar(Static):
         self._ends: list[int] = []
         """The column after each label."""
 
+    def on_mount(self) -> None:
+        self._draw(self.app.size.width)
+
     def on_resize(self, event: events.Resize) -> None:
-        roomy = sum(len(name) + 5 for name in self._screens) < event.size.width
+        self._draw(event.size.width)
+
+    def _draw(self, width: int) -> None:
+        """With room between the titles where there is some."""
+        roomy = sum(len(name) + 5 for name in self._screens) < width
         parts: list[Part] = [(" ", "")]
         self._ends, column = [], 1
         for number, name in enumerate(self._screens, start=1):

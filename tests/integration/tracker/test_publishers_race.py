@@ -135,7 +135,7 @@ def steps(files: list[dict[str, Any]]) -> list[tuple[str, int]]:
     return found
 
 
-@pytest.mark.parametrize("rounds", [40, pytest.param(1000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rounds", [75, pytest.param(1000, marks=pytest.mark.soak)])
 @pytest.mark.timeout(1800)
 async def test_no_update_of_two_racing_publishers_is_lost(
     publishers: tuple[TrackerProcess, Publisher, Publisher], rounds: int
