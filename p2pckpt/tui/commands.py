@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from p2pckpt.control.client import ControlClient
+from p2pckpt.control.messages import Job, VerifyRequest
 from p2pckpt.errors import DaemonUnavailable, P2pckptError
 from p2pckpt.tui import format as f
 from p2pckpt.tui.feed import Feed
@@ -61,6 +62,16 @@ class Commands:
             return
         if done is not None:
             done(reply)
+
+
+def verify(request: VerifyRequest) -> Request[Job]:
+    """Check every byte of a version again."""
+    return lambda client: client.verify(request)
+
+
+def remove_job(job_id: str, *, data: bool = False) -> Request[None]:
+    """Forget a job, with ``data`` what it has in the store, too."""
+    return lambda client: client.remove(job_id, data=data)
 
 
 def lines(error: P2pckptError) -> list[str]:

@@ -11,7 +11,7 @@ from p2pckpt.control.health_messages import AnnounceReply
 from p2pckpt.control.messages import Job, JobKind, JobState, VerifyRequest
 from p2pckpt.control.settings_messages import JobLimitRequest
 from p2pckpt.tui import format as f
-from p2pckpt.tui.commands import Request
+from p2pckpt.tui.commands import Request, remove_job, verify
 from p2pckpt.tui.export import export
 from p2pckpt.tui.screens.base import StateScreen
 from p2pckpt.tui.screens.job_pane import JobPane
@@ -84,7 +84,7 @@ class JobActions(StateScreen):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.hub.commands.run(_verify(request), lambda job: self.hub.commands.say(f"Repairing {f.safe(name)}."))
+                self.hub.commands.run(verify(request), lambda job: self.hub.commands.say(f"Repairing {f.safe(name)}."))
 
         jobs = [job for job in self.state.jobs.values() if (job.share, job.version) == (report.share, report.version)]
         self.app.push_screen(repair_dialog(report, max((job.seeds for job in jobs), default=0)), answered)
@@ -115,7 +115,7 @@ class JobActions(StateScreen):
                 self.hub.commands.say(f"{f.share_name(job)} has no version yet that could be verified.", warning=True)
                 continue
             request = VerifyRequest(name=f"{job.share}@v{job.version}")
-            self.hub.commands.run(_verify(request), self._verifying)
+            self.hub.commands.run(verify(request), self._verifying)
 
     def action_remove(self, data: bool) -> None:
         """Ask, with what it would mean; then forget the jobs."""
@@ -125,7 +125,7 @@ class JobActions(StateScreen):
 
         def answered(yes: bool | None) -> None:
             for job in jobs if yes else ():
-                self.hub.commands.run(_remove(job.id, data))
+                self.hub.commands.run(remove_job(job.id, data=data))
 
         self.app.push_screen(remove_dialog(jobs, data=data), answered)
 
@@ -173,17 +173,9 @@ def _resume(job_id: str) -> Request[Job]:
     return lambda client: client.resume(job_id)
 
 
-def _remove(job_id: str, data: bool) -> Request[None]:
-    return lambda client: client.remove(job_id, data=data)
-
-
 def _limit(job_id: str, request: JobLimitRequest) -> Request[Job]:
     return lambda client: client.limit_job(job_id, request)
 
 
 def _announce(job_id: str) -> Request[AnnounceReply]:
     return lambda client: client.announce(job_id)
-
-
-def _verify(request: VerifyRequest) -> Request[Job]:
-    return lambda client: client.verify(request)

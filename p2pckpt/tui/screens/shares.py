@@ -13,6 +13,7 @@ from p2pckpt.control.messages import JobKind, ShareRow, VerifyRequest
 from p2pckpt.tui import format as f
 from p2pckpt.tui import share_columns
 from p2pckpt.tui.asking import Asking
+from p2pckpt.tui.commands import verify
 from p2pckpt.tui.filters import Fields
 from p2pckpt.tui.screens.base import ListScreen
 from p2pckpt.tui.screens.leave import leave_share
@@ -91,7 +92,7 @@ class SharesScreen(ListScreen[ShareRow]):
         for share in self.table.targets:
             request = VerifyRequest(name=share.name)
             self.hub.commands.run(
-                lambda client, request=request: client.verify(request),  # type: ignore[misc]
+                verify(request),
                 lambda job: self.hub.commands.say(f"Verifying {f.share_name(job)}."),
             )
 

@@ -14,6 +14,7 @@ from p2pckpt.control.settings_messages import Limits, TurtleRequest
 from p2pckpt.tui import format as f
 from p2pckpt.tui import job_columns
 from p2pckpt.tui.asking import Asking
+from p2pckpt.tui.commands import remove_job
 from p2pckpt.tui.filters import Fields
 from p2pckpt.tui.screens.base import ListScreen
 from p2pckpt.tui.screens.confirm import ConfirmDialog
@@ -105,7 +106,7 @@ class TransfersScreen(ListScreen[Job], JobActions):
 
         def answered(yes: bool | None) -> None:
             for job_id in done if yes else ():
-                self.hub.commands.run(lambda client, job_id=job_id: client.remove(job_id))  # type: ignore[misc]
+                self.hub.commands.run(remove_job(job_id))
 
         lines = [
             f"Forget {f.plural(len(done), 'job')} from which nothing more comes: verifies, with what they found, and",

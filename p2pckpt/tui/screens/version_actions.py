@@ -9,6 +9,7 @@ from textual.binding import Binding, BindingType
 from p2pckpt.control.messages import ShareRow, TagRequest, VerifyRequest, VersionRow
 from p2pckpt.errors import BadUsage
 from p2pckpt.tui import format as f
+from p2pckpt.tui.commands import verify
 from p2pckpt.tui.screens.base import StateScreen
 from p2pckpt.tui.screens.confirm import ConfirmDialog
 from p2pckpt.tui.screens.prompt import PromptDialog
@@ -62,7 +63,7 @@ class VersionActions(StateScreen):
             assert share is not None
             request = VerifyRequest(name=f"{share.share_id}@v{version.version}")
             self.hub.commands.run(
-                lambda client, request=request: client.verify(request),  # type: ignore[misc]
+                verify(request),
                 lambda job: self.hub.commands.say(f"Verifying {f.share_name(job)} as {f.safe(job.id, 20)}."),
             )
 
