@@ -76,5 +76,7 @@ def delete_files(services: Services, candidates: Collection[bytes]) -> int:
         with contextlib.suppress(FileNotFoundError):
             freed += path.stat().st_blocks * 512
             path.unlink()
+    # only these name the objects any more: a deletion that is killed before here can be done again
+    for name in candidates:
         shutil.rmtree(services.layout.torrent(name).parent, ignore_errors=True)
     return freed
