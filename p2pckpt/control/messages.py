@@ -320,6 +320,9 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Only for a new share; an existing one keeps its own."""
     tags: tuple[str, ...] = ()
     """Besides ``latest``."""
+    delta: bool = False
+    """Let tensors be differences to those of the newest whole version where that pays: small for who has that one,
+    both for who does not. The version is whole all the same where it gets a tag, and at every eighth at the latest."""
     allow_no_licence: bool = False
     allow_unsafe_pickle: bool = False
     """Publish pickles that import unknown names or can't be read; recorded in the manifest. Never dangerous ones."""

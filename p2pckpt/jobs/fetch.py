@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -127,12 +128,13 @@ class _Arrivals:
         self._left: dict[int, int] = {}
         self.ready: list[int] = []
         for chunk in sorted(missing):
-            number = int(manifest.chunk_objects[chunk])
-            pieces = pieces_of_chunk(manifest, chunk)
-            left = sum(piece in wanted.get(number, ()) for piece in pieces)
+            left = 0
+            for frame in {chunk, int(manifest.bases[chunk]) - 1} & missing:  # a delta waits for its base, too
+                number, pieces = int(manifest.chunk_objects[frame]), pieces_of_chunk(manifest, frame)
+                left += sum(piece in wanted.get(number, ()) for piece in pieces)
+                self._chunks_of.setdefault(number, []).append((pieces, chunk))
             if left:
                 self._left[chunk] = left
-                self._chunks_of.setdefault(number, []).append((pieces, chunk))
             else:
                 self.ready.append(chunk)
         self.outstanding = len(missing)
@@ -141,7 +143,7 @@ class _Arrivals:
     def arrived(self, number: int, piece: int) -> None:
         """Piece ``piece`` of object ``number`` is here."""
         for pieces, chunk in self._chunks_of.get(number, ()):
-            if piece in pieces:
+            if piece in pieces and chunk in self._left:
                 self._left[chunk] -= 1
                 if not self._left[chunk]:
                     del self._left[chunk]
@@ -180,7 +182,8 @@ class _Fetch:
         self._places = _Places(source.manifest, source.files, found.in_place)
         self._partial = PartialCheckout(path, source.manifest, source.mark, source.files, found.in_place)
         keys = services.shares.keys(source.share, source.trusted)
-        self._unpacker = Unpacker(source.manifest, keys, services.objects)
+        locate = partial(services.catalogue.locate, source.share.share_id)
+        self._unpacker = Unpacker(source.manifest, keys, services.objects, locate)
         self._awaited: dict[int, set[int]] = {}
         """Object → wanted pieces that have not arrived: each counts once, however often it is reported."""
         self._on_the_way = 0

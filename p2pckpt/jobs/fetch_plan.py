@@ -23,7 +23,7 @@ from p2pckpt.errors import BadUsage, NotFound, Stale, TrackerUnreachable
 from p2pckpt.jobs.safety import as_warnings
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
-from p2pckpt.store.catalogue import KnownShare
+from p2pckpt.store.catalogue import ChunkLocation, KnownShare
 from p2pckpt.store.checkout import free_bytes
 from p2pckpt.trust import links, oms
 from p2pckpt.trust.admission import TrustedShare, is_number
@@ -251,16 +251,27 @@ def _look_in_store(services: Services, source: Source, found: OnDisk) -> set[byt
         for chunk in set(manifest.chunks_of(manifest.body.files[number]).tolist()):
             if chunk in found.stored:
                 continue
-            location = services.catalogue.locate(share_id, manifest.chunk_id(chunk))
-            if location is None or location.delta:
-                continue
-            if location.root not in present | gone:
-                (present if services.layout.object(location.root).exists() else gone).add(location.root)
-            if location.root in present:
+            places = _places_in_store(services, share_id, manifest, chunk)
+            for root in {place.root for place in places} - present - gone:
+                (present if services.layout.object(root).exists() else gone).add(root)
+            if places and present.issuperset(place.root for place in places):
                 found.stored.add(chunk)
     if gone:
         services.catalogue.forget_objects(gone)
     return gone
+
+
+def _places_in_store(services: Services, share_id: bytes, manifest: Manifest, chunk: int) -> list[ChunkLocation]:
+    """The frames in the store that give a chunk: its own, or with its base a delta; none where that is not enough."""
+    own = services.catalogue.locate(share_id, manifest.chunk_id(chunk))
+    if own is None or not own.delta:
+        return [] if own is None else [own]
+    base = int(manifest.bases[chunk]) - 1
+    signed = manifest.root(int(manifest.chunk_objects[chunk])), int(manifest.frame_offsets[chunk])
+    if base < 0 or signed != (own.root, own.offset):
+        return []  # of another base: this manifest does not say which
+    known = services.catalogue.locate(share_id, manifest.chunk_id(base))
+    return [] if known is None or known.delta else [own, known]
 
 
 def _look_at_file(manifest: Manifest, number: int, path: Path, found: OnDisk) -> None:

@@ -22,7 +22,8 @@ from p2pckpt.checkpoint.merkle import FileTree
 from p2pckpt.checkpoint.plan import MAX_TORRENTS, PIECE_LENGTH
 from p2pckpt.control.messages import Phase, PublishRequest
 from p2pckpt.errors import BadUsage, Conflict, P2pckptError, VerificationFailed
-from p2pckpt.jobs import model_signature
+from p2pckpt.jobs import delta_base, model_signature
+from p2pckpt.jobs.delta_base import DeltaBase
 from p2pckpt.jobs.folder import default_name, describe, places, readme_of
 from p2pckpt.jobs.packing import Packed, Packer
 from p2pckpt.jobs.progress import Progress
@@ -84,7 +85,9 @@ async def _pack_and_sign(services: Services, draft: _Draft, trusted: TrustedShar
     version = max(trusted.targets.versions, default=0) + 1
     progress.update(version=version, version_name=draft.request.version_name)
     progress.enter(Phase.PACKING)
-    packed = await asyncio.to_thread(_pack, services, share, version, keys, draft.found, progress)
+    wants_delta = draft.request.delta and not draft.request.tags
+    base = await delta_base.newest_whole(services, share, trusted) if wants_delta else None
+    packed = await asyncio.to_thread(_pack, services, share, version, keys, draft.found, base, progress)
     for warning in packed.warnings:
         progress.warn(warning)
     draft = replace(draft, packed=packed)
@@ -148,7 +151,13 @@ async def _share(
 
 
 def _pack(
-    services: Services, share: KnownShare, version: int, keys: EpochKeys | None, found: Scan, progress: Progress
+    services: Services,
+    share: KnownShare,
+    version: int,
+    keys: EpochKeys | None,
+    found: Scan,
+    base: DeltaBase | None,
+    progress: Progress,
 ) -> Packed:
     if keys is not None:
         _forget_unpublished(services, share, keys.epoch)
@@ -160,7 +169,9 @@ def _pack(
         sealed_version=version,
         sealed_epoch=keys.epoch if keys else 0,
         pool=services.pool,
+        workers=services.workers,
         progress=progress,
+        base=base,
     )
     return packer.run(found.files)
 
@@ -280,6 +291,7 @@ def _body(
     carried: dict[bytes, tuple[bytes, int] | None],
 ) -> mf.Body:
     packed, request, card = draft.packed, draft.request, draft.card
+    numbers = {chunk.id: number for number, chunk in enumerate(packed.chunks, start=1)}
     torrent_rows = [mf.TorrentEntry(b"", version)]
     index: dict[tuple[bytes, int] | None, int] = {None: 0}
     for carrier in carried.values():
@@ -305,7 +317,7 @@ def _body(
             objects=mf.u32([c.object for c in packed.chunks]),
             offsets=mf.u64([c.offset for c in packed.chunks]),
             lengths=mf.u32([c.length for c in packed.chunks]),
-            bases=mf.u32([0] * len(packed.chunks)),
+            bases=mf.u32([numbers[c.base] if c.base else 0 for c in packed.chunks]),
         ),
         objects=mf.ObjectTable(
             roots=b"".join(o.root for o in packed.objects),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -31,8 +32,16 @@ class FramePlace:
 class Unpacker:
     """Opens, decodes and checks the chunks of one version."""
 
-    def __init__(self, manifest: Manifest, keys: dict[int, EpochKeys], objects: ObjectReader) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        keys: dict[int, EpochKeys],
+        objects: ObjectReader,
+        locate: Callable[[bytes], ChunkLocation | None] = lambda chunk: None,
+    ) -> None:
+        """``locate`` says where the store has a chunk: the base of a delta may lie elsewhere than the manifest says."""
         self._manifest = manifest
+        self._locate = locate
         self._keys = keys
         self._objects = objects
         self._sealers: dict[tuple[int, int], FrameSealer] = {}
@@ -44,13 +53,19 @@ class Unpacker:
         ``stored`` says where the store has it, if that is elsewhere than the manifest says. Raises
         ``VerificationFailed``, naming object and chunk, for anything that is not what was signed.
         """
-        place = self._place(index) if stored is None else _stored_place(stored, self._manifest.chunk_id(index))
-        base = int(self._manifest.bases[index]) if stored is None else 0
-        base_raw = bytes(self.chunk(base - 1)) if base else None
-        return self._unpack(place, base_raw)
+        place = self._place(index, stored)
+        base = int(self._manifest.bases[index]) if stored is None or stored.delta else 0
+        if not base:
+            return self._unpack(place, self._buffer("chunk", place.raw_length), None)
+        known = self._locate(self._manifest.chunk_id(base - 1))
+        base_place = self._place(base - 1, None if known is None or known.delta else known)
+        base_raw = self._unpack(base_place, self._buffer("base", base_place.raw_length), None)
+        return self._unpack(place, self._buffer("chunk", place.raw_length), base_raw)
 
-    def _place(self, index: int) -> FramePlace:
+    def _place(self, index: int, stored: ChunkLocation | None) -> FramePlace:
         manifest = self._manifest
+        if stored is not None:
+            return _stored_place(stored, manifest.chunk_id(index))
         number = int(manifest.chunk_objects[index])
         return FramePlace(
             manifest.root(number),
@@ -62,11 +77,10 @@ class Unpacker:
             manifest.chunk_id(index),
         )
 
-    def _unpack(self, place: FramePlace, base: bytes | None) -> memoryview:
+    def _unpack(self, place: FramePlace, raw: memoryview, base: memoryview | None) -> memoryview:
         stored = self._objects.read(place.root, place.offset, place.length)
         try:
             frame = self._sealer(place).open(stored) if place.sealed_epoch else stored
-            raw = self._buffer(place.raw_length)
             codec.decode_into(frame, raw, base)
         except VerificationFailed as exc:
             raise VerificationFailed(f"{_named(place)}: {exc.fact}", next_step="p2pckpt verify --repair") from exc
@@ -86,11 +100,12 @@ class Unpacker:
             self._sealers[which] = FrameSealer(keys.content, self._manifest.body.share_id, place.sealed_version)
         return self._sealers[which]
 
-    def _buffer(self, length: int) -> memoryview:
+    def _buffer(self, purpose: str, length: int) -> memoryview:
         """This thread's buffer, grown when needed: fresh pages for every chunk would cost more than decoding."""
-        buffer: bytearray | None = getattr(self._buffers, "buffer", None)
+        buffer: bytearray | None = getattr(self._buffers, purpose, None)
         if buffer is None or len(buffer) < length:
-            buffer = self._buffers.buffer = bytearray(min(MAX_CHUNK, max(length, 4 << 20)))
+            buffer = bytearray(min(MAX_CHUNK, max(length, 4 << 20)))
+            setattr(self._buffers, purpose, buffer)
         return memoryview(buffer)[:length]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from blake3 import blake3
@@ -99,7 +100,8 @@ async def _look(
     _tell_files(findings, len(files), request.full)
     own = manifest.body.publisher == services.identity.public_bytes
     await asyncio.to_thread(_check_model_signature, Path(held.path), manifest, held, own, findings)
-    unpacker = Unpacker(manifest, services.shares.keys(share, trusted), services.objects)
+    locate = partial(services.catalogue.locate, share.share_id)
+    unpacker = Unpacker(manifest, services.shares.keys(share, trusted), services.objects, locate)
     await services.compute(_check_frames, services, share, manifest, unpacker, findings, progress, held.held)
     await services.compute(_scan, manifest, files, Path(held.path), findings, progress)
     return share, held

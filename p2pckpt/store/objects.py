@@ -11,11 +11,14 @@ from typing import BinaryIO, Final
 
 from p2pckpt import atomic
 from p2pckpt.checkpoint.merkle import FileTree
-from p2pckpt.checkpoint.plan import PIECE_LENGTH
+from p2pckpt.checkpoint.plan import OBJECT_TARGET, PIECE_LENGTH
 from p2pckpt.errors import P2pckptError, VerificationFailed
 from p2pckpt.store.layout import StoreLayout
 
 _OPEN_FILES: Final = 64
+_MEMORY: Final = OBJECT_TARGET + (4 << 20)
+"""Bytes of an object in memory: what is full and one frame of the usual size."""
+_WRITE: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,34 +44,48 @@ class WrittenObject:
 
 
 class ObjectWriter:
-    """One object being filled. The Merkle tree grows with it, so nothing is read again."""
+    """One object being filled in memory. ``finish`` puts it on disk, hashing what it writes: nothing is read again.
 
-    def __init__(self, layout: StoreLayout, name: str) -> None:
+    ``append`` and ``finish`` may run in different threads, not at once.
+    """
+
+    def __init__(self, layout: StoreLayout, name: str, memory: bytearray | None = None) -> None:
+        """``memory`` is what an earlier writer gave back (``release``): fresh pages cost more than the copy."""
         self._layout = layout
         self._temporary = layout.packing / name
-        self._sink: BinaryIO = self._temporary.open("wb", buffering=0)
-        self._tree = FileTree(PIECE_LENGTH)
+        self._memory = bytearray() if memory is None else memory
         self.length = 0
 
     def append(self, frame: bytes | memoryview) -> int:
-        """Write one frame; returns its offset."""
+        """Take one frame; returns its offset."""
         offset = self.length
-        view = memoryview(frame)
-        while view:
-            view = view[self._sink.write(view) :]
-        self._tree.update(frame)
-        self.length += len(frame)
+        end = self.length = offset + len(frame)
+        if end > len(self._memory):
+            larger = bytearray(max(end, _MEMORY))
+            larger[:offset] = memoryview(self._memory)[:offset]
+            self._memory = larger
+        self._memory[offset:end] = frame
         return offset
 
     def finish(self) -> WrittenObject:
-        """Close the object; raises if nothing was appended."""
-        self._sink.close()
-        root, layer = self._tree.finish()
+        """Write the object. Raises ``OSError``, and ``ValueError`` if nothing was appended."""
+        tree = FileTree(PIECE_LENGTH)
+        try:
+            with memoryview(self._memory)[: self.length] as data, self._temporary.open("wb", buffering=0) as sink:
+                written = 0
+                while written < len(data):
+                    written += sink.write(data[written : written + _WRITE])
+                tree.update(data)
+            root, layer = tree.finish()
+        except BaseException:
+            self._temporary.unlink(missing_ok=True)
+            raise
         return WrittenObject(root, self.length, layer, self._temporary, self._layout.object(root))
 
-    def discard(self) -> None:
-        self._sink.close()
-        self._temporary.unlink(missing_ok=True)
+    def release(self) -> bytearray:
+        """The memory, for another writer; this one is at its end."""
+        memory, self._memory, self.length = self._memory, bytearray(), 0
+        return memory
 
 
 class ObjectReader:

@@ -58,6 +58,12 @@ class FrameSealer:
         nonce = os.urandom(NONCE)
         return nonce + self._cipher.encrypt(nonce, frame, None)
 
+    def seal_into(self, frame: bytes | memoryview, out: memoryview) -> None:
+        """As ``seal``, into memory that exists: ``out`` is ``OVERHEAD`` bytes longer than ``frame``."""
+        nonce = os.urandom(NONCE)
+        out[:NONCE] = nonce
+        self._cipher.encrypt_into(nonce, frame, None, out[NONCE:])
+
     def open(self, sealed: bytes | memoryview) -> bytes:
         """Raises ``VerificationFailed`` when the bytes were not sealed under this key."""
         if len(sealed) < OVERHEAD:

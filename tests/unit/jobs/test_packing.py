@@ -9,11 +9,12 @@ import pytest
 from blake3 import blake3
 
 from p2pckpt.checkpoint.codec import frame as codec
+from p2pckpt.checkpoint.manifest import Manifest, TensorEntry
 from p2pckpt.checkpoint.merkle import root_of
 from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.plan import OBJECT_TARGET
 from p2pckpt.errors import Cancelled, ChangedWhileReading, NoSpace, P2pckptError
-from p2pckpt.jobs import packing
+from p2pckpt.jobs import encoding, packing
 from p2pckpt.jobs.packing import Packed
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.scanning import scan
@@ -21,10 +22,13 @@ from p2pckpt.store.catalogue import ObjectRow
 from p2pckpt.trust.sealing import EpochKeys, FrameSealer
 from tests.contract.nodes import noise
 from tests.support.homes import small_disk, write_files
+from tests.support.training import later, safetensors, weights
 from tests.unit.checkpoint.builders import gguf_bytes, safetensors_bytes, torch_bytes
 from tests.unit.jobs.workshop import KEYS, SHARE, Workshop, manifest_of_packed, new_progress, unpacked
 
 MIB = 1 << 20
+SMALL = 4096
+"""Bytes of the vectors beside the matrices of a run's checkpoints."""
 FILES = {
     "model.safetensors": safetensors_bytes(),
     "legacy/model.pt": torch_bytes(),
@@ -61,6 +65,12 @@ def assert_consistent(workshop: Workshop, packed: Packed, files: dict[str, bytes
             chunk.raw_length,
         )
     assert workshop.packing_files() == []
+
+
+def few_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "_IN_FLIGHT", 100_000)
+    monkeypatch.setattr(packing, "_IN_FLIGHT_A_WORKER", 0)
+    monkeypatch.setattr(encoding, "_UNIT", 50_000)
 
 
 # -- what is packed
@@ -198,7 +208,7 @@ def test_many_small_objects_are_all_made_durable(
 
 
 def test_memory_in_flight_is_bounded(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "_MAX_IN_FLIGHT", 200_000)
+    few_in_flight(monkeypatch)
     files = {"large": noise("large", 3 * MIB)}
     assert_consistent(workshop, workshop.pack(write_files(tmp_path / "in", files)), files)
 
@@ -247,7 +257,7 @@ CHANGES: list[Callable[[Path], None]] = [_truncate, _grow, _touch, _replace, Pat
 def test_a_file_that_changes_while_it_is_read_is_named(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
 ) -> None:
-    monkeypatch.setattr(packing, "_MAX_IN_FLIGHT", 100_000)
+    few_in_flight(monkeypatch)
     files = {"first": noise("first", 300_000), "second": noise("second", 2 * MIB)}
     directory = write_files(tmp_path / "in", files)
     progress = _Meddling(lambda: change(directory / "second"), after=12)
@@ -336,3 +346,76 @@ def test_a_viewer_cannot_read_what_was_packed(workshop: Workshop, tmp_path: Path
     packed = workshop.pack(write_files(tmp_path / "in", FILES))
     with pytest.raises(P2pckptError, match="content key"):
         unpacked(workshop, manifest_of_packed(packed), {KEYS.epoch: EpochKeys(KEYS.epoch, KEYS.view, b"")})
+
+
+# -- deltas
+
+
+def steps(tmp_path: Path, count: int, drift: float = 1e-4) -> list[tuple[Path, dict[str, bytes]]]:
+    """Directories of a run's checkpoints, each a few steps after the one before, and what is in them."""
+    tensors, made = weights(), []
+    for number in range(count):
+        files = {"model.safetensors": safetensors(tensors), "trainer.json": b'{"step": %d}' % number}
+        made.append((write_files(tmp_path / f"step-{number}", files), files))
+        tensors = later(tensors, number, drift)
+    return made
+
+
+@pytest.mark.parametrize("keys", [KEYS, None], ids=["sealed", "public"])
+def test_a_later_step_is_packed_as_differences_to_an_earlier_one(
+    workshop: Workshop, tmp_path: Path, keys: EpochKeys | None
+) -> None:
+    (first, _), (second, files), (third, later_files) = steps(tmp_path, 3)
+    whole = manifest_of_packed(workshop.pack(first, keys=keys))
+    for directory, content in ((second, files), (third, later_files)):  # both are differences to the first
+        packed = workshop.pack(directory, version=2, keys=keys, base=whole)
+        manifest = manifest_of_packed(packed, version=2)
+        assert unpacked(workshop, manifest, None if keys else {}) == content
+        deltas = [chunk for chunk in packed.chunks if chunk.base]
+        assert len(deltas) >= 3
+        assert {chunk.base for chunk in deltas} <= {whole.chunk_id(index) for index in range(whole.chunk_count)}
+        assert sum(chunk.length for chunk in deltas) < 0.5 * sum(chunk.raw_length for chunk in deltas)
+        # who receives it learns from the manifest where the bases are
+        named = {chunk.id: chunk for chunk in packed.chunks}
+        assert all(named[chunk.base].length and not named[chunk.base].base for chunk in deltas)
+        assert {workshop.catalogue.locate(SHARE, chunk.id) for chunk in deltas}.isdisjoint({None})
+
+
+def test_what_did_not_change_is_reused_and_what_has_no_like_is_packed_whole(workshop: Workshop, tmp_path: Path) -> None:
+    before = weights()
+    whole = manifest_of_packed(workshop.pack(write_files(tmp_path / "a", {"m.safetensors": safetensors(before)})))
+    after = later(before, 1) | {"layer.0.weight": before["layer.0.weight"], "new.weight": weights(7)["layer.0.weight"]}
+    after["layer.2.weight"] = after["layer.2.weight"].reshape(-1)  # of another shape
+    files = {"m.safetensors": safetensors(after)}
+    packed = workshop.pack(write_files(tmp_path / "b", files), version=2, base=whole)
+    manifest = manifest_of_packed(packed, version=2)
+    assert unpacked(workshop, manifest) == files
+    frames = {tensor.name: manifest.bases[at] for tensor in packed.tensors for at in [_chunk_at(manifest, tensor)]}
+    weighty = {name for name, base in frames.items() if base and name.endswith("weight")}
+    assert weighty == {"layer.1.weight"}
+
+
+def _chunk_at(manifest: Manifest, tensor: TensorEntry) -> int:
+    places = {(file, offset): chunk for file, offset, chunk in manifest.places()}
+    return places[tensor.file, tensor.offset]
+
+
+def test_differences_that_save_nothing_are_not_made(workshop: Workshop, tmp_path: Path) -> None:
+    whole = manifest_of_packed(workshop.pack(write_files(tmp_path / "a", {"m.safetensors": safetensors(weights(1))})))
+    files = {"m.safetensors": safetensors(weights(2))}
+    packed = workshop.pack(write_files(tmp_path / "b", files), version=2, base=whole)
+    assert not any(chunk.base for chunk in packed.chunks if chunk.raw_length > SMALL)
+    assert unpacked(workshop, manifest_of_packed(packed, version=2)) == files
+
+
+def test_a_base_that_is_damaged_is_none(workshop: Workshop, tmp_path: Path) -> None:
+    (first, _), (second, files) = steps(tmp_path, 2)
+    packed = workshop.pack(first)
+    for chunk in packed.chunks:
+        if chunk.raw_length > SMALL:
+            with workshop.layout.object(packed.objects[chunk.object].root).open("r+b") as file:
+                file.seek(chunk.offset)
+                file.write(bytes(chunk.length))
+    again = workshop.pack(second, version=2, base=manifest_of_packed(packed))
+    assert not any(chunk.base for chunk in again.chunks if chunk.raw_length > SMALL)
+    assert unpacked(workshop, manifest_of_packed(again, version=2)) == files

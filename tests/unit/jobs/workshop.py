@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from p2pckpt.checkpoint.manifest import (
     u64,
 )
 from p2pckpt.control.messages import Job, JobKind, JobState
+from p2pckpt.jobs.delta_base import DeltaBase
 from p2pckpt.jobs.packing import Packed, Packer
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.scanning import scan
@@ -55,7 +57,13 @@ class Workshop:
         self.catalogue.close()
 
     def packer(
-        self, *, version: int = 1, keys: EpochKeys | None = KEYS, share: bytes = SHARE, progress: Progress | None = None
+        self,
+        *,
+        version: int = 1,
+        keys: EpochKeys | None = KEYS,
+        share: bytes = SHARE,
+        progress: Progress | None = None,
+        base: Manifest | None = None,
     ) -> Packer:
         return Packer(
             layout=self.layout,
@@ -65,14 +73,17 @@ class Workshop:
             sealed_version=version,
             sealed_epoch=keys.epoch if keys is not None else 0,
             pool=self.pool,
+            workers=2,
             progress=progress or new_progress(),
+            base=DeltaBase(base, self.unpacker(base)) if base is not None else None,
         )
 
     def pack(self, directory: Path, **options: Any) -> Packed:
         return self.packer(**options).run(scan(directory).files)
 
     def unpacker(self, manifest: Manifest, keys: Mapping[int, EpochKeys] | None = None) -> Unpacker:
-        return Unpacker(manifest, dict(keys if keys is not None else {KEYS.epoch: KEYS}), self.objects)
+        by_epoch = dict(keys if keys is not None else {KEYS.epoch: KEYS})
+        return Unpacker(manifest, by_epoch, self.objects, partial(self.catalogue.locate, SHARE))
 
     def packing_files(self) -> list[str]:
         return [path.name for path in self.layout.packing.iterdir()]
@@ -82,6 +93,7 @@ def manifest_of_packed(
     packed: Packed, *, version: int = 1, share: bytes = SHARE, directories: Sequence[str] = (), **fields: Any
 ) -> Manifest:
     """The manifest that describes what was packed; its own torrent carries everything."""
+    numbers = {chunk.id: number for number, chunk in enumerate(packed.chunks, start=1)}
     body = empty_body(
         share_id=share,
         version=version,
@@ -95,7 +107,7 @@ def manifest_of_packed(
             objects=u32([chunk.object for chunk in packed.chunks]),
             offsets=u64([chunk.offset for chunk in packed.chunks]),
             lengths=u32([chunk.length for chunk in packed.chunks]),
-            bases=u32([0] * len(packed.chunks)),
+            bases=u32([numbers[chunk.base] if chunk.base else 0 for chunk in packed.chunks]),
         ),
         objects=ObjectTable(
             roots=b"".join(made.root for made in packed.objects),

@@ -78,12 +78,18 @@ def test_writing_the_same_object_again_is_as_good(layout: StoreLayout) -> None:
     assert first.path.read_bytes() == b"same"
 
 
-def test_a_discarded_object_leaves_nothing(layout: StoreLayout) -> None:
-    writer = ObjectWriter(layout, "new")
-    writer.append(b"frame")
-    writer.discard()
-    writer.discard()
+def test_nothing_is_written_before_an_object_is_finished_and_its_memory_serves_the_next(layout: StoreLayout) -> None:
+    writer = ObjectWriter(layout, "first")
+    writer.append(noise("x", 300_000))
     assert list(layout.packing.iterdir()) == []
+    first = writer.finish()
+    memory = writer.release()
+    first.commit()
+    writer = ObjectWriter(layout, "second", memory)
+    assert writer.append(b"short") == 0
+    assert writer.finish().length == 5
+    assert writer.release() is memory
+    assert first.path.read_bytes() == noise("x", 300_000)
 
 
 def test_an_object_without_frames_cannot_be_finished(layout: StoreLayout) -> None:
