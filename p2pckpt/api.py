@@ -58,6 +58,7 @@ def share(
     version_name: str = "",
     to: Visibility | str = Visibility.LINK,
     tags: Sequence[str] = (),
+    delta: bool = False,
     step: int | None = None,
     metrics: dict[str, float] | None = None,
     allow_no_licence: bool = False,
@@ -67,7 +68,8 @@ def share(
 ) -> Shared:
     """Publish ``directory`` as a new version of the share ``name`` (default: the directory's name) and seed it.
 
-    ``to`` is ``members``, ``link`` or ``public`` and counts for a new share only. ``step`` and ``metrics`` are kept
+    ``to`` is ``members``, ``link`` or ``public`` and counts for a new share only. With ``delta`` tensors are stored as
+    differences to those of the newest whole version where that is smaller. ``step`` and ``metrics`` are kept
     in the signed manifest. With ``allow_unsafe_pickle`` pickles are published that import unknown names; dangerous ones
     never are. Raises ``BadUsage`` for what can't travel, ``UnsafeContent``, ``NoSpace``, ``TrackerUnreachable`` and
     others of ``p2pckpt.errors``; nothing is published then.
@@ -79,6 +81,7 @@ def share(
             version_name=version_name,
             to=to,
             tags=tags,
+            delta=delta,
             step=step,
             metrics=metrics,
             allow_no_licence=allow_no_licence,
@@ -131,6 +134,7 @@ async def share_async(
     version_name: str = "",
     to: Visibility | str = Visibility.LINK,
     tags: Sequence[str] = (),
+    delta: bool = False,
     step: int | None = None,
     metrics: dict[str, float] | None = None,
     allow_no_licence: bool = False,
@@ -147,6 +151,7 @@ async def share_async(
             version_name=version_name,
             to=Visibility(to),
             tags=tuple(tags),
+            delta=delta,
             step=step,
             metrics=metrics or {},
             allow_no_licence=allow_no_licence,

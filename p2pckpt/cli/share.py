@@ -42,6 +42,7 @@ _REACH = {
 @click.option("--licence", default="", help="Write this licence into the folder's README.md first: apache-2.0, mit, …")
 @click.option("--base-model", "base_models", multiple=True, help="Likewise what it was made from; may be repeated.")
 @click.option("--card-tag", "card_tags", multiple=True, help="Likewise a tag of the card; may be repeated.")
+@click.option("--delta", is_flag=True, help="Tensors as differences to the last whole version, where that is smaller.")
 @click.option("--allow-no-licence", is_flag=True, help="Publish although no licence is stated.")
 @click.option("--allow-unsafe-pickle", is_flag=True, help="Publish pickles with unknown imports, and record them.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be new, write nothing.")
@@ -64,6 +65,7 @@ def share(
     licence: str,
     base_models: tuple[str, ...],
     card_tags: tuple[str, ...],
+    delta: bool,
     allow_no_licence: bool,
     allow_unsafe_pickle: bool,
     dry_run: bool,
@@ -83,6 +85,7 @@ def share(
         version_name=version_name,
         to=Visibility(to),
         tags=tags,
+        delta=delta,
         allow_no_licence=allow_no_licence,
         allow_unsafe_pickle=allow_unsafe_pickle,
         metrics=_parse_metrics(metrics),
@@ -165,13 +168,16 @@ def _print_plan(invocation: Invocation, plan: m.PublishPlan) -> None:
         [
             ("version", f"{plan.share}@v{plan.version}"),
             ("files", f"{plan.files:,}, {text.size(plan.size)}"),
-            ("new", f"{text.size(plan.new_size)} in {text.count(len(plan.new_files), 'file')}"),
+            ("new", f"{text.size(plan.new_size)} in {text.count(plan.new_file_count, 'file')}"),
+            ("to send", f"about {text.size(plan.stored_size)}, compressed"),
             ("disk", f"at most {text.size(plan.disk_needed)} of {text.size(plan.disk_free)} free"),
         ]
     ):
         report.line(row)
-    for path in plan.new_files:
-        report.line(f"  new  {path}")
+    for file in plan.new_files:
+        report.line(f"  {text.size(file.new_size):>9} of {text.size(file.size):<9}  {file.path}: {file.why}")
+    if len(plan.new_files) < plan.new_file_count:
+        report.line(f"  and {plan.new_file_count - len(plan.new_files):,} more")
     for warning in plan.warnings:
         report.narrate(f"warning: {warning}", colour="yellow")
 

@@ -336,6 +336,17 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
     """None leaves README.md as it is."""
 
 
+class NewFile(msgspec.Struct, frozen=True):
+    """A file with at least one chunk that its share does not have yet."""
+
+    path: str
+    size: int
+    new_size: int
+    """Raw bytes of those chunks."""
+    why: str
+    """What is new in it, in words."""
+
+
 class PublishPlan(msgspec.Struct, frozen=True):
     share: str
     version: int
@@ -343,8 +354,11 @@ class PublishPlan(msgspec.Struct, frozen=True):
     size: int
     new_size: int
     """Raw bytes of chunks that are not in the share yet."""
-    new_files: tuple[str, ...]
-    """Files with at least one new chunk, at most 200."""
+    stored_size: int
+    """About how many bytes they are once compressed, which is what a follower fetches; from a sample of them."""
+    new_files: tuple[NewFile, ...]
+    """At most 200."""
+    new_file_count: int
     warnings: tuple[str, ...]
     disk_needed: int
     """Upper bound of object bytes that will be written."""

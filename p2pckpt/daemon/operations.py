@@ -40,7 +40,7 @@ from p2pckpt.daemon.tracker_beside import TrackerBeside
 from p2pckpt.daemon.verify_reports import VerifyReports
 from p2pckpt.errors import BadUsage, NotFound, P2pckptError
 from p2pckpt.jobs import fetch as fetching
-from p2pckpt.jobs import fetch_plan, folder, publish, seeding
+from p2pckpt.jobs import fetch_plan, folder, publish, publish_plan, seeding
 from p2pckpt.jobs import verify as verifying
 from p2pckpt.jobs.compare import compare
 from p2pckpt.jobs.measuring import learn
@@ -112,7 +112,7 @@ class Operations:
         return await folder.look(self.services, replace(request, path=str(_directory(request.path))))
 
     async def publish_plan(self, request: m.PublishRequest) -> m.PublishPlan:
-        return await folder.plan(self.services, replace(request, path=str(_directory(request.path))))
+        return await publish_plan.plan(self.services, replace(request, path=str(_directory(request.path))))
 
     async def fetch(self, request: m.FetchRequest) -> m.Job:
         """Resolves first, so that a bad link fails here and not in a job."""

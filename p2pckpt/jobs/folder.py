@@ -1,24 +1,22 @@
-"""A directory before it is published: what is in it, what its card says, and what would be new to its share."""
+"""A directory before it is published: what is in it, and what its card says."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from blake3 import blake3
 from msgspec.structs import replace
 
 from p2pckpt import atomic
 from p2pckpt.checkpoint.card import read_card, with_fields
-from p2pckpt.checkpoint.chunking import cuts
 from p2pckpt.checkpoint.formats import inspect
-from p2pckpt.control.messages import CardFields, FileRow, FolderReport, LookRequest, PublishPlan, PublishRequest
-from p2pckpt.errors import Cancelled, NotAllowed, UnsafeContent
+from p2pckpt.control.messages import CardFields, FileRow, FolderReport, LookRequest
+from p2pckpt.errors import Cancelled, NotAllowed
 from p2pckpt.jobs.packing import FileSource
-from p2pckpt.jobs.safety import as_warnings, require_publishable, scan_files
+from p2pckpt.jobs.safety import as_warnings, scan_files
 from p2pckpt.jobs.scanning import Scan, ScannedFile, scan
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.checkout import free_bytes
@@ -53,40 +51,9 @@ def readme_of(directory: Path, found: Scan) -> bytes:
 
 async def look(services: Services, request: LookRequest) -> FolderReport:
     """What is in a directory. Reads headers and pickles only, whatever its size; writes nothing."""
-    report = await _cancellable(lambda check: _look(services, request, check))
+    report = await cancellable(lambda check: _look(services, request, check))
     share = await services.shares.own(report.name)
     return report if share is None else replace(report, known_as=Visibility(share.visibility))
-
-
-async def plan(services: Services, request: PublishRequest) -> PublishPlan:
-    """What a publish would find new. Reads and hashes everything, writes nothing."""
-    directory = Path(request.path)
-    found = await _cancellable(lambda check: scan(directory, check))
-    findings = await _cancellable(lambda check: scan_files(places(found), check))
-    warnings = [*found.warnings, *as_warnings(tuple(map(str, findings)))]
-    try:
-        require_publishable(findings, allow=request.allow_unsafe_pickle)
-    except UnsafeContent as exc:
-        warnings.append(f"it would not be published like this: {exc.next_step}")
-    name = request.name or await asyncio.to_thread(default_name, directory)
-    share = await services.shares.own(name)
-    version, share_id = 1, b""
-    if share is not None:
-        share_id = share.share_id
-        trusted = await services.shares.trusted(share)
-        version = max(trusted.targets.versions, default=0) + 1
-    new_size, new_files = await _cancellable(lambda check: _what_is_new(services, share_id, found, check))
-    return PublishPlan(
-        share=name,
-        version=version,
-        files=len(found.files),
-        size=found.size,
-        new_size=new_size,
-        new_files=tuple(new_files[:200]),
-        warnings=tuple(warnings),
-        disk_needed=new_size,
-        disk_free=free_bytes(services.layout.root),
-    )
 
 
 def describe(directory: Path, fields: CardFields) -> None:
@@ -134,27 +101,7 @@ def _kind(file: ScannedFile) -> str:
         return inspect(source).kind
 
 
-def _what_is_new(
-    services: Services, share_id: bytes, found: Scan, check: Callable[[], None]
-) -> tuple[int, Sequence[str]]:
-    seen: set[bytes] = set()
-    new_size, new_files = 0, []
-    for file in found.files:
-        new_here = 0
-        with FileSource(file) as source:
-            for cut in cuts(inspect(source), source):
-                check()
-                chunk = blake3(cut.data if cut.data is not None else source.read(cut.offset, cut.length)).digest()
-                if chunk not in seen and (not share_id or services.catalogue.locate(share_id, chunk) is None):
-                    new_here += cut.length
-                seen.add(chunk)
-        if new_here:
-            new_size += new_here
-            new_files.append(file.path)
-    return new_size, new_files
-
-
-async def _cancellable(work: Callable[[Callable[[], None]], T]) -> T:
+async def cancellable(work: Callable[[Callable[[], None]], T]) -> T:
     """``work`` in a thread; it is given what to call often, which ends it once nobody waits for it any more."""
     left = threading.Event()
 

@@ -686,7 +686,12 @@ def publish_plan(request: m.PublishRequest) -> m.PublishPlan:
         files=15,
         size=66 * GIB,
         new_size=49 * GIB,
-        new_files=tuple(f"model-{number:05}-of-00012.safetensors" for number in range(2, 13)),
+        stored_size=33 * GIB,
+        new_files=tuple(
+            m.NewFile(f"model-{number:05}-of-00012.safetensors", 5 * GIB, 4 * GIB, "96 of 112 tensors changed")
+            for number in range(2, 13)
+        ),
+        new_file_count=11,
         warnings=("optimizer.pt is a pickle: nothing known to be bad is in it",),
         disk_needed=36 * GIB,
         disk_free=1_800 * GIB,

@@ -751,7 +751,12 @@ def publish_plan(request: m.PublishRequest, **changes: Any) -> m.PublishPlan:
         "files": 9,
         "size": 4 << 30,
         "new_size": 1 << 30,
-        "new_files": ("model.safetensors", "trainer_state.json"),
+        "stored_size": 700 << 20,
+        "new_files": (
+            m.NewFile("model.safetensors", 4 << 30, (1 << 30) - 900, "31 of 120 tensors changed"),
+            m.NewFile("trainer_state.json", 900, 900, "its content"),
+        ),
+        "new_file_count": 2,
         "warnings": ("optimizer.pt is a pickle",),
         "disk_needed": 1 << 30,
         "disk_free": 100 << 30,

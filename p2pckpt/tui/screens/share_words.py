@@ -21,8 +21,6 @@ WHO: Final[dict[Visibility, str]] = {
 }
 _LISTED: Final = 50
 """Changed files that the review names."""
-_PLAN_FILES: Final = 200
-"""Changed files that the daemon names at most."""
 _KINDS: Final = 4
 """Kinds of files that are counted apart."""
 
@@ -94,14 +92,16 @@ def plan_lines(plan: PublishPlan, told: Sequence[str] = ()) -> list[Line]:
     """What of it is new to the share; warnings that were ``told`` already are left out."""
     lines: list[Line] = [
         ("Version", f"v{plan.version}"),
-        ("New", f"{f.size(plan.new_size)} in {_new_files(plan)}{_rest(plan)}"),
+        ("New", f"{f.size(plan.new_size)} in {f.plural(plan.new_file_count, 'file')}{_rest(plan)}"),
+        ("To send", f"about {f.size(plan.stored_size)}, compressed"),
         ("Disk", f"at most {f.size(plan.disk_needed)} of {f.size(plan.disk_free)} free"),
     ]
     if plan.disk_needed > plan.disk_free:
         lines.append(("!", "The disk may be too full for it."))
     lines += warning_lines([warning for warning in plan.warnings if warning not in told])
-    lines += [("Changed" if n == 0 else "", f.safe(path)) for n, path in enumerate(plan.new_files[:_LISTED])]
-    if len(plan.new_files) > _LISTED:
+    named = [f"{f.safe(file.path)}: {f.safe(file.why)}" for file in plan.new_files[:_LISTED]]
+    lines += [("Changed" if n == 0 else "", line) for n, line in enumerate(named)]
+    if plan.new_file_count > len(named):
         lines.append(("", "… and more"))
     return lines
 
@@ -113,11 +113,6 @@ def warning_lines(warnings: Sequence[str]) -> list[Line]:
 
 def _rest(plan: PublishPlan) -> str:
     return "; the rest is in the share already" if plan.new_size < plan.size else ""
-
-
-def _new_files(plan: PublishPlan) -> str:
-    count = len(plan.new_files)
-    return f.plural(count, "file") + (" or more" if count >= _PLAN_FILES else "")
 
 
 def command(request: PublishRequest, report: FolderReport) -> str:

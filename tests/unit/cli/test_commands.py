@@ -89,11 +89,15 @@ def test_share_detached_prints_the_job(publisher: CannedDaemon, cli: Cli) -> Non
 
 def test_a_dry_run_of_share_only_asks_for_the_plan(daemon: CannedDaemon, cli: Cli) -> None:
     daemon.replies["POST", "/v1/publish/plan"] = m.PublishPlan(
-        "cars/sd15", 4, 5, 10**9, 10**6, ("a.safetensors",), ("no card",), 10**6, 10**12
-    )
+        share="cars/sd15", version=4, files=5, size=10**9, new_size=10**6, stored_size=660_000,
+        new_files=(m.NewFile("a.safetensors", 5 * 10**6, 10**6, "2 of 9 tensors changed"),), new_file_count=3,
+        warnings=("no card",), disk_needed=10**6, disk_free=10**12,
+    )  # fmt: skip
     outcome = cli("share", ".", "-n")
     assert "cars/sd15@v4" in outcome.out
-    assert "new  a.safetensors" in outcome.out
+    assert "1.0 MB of 5.0 MB     a.safetensors: 2 of 9 tensors changed" in outcome.out
+    assert "and 2 more" in outcome.out
+    assert "about 660.0 kB" in outcome.out
     assert outcome.err == "warning: no card\n"
     assert daemon.asked("POST", "/v1/publish") == []
 
