@@ -308,8 +308,12 @@ class Operations:
         for job in self.jobs.jobs():
             of_job = joined.get(job.id, [])
             torrents = [stats[h] for h in of_job if h in stats]
-            if torrents or job.rate_down or job.rate_up or job.peers:
+            is_running = job.state is m.JobState.RUNNING
+            if torrents or is_running or job.rate_down or job.rate_up or job.peers or job.eta >= 0:
                 fields = _live_fields(job, torrents)
+                if is_running and fields["eta"] < 0:  # no matter of the network, or not now
+                    pace = self.jobs.progress(job.id).pace
+                    fields["eta"] = pace.left(time.monotonic(), job.done, job.size, str(job.phase))
                 fields["seeds"] = max(map(swarms.known_seeds, of_job), default=0)
                 if any(getattr(job, name) != value for name, value in fields.items()):
                     self.jobs.progress(job.id).update(**fields)

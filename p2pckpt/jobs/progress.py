@@ -11,6 +11,7 @@ import msgspec
 
 from p2pckpt.control.messages import Job, Phase
 from p2pckpt.errors import Cancelled
+from p2pckpt.jobs.pace import Pace
 
 _LOG_LINES: Final = 200
 
@@ -24,6 +25,7 @@ class Progress:
         self._changed = changed
         self._stop = threading.Event()
         self.log: list[str] = []
+        self.pace = Pace()
 
     @property
     def job(self) -> Job:
