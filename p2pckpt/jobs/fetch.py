@@ -22,7 +22,7 @@ from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.plan import PIECE_LENGTH, pieces_of_chunk, wire_bytes
 from p2pckpt.control.messages import FetchRequest, Phase
-from p2pckpt.errors import ChangedWhileReading, NoSpace, NotAllowed, P2pckptError
+from p2pckpt.errors import ChangedWhileReading, NoSpace, NotAllowed, P2pckptError, VerificationFailed
 from p2pckpt.jobs import model_signature
 from p2pckpt.jobs.fetch_plan import OnDisk, Source, checkout_path, look, resolve, to_fetch
 from p2pckpt.jobs.progress import Progress
@@ -184,6 +184,8 @@ class _Fetch:
         keys = services.shares.keys(source.share, source.trusted)
         locate = partial(services.catalogue.locate, source.share.share_id)
         self._unpacker = Unpacker(source.manifest, keys, services.objects, locate)
+        for other, other_keys in found.keys.items():
+            self._unpacker.know(other, other_keys)
         self._awaited: dict[int, set[int]] = {}
         """Object → wanted pieces that have not arrived: each counts once, however often it is reported."""
         self._on_the_way = 0
@@ -213,7 +215,9 @@ class _Fetch:
         await asyncio.to_thread(self._require_space, wire)
         await asyncio.to_thread(self._partial.open)
         self._count_placed()
-        await self._place_local(missing)
+        if not await self._place_local(missing):
+            missing, wanted = await asyncio.to_thread(to_fetch, services, source, self._found, self._restore)
+            progress.update(wire_size=wire_bytes(self._manifest, wanted))
         await self._download(missing, wanted)
         progress.enter(Phase.FINISHING)
         await asyncio.to_thread(self._gate)
@@ -300,8 +304,9 @@ class _Fetch:
         done = sum(int(self._manifest.raw_lengths[self._places.chunks[place]]) for place in places)
         self._progress.add(done=done, reused=done)
 
-    async def _place_local(self, missing: set[int]) -> None:
-        """Chunks that the store or the target's old files have."""
+    async def _place_local(self, missing: set[int]) -> bool:
+        """Chunks that the store or the target's old files have. False when another share's turned out not to serve."""
+        hoped_for = len(self._found.elsewhere)
         here = sorted(
             chunk
             for chunk in self._places.needed() - missing
@@ -311,6 +316,7 @@ class _Fetch:
             await self._in_workers(batch, self._place_known)
             places = [place for chunk in batch for place in self._places.of(chunk)]
             await asyncio.to_thread(self._partial.sync, places)
+        return len(self._found.elsewhere) == hoped_for
 
     def _place_known(self, chunks: Sequence[int]) -> None:
         for chunk in chunks:
@@ -320,10 +326,17 @@ class _Fetch:
                 chunk_id = self._manifest.chunk_id(chunk)
                 location = self._services.catalogue.locate(self._source.share.share_id, chunk_id)
                 raw = self._unpacker.chunk(chunk, location)
-            else:
+            elif chunk in self._found.adoptable:
                 raw = self._adopted(chunk)
+            else:
+                share, location = self._found.elsewhere[chunk]
+                try:
+                    raw = self._unpacker.chunk(chunk, location, share)
+                except VerificationFailed:  # that share's matter; this one has its own swarm
+                    del self._found.elsewhere[chunk]
+                    continue
             self._write(chunk, raw)
-            self._placed(chunk, "store" if chunk in self._found.stored else "checkout")
+            self._placed(chunk, "checkout" if chunk in self._found.adoptable else "store")
             self._progress.add(reused=len(raw) * len(self._places.of(chunk)))
 
     def _adopted(self, chunk: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fnmatch
 import hashlib
 import os
@@ -19,7 +20,7 @@ from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.checkpoint.pieces import count
 from p2pckpt.checkpoint.plan import missing_chunks, pieces_wanted, wire_bytes
 from p2pckpt.control.messages import FetchPreview, FetchRequest, FileRow
-from p2pckpt.errors import BadUsage, NotFound, Stale, TrackerUnreachable
+from p2pckpt.errors import BadUsage, NotFound, P2pckptError, Stale, TrackerUnreachable
 from p2pckpt.jobs.safety import as_warnings
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
@@ -27,6 +28,7 @@ from p2pckpt.store.catalogue import ChunkLocation, KnownShare
 from p2pckpt.store.checkout import free_bytes
 from p2pckpt.trust import links, oms
 from p2pckpt.trust.admission import TrustedShare, is_number
+from p2pckpt.trust.sealing import EpochKeys
 from p2pckpt.trust.versions import VersionTarget
 
 _READ: Final = 4 << 20
@@ -68,8 +70,17 @@ class OnDisk:
     """Chunk → file and offset at the target that hold its bytes."""
     stored: set[int] = field(default_factory=set)
     """Chunks whose frames are durable in the store."""
+    elsewhere: dict[int, tuple[bytes, ChunkLocation]] = field(default_factory=dict)
+    """Chunks that the store has for another share: which, and where. Its keys open them; they can't be seeded here."""
+    keys: dict[bytes, dict[int, EpochKeys]] = field(default_factory=dict)
+    """Of those other shares."""
     conflicts: list[str] = field(default_factory=list)
     """Files at the target that would have to make way."""
+
+    @property
+    def chunks(self) -> set[int]:
+        """All chunks that need not be fetched."""
+        return self.stored | self.adoptable.keys() | self.elsewhere.keys()
 
 
 async def resolve(services: Services, request: FetchRequest) -> Source:
@@ -144,6 +155,8 @@ async def look(services: Services, source: Source, path: Path, check: Callable[[
         for number in source.files:
             await services.compute(_look_at_file, source.manifest, number, path, found)
             check()
+    await asyncio.to_thread(_look_elsewhere, services, source, found)
+    await _keep_what_opens(services, found)
     return found
 
 
@@ -156,7 +169,7 @@ def to_fetch(
     """
     manifest = source.manifest
     needed = [number for number in source.files if number not in found.in_place]
-    missing = missing_chunks(manifest, needed, found.stored | found.adoptable.keys())
+    missing = missing_chunks(manifest, needed, found.chunks)
     restored = {index for index in range(manifest.object_count) if manifest.root(index) in restore}
     missing |= {n for n, index in enumerate(manifest.chunk_objects.tolist()) if index in restored} - found.stored
     pieces_of = dict(pieces_wanted(manifest, missing))
@@ -175,7 +188,7 @@ async def preview(services: Services, request: FetchRequest) -> FetchPreview:
     path = checkout_path(source, request)
     found = await look(services, source, path)
     _, wanted = await asyncio.to_thread(to_fetch, services, source, found)
-    here = found.stored | found.adoptable.keys()
+    here = found.chunks
     manifest, rows, reused = source.manifest, [], 0
     for number in source.files:
         file = manifest.body.files[number]
@@ -259,6 +272,31 @@ def _look_in_store(services: Services, source: Source, found: OnDisk) -> set[byt
     if gone:
         services.catalogue.forget_objects(gone)
     return gone
+
+
+def _look_elsewhere(services: Services, source: Source, found: OnDisk) -> None:
+    manifest, share_id = source.manifest, source.share.share_id
+    here = found.chunks
+    for number in source.files:
+        for chunk in set(manifest.chunks_of(manifest.body.files[number]).tolist()) - here:
+            other = services.catalogue.locate_elsewhere(share_id, manifest.chunk_id(chunk))
+            if other is not None and services.layout.object(other[1].root).exists():
+                found.elsewhere[chunk] = other
+
+
+async def _keep_what_opens(services: Services, found: OnDisk) -> None:
+    """Of the chunks that other shares have those for which their keys are here."""
+    for share_id in {share_id for share_id, _ in found.elsewhere.values()}:
+        share = services.catalogue.share(share_id)
+        if share is not None:
+            with contextlib.suppress(P2pckptError):
+                found.keys[share_id] = services.shares.keys(share, await services.shares.trusted(share))
+
+    def opens(share_id: bytes, place: ChunkLocation) -> bool:
+        keys = found.keys.get(share_id, {}).get(place.sealed_epoch)
+        return place.sealed_epoch == 0 or (keys is not None and bool(keys.content))
+
+    found.elsewhere = {chunk: other for chunk, other in found.elsewhere.items() if opens(*other)}
 
 
 def _places_in_store(services: Services, share_id: bytes, manifest: Manifest, chunk: int) -> list[ChunkLocation]:

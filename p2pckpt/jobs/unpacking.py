@@ -27,6 +27,8 @@ class FramePlace:
     sealed_version: int
     sealed_epoch: int
     chunk: bytes
+    share: bytes
+    """Whose keys it is sealed with."""
 
 
 class Unpacker:
@@ -42,18 +44,24 @@ class Unpacker:
         """``locate`` says where the store has a chunk: the base of a delta may lie elsewhere than the manifest says."""
         self._manifest = manifest
         self._locate = locate
-        self._keys = keys
+        self._share = manifest.body.share_id
+        self._keys = {self._share: keys}
         self._objects = objects
-        self._sealers: dict[tuple[int, int], FrameSealer] = {}
+        self._sealers: dict[tuple[bytes, int, int], FrameSealer] = {}
         self._buffers = threading.local()
 
-    def chunk(self, index: int, stored: ChunkLocation | None = None) -> memoryview:
+    def know(self, share: bytes, keys: dict[int, EpochKeys]) -> None:
+        """Keys of another share, whose frames may stand in for this version's."""
+        self._keys[share] = keys
+
+    def chunk(self, index: int, stored: ChunkLocation | None = None, share: bytes = b"") -> memoryview:
         """Raw bytes of chunk ``index``, equal to its BLAKE3; valid until this thread's next call.
 
-        ``stored`` says where the store has it, if that is elsewhere than the manifest says. Raises
-        ``VerificationFailed``, naming object and chunk, for anything that is not what was signed.
+        ``stored`` says where the store has it, if that is elsewhere than the manifest says; ``share`` of which share
+        that frame is, if of another. Raises ``VerificationFailed``, naming object and chunk, for anything that is not
+        what was signed.
         """
-        place = self._place(index, stored)
+        place = self._place(index, stored, share)
         base = int(self._manifest.bases[index]) if stored is None or stored.delta else 0
         if not base:
             return self._unpack(place, self._buffer("chunk", place.raw_length), None)
@@ -62,10 +70,10 @@ class Unpacker:
         base_raw = self._unpack(base_place, self._buffer("base", base_place.raw_length), None)
         return self._unpack(place, self._buffer("chunk", place.raw_length), base_raw)
 
-    def _place(self, index: int, stored: ChunkLocation | None) -> FramePlace:
+    def _place(self, index: int, stored: ChunkLocation | None, share: bytes = b"") -> FramePlace:
         manifest = self._manifest
         if stored is not None:
-            return _stored_place(stored, manifest.chunk_id(index))
+            return _stored_place(stored, manifest.chunk_id(index), share or self._share)
         number = int(manifest.chunk_objects[index])
         return FramePlace(
             manifest.root(number),
@@ -75,6 +83,7 @@ class Unpacker:
             int(manifest.sealed_versions[number]),
             int(manifest.sealed_epochs[number]),
             manifest.chunk_id(index),
+            self._share,
         )
 
     def _unpack(self, place: FramePlace, raw: memoryview, base: memoryview | None) -> memoryview:
@@ -89,15 +98,15 @@ class Unpacker:
         return raw
 
     def _sealer(self, place: FramePlace) -> FrameSealer:
-        which = (place.sealed_version, place.sealed_epoch)
+        which = (place.share, place.sealed_version, place.sealed_epoch)
         if which not in self._sealers:
-            keys = self._keys.get(place.sealed_epoch)
+            keys = self._keys[place.share].get(place.sealed_epoch)
             if keys is None or not keys.content:
                 raise NotAllowed(
                     "the content key was not given to this machine: you may view this share, not download it",
                     next_step="ask an owner for the downloader role",
                 )
-            self._sealers[which] = FrameSealer(keys.content, self._manifest.body.share_id, place.sealed_version)
+            self._sealers[which] = FrameSealer(keys.content, place.share, place.sealed_version)
         return self._sealers[which]
 
     def _buffer(self, purpose: str, length: int) -> memoryview:
@@ -109,7 +118,7 @@ class Unpacker:
         return memoryview(buffer)[:length]
 
 
-def _stored_place(stored: ChunkLocation, chunk: bytes) -> FramePlace:
+def _stored_place(stored: ChunkLocation, chunk: bytes, share: bytes) -> FramePlace:
     return FramePlace(
         stored.root,
         stored.offset,
@@ -118,6 +127,7 @@ def _stored_place(stored: ChunkLocation, chunk: bytes) -> FramePlace:
         stored.sealed_version,
         stored.sealed_epoch,
         chunk,
+        share,
     )
 
 

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS chunks (
   PRIMARY KEY (share, chunk)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS chunks_by_object ON chunks(object);
+CREATE INDEX IF NOT EXISTS chunks_by_id ON chunks(chunk);
 CREATE TABLE IF NOT EXISTS carriers (
   share BLOB NOT NULL,
   object BLOB NOT NULL,
@@ -199,6 +200,16 @@ class Catalogue(Database):
             (share, chunk),
         )
         return ChunkLocation(*rows[0]) if rows else None
+
+    def locate_elsewhere(self, share: bytes, chunk: bytes) -> tuple[bytes, ChunkLocation] | None:
+        """Where another share than ``share`` has ``chunk`` whole in this store, and which one that is."""
+        rows = self._rows(
+            "SELECT share, root, objects.length, offset, chunks.length, raw_length, delta, sealed_version, sealed_epoch"
+            " FROM chunks JOIN objects ON objects.id = chunks.object WHERE chunk = ? AND share != ? AND NOT delta"
+            " AND share IN (SELECT share FROM shares) LIMIT 1",
+            (chunk, share),
+        )
+        return (rows[0][0], ChunkLocation(*rows[0][1:])) if rows else None
 
     def object(self, root: bytes) -> ObjectRow | None:
         rows = self._rows(
