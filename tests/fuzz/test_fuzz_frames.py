@@ -10,10 +10,11 @@ from p2pckpt.checkpoint.codec.frame import (
     raw_length,
     serialise,
 )
+from p2pckpt.checkpoint.codec.ids import BY_DTYPE
 from tests.fuzz.mutate import mutations
 from tests.unit.checkpoint.test_frames import HOSTILE, KINDS, content
 
-DTYPES = ["", "BF16", "F32", "F16", "F64", "I8", "Q8_0", "Q4_1", "Q6_K"]
+DTYPES = ["", *BY_DTYPE, "I8"]
 LENGTHS = [1, 33, 5000, 20_001]
 BASES = {length: content("normal", length, 9) for length in LENGTHS}
 

@@ -10,17 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from p2pckpt.checkpoint.codec import planes as plane_codec
+from p2pckpt.checkpoint.codec.choice import choose, taken_apart
 from p2pckpt.checkpoint.codec.container import Buffer, Frame, Plane, parse, parse_header, serialise
 from p2pckpt.checkpoint.codec.differences import difference, restore
 from p2pckpt.checkpoint.codec.errors import FrameError
+from p2pckpt.checkpoint.codec.ids import DELTA_BY_DTYPE, DELTA_TRANSFORMS, TRANSFORMS
 from p2pckpt.checkpoint.codec.scratch import Bytes, scratch
-from p2pckpt.checkpoint.codec.transforms import (
-    BY_DTYPE,
-    DELTA_BY_DTYPE,
-    DELTA_TRANSFORMS,
-    TRANSFORMS,
-    WHOLE,
-)
 
 __all__ = [
     "Frame",
@@ -38,7 +33,6 @@ __all__ = [
 
 DELTA_WORTH = 0.95
 """A delta is kept only up to this fraction of the plain frame: it costs its reader the base as well."""
-_NUMERIC_BYTES = frozenset(["I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"])
 
 
 def encode(raw: Buffer, dtype: str) -> bytes:
@@ -48,8 +42,7 @@ def encode(raw: Buffer, dtype: str) -> bytes:
     same input need not give the same bytes with another version of zstd.
     """
     data = np.frombuffer(raw, np.uint8)
-    transform = BY_DTYPE.get(dtype, WHOLE)
-    is_numeric = transform != WHOLE or dtype in _NUMERIC_BYTES
+    transform, is_numeric = choose(data, dtype)
     return _encoded(data, data, transform, is_numeric=is_numeric, delta=False)
 
 
@@ -120,16 +113,8 @@ def decode(frame: Buffer, *, max_raw: int, base: Buffer | None = None) -> bytear
 def _encoded(raw: Bytes, numbers: Bytes, transform: int, *, is_numeric: bool, delta: bool) -> bytes:
     """The body for ``numbers`` (``raw`` itself or its differences), with what ``raw`` has beyond whole
     units."""
-    rule = TRANSFORMS[transform]
-    whole = len(raw) - len(raw) % rule.unit
-    planes = [numbers[:whole]]
-    if transform != WHOLE:
-        planes = []
-        arena = scratch.arena("planes", whole)
-        at = 0
-        for length in rule.plane_lengths(whole):
-            planes.append(arena[at : at + length])
-            at += length
-        rule.split(numbers[:whole], planes)
-    stored = tuple(plane_codec.compress(plane, is_numeric=is_numeric) for plane in planes)
+    whole = len(raw) - len(raw) % TRANSFORMS[transform].unit
+    stored = tuple(
+        plane_codec.compress(plane, is_numeric=is_numeric) for plane in taken_apart(numbers[:whole], transform)
+    )
     return serialise(Frame(transform, delta, len(raw), stored, raw[whole:].data))

@@ -21,7 +21,7 @@ MAX_WINDOW = 32 << 20
 _SAMPLE_RUNS, _SAMPLE_RUN = 16, 512
 _SMALLEST = 32
 """Planes below this many bytes are not worth zstd's own header."""
-_NOISE = 7.88
+NOISE = 7.88
 """Bits a byte of the sample, from which on a plane is stored raw. 8 KiB of pure noise measure about
 7.98."""
 _FEW = 1.2
@@ -93,25 +93,32 @@ def decompress(plane: Plane, length: int) -> Bytes:
     return np.frombuffer(data, np.uint8)
 
 
+def entropy(data: Bytes) -> float:
+    """Bits a byte, of the bytes' frequencies alone."""
+    counts = np.bincount(data, minlength=256)
+    share = counts[counts > 0] / max(len(data), 1)
+    return -float(np.sum(share * np.log2(share)))
+
+
+def sample(rows: Bytes) -> Bytes:
+    """Up to 8,192 of ``rows``: all of a few, else runs at even distances."""
+    if len(rows) <= _SAMPLE_RUNS * _SAMPLE_RUN:
+        return rows
+    starts = np.linspace(0, len(rows) - _SAMPLE_RUN, _SAMPLE_RUNS, dtype=np.intp)
+    return np.concatenate([rows[start : start + _SAMPLE_RUN] for start in starts])
+
+
 def _choose(plane: Bytes, is_numeric: bool) -> zstandard.ZstdCompressor | None:
     """The compressor to try, or ``None`` for noise."""
-    sample = _sample(plane)
-    counts = np.bincount(sample, minlength=256)
-    share = counts[counts > 0] / len(sample)
-    entropy = -float(np.sum(share * np.log2(share)))
-    if entropy > _NOISE:
+    some = sample(plane)
+    counts = np.bincount(some, minlength=256)
+    share = counts[counts > 0] / len(some)
+    bits = -float(np.sum(share * np.log2(share)))
+    if bits > NOISE:
         return None
     if not is_numeric:
         return _contexts.general
-    equal_neighbours = float(np.mean(sample[1:] == sample[:-1]))
-    if entropy < _FEW or equal_neighbours - float(np.sum(share * share)) > _RUNS:
+    equal_neighbours = float(np.mean(some[1:] == some[:-1]))
+    if bits < _FEW or equal_neighbours - float(np.sum(share * share)) > _RUNS:
         return _contexts.fast
     return _contexts.huffman
-
-
-def _sample(plane: Bytes) -> Bytes:
-    """Up to 8 KiB: a small plane whole, else runs at even distances."""
-    if len(plane) <= _SAMPLE_RUNS * _SAMPLE_RUN:
-        return plane
-    starts = np.linspace(0, len(plane) - _SAMPLE_RUN, _SAMPLE_RUNS, dtype=np.intp)
-    return np.concatenate([plane[start : start + _SAMPLE_RUN] for start in starts])

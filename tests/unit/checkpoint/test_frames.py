@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from p2pckpt.checkpoint.codec import frame as codec
 from p2pckpt.checkpoint.codec.container import RAW, ZSTD, Frame, Plane
 from p2pckpt.checkpoint.codec.frame import FrameError, decode, decode_into, encode, encode_delta, parse, serialise
-from p2pckpt.checkpoint.codec.transforms import BY_DTYPE, DELTA_BY_DTYPE, TRANSFORMS, WHOLE
+from p2pckpt.checkpoint.codec.ids import BY_DTYPE, DELTA_BY_DTYPE, TRANSFORMS, WHOLE
 from p2pckpt.checkpoint.formats.dtypes import UNITS
 from tests.unit.checkpoint.builders import noise
 
@@ -154,10 +154,10 @@ def test_threads_do_not_share_temporary_memory() -> None:
 
 
 def test_every_type_has_a_transform_of_its_own_unit() -> None:
-    for dtype, transform in BY_DTYPE.items():
-        unit = TRANSFORMS[transform].unit
-        assert UNITS[dtype] % unit == 0
-        assert sum(TRANSFORMS[transform].plane_lengths(unit * 5)) == unit * 5
+    for dtype, offers in BY_DTYPE.items():
+        assert all(UNITS[dtype] % TRANSFORMS[offer].unit == 0 for offer in offers)
+    for rule in TRANSFORMS.values():
+        assert sum(rule.plane_lengths(rule.unit * 5)) == rule.unit * 5
     assert all(0 <= identity < 128 for identity in TRANSFORMS)
 
 
