@@ -29,8 +29,9 @@ from p2pckpt.checkpoint.codec.container import RAW, Frame, Plane, serialise
 from p2pckpt.checkpoint.codec.frame import encode, encode_delta
 from p2pckpt.checkpoint.codec.ids import TRANSFORMS
 from p2pckpt.checkpoint.merkle import FileTree
-from tests.unit.checkpoint import test_frames, test_merkle, test_paths
+from tests.unit.checkpoint import test_merkle, test_paths
 from tests.unit.checkpoint.builders import noise
+from tests.unit.checkpoint.hostile_frames import SMALL
 
 HERE = Path(__file__).parent
 
@@ -91,8 +92,7 @@ def frames() -> dict[str, object]:
         planes = taken_apart(np.frombuffer(raw, np.uint8)[:whole], transform)
         frame = Frame(transform, False, len(raw), tuple(Plane(RAW, plane.data) for plane in planes), raw[whole:])
         good.append({"name": f"transform {transform}", "raw": {"hex": raw.hex()}, "frame": serialise(frame).hex()})
-    hostile = {name: frame for name, frame in test_frames.HOSTILE.items() if len(frame) < 4096}
-    refused: list[dict[str, object]] = [{"why": name, "frame": frame.hex()} for name, frame in hostile.items()]
+    refused: list[dict[str, object]] = [{"why": name, "frame": frame.hex()} for name, frame in SMALL.items()]
     known = json.loads((HERE / "frames.json").read_text())
     return {"accepted": _added(known["accepted"], good, "name"), "refused": _added(known["refused"], refused, "why")}
 

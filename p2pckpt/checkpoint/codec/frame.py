@@ -86,6 +86,22 @@ def decode_into(frame: Buffer, out: memoryview, base: Buffer | None = None) -> N
     parsed = parse(frame)
     if parsed.raw_length != len(out):
         raise FrameError(f"The frame claims {parsed.raw_length} bytes where {len(out)} are due.")
+    _decode(parsed, out, base)
+
+
+def decode(frame: Buffer, *, max_raw: int, base: Buffer | None = None) -> bytearray:
+    """Decodes a body that claims at most ``max_raw`` bytes; for the rest see ``decode_into``."""
+    length = raw_length(frame)
+    if length > max_raw:
+        raise FrameError(f"The frame claims {length} bytes, more than {max_raw}.")
+    parsed = parse(frame)
+    out = bytearray(length)
+    _decode(parsed, memoryview(out), base)
+    return out
+
+
+def _decode(parsed: Frame, out: memoryview, base: Buffer | None) -> None:
+    """Fills ``out``, which has the length that the frame claims."""
     if parsed.delta != (base is not None) or (base is not None and len(base) != len(out)):
         raise FrameError("The frame and the base chunk it came with do not belong together.")
     rule = TRANSFORMS[parsed.transform]
@@ -98,16 +114,6 @@ def decode_into(frame: Buffer, out: memoryview, base: Buffer | None = None) -> N
         if base is not None:
             restore(target[:whole], np.frombuffer(base, np.uint8)[:whole], DELTA_TRANSFORMS[parsed.transform])
     out[whole:] = parsed.tail
-
-
-def decode(frame: Buffer, *, max_raw: int, base: Buffer | None = None) -> bytearray:
-    """Decodes a body that claims at most ``max_raw`` bytes; for the rest see ``decode_into``."""
-    length = raw_length(frame)
-    if length > max_raw:
-        raise FrameError(f"The frame claims {length} bytes, more than {max_raw}.")
-    out = bytearray(length)
-    decode_into(frame, memoryview(out), base)
-    return out
 
 
 def _encoded(raw: Bytes, numbers: Bytes, transform: int, *, is_numeric: bool, delta: bool) -> bytes:
