@@ -15,7 +15,7 @@ from p2pckpt.checkpoint.codec.frame import (
     serialise,
 )
 from p2pckpt.checkpoint.codec.ids import BY_DTYPE, DELTA_TRANSFORMS, TRANSFORMS
-from p2pckpt.checkpoint.codec.planes import compress
+from p2pckpt.checkpoint.codec.planes import Kind, compress
 from tests.fuzz.mutate import mutations
 from tests.unit.checkpoint.hostile_frames import SMALL
 from tests.unit.checkpoint.test_frames import KINDS, content
@@ -33,7 +33,7 @@ def corpus() -> list[bytes]:
     for transform, rule in TRANSFORMS.items():
         # Also those that encoding does not choose any more.
         raw = np.frombuffer(content("normal", 600 * rule.unit, 2), np.uint8)
-        stored = tuple(compress(plane, is_numeric=True) for plane in taken_apart(raw, transform))
+        stored = tuple(compress(plane, Kind.NUMBERS) for plane in taken_apart(raw, transform))
         frames.append(serialise(Frame(transform, False, len(raw), stored, b"")))
     return frames + [frame for frame in SMALL.values() if frame]
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from p2pckpt.checkpoint.codec import planes as plane_codec
-from p2pckpt.checkpoint.codec.choice import choose, taken_apart
+from p2pckpt.checkpoint.codec.choice import choose, choose_delta, differences_of, taken_apart
 from p2pckpt.checkpoint.codec.container import Buffer, Frame, Plane, parse, parse_header, serialise
-from p2pckpt.checkpoint.codec.differences import difference, restore
+from p2pckpt.checkpoint.codec.differences import restore, undo_order
 from p2pckpt.checkpoint.codec.errors import FrameError
-from p2pckpt.checkpoint.codec.ids import DELTA_BY_DTYPE, DELTA_TRANSFORMS, TRANSFORMS
-from p2pckpt.checkpoint.codec.scratch import Bytes, scratch
+from p2pckpt.checkpoint.codec.ids import DELTA_BY_DTYPE, DELTA_TRANSFORMS, ORDERED, TRANSFORMS
+from p2pckpt.checkpoint.codec.planes import Kind
+from p2pckpt.checkpoint.codec.scratch import Bytes
 
 __all__ = [
     "Frame",
@@ -42,8 +43,8 @@ def encode(raw: Buffer, dtype: str) -> bytes:
     same input need not give the same bytes with another version of zstd.
     """
     data = np.frombuffer(raw, np.uint8)
-    transform, is_numeric = choose(data, dtype)
-    return _encoded(data, data, transform, is_numeric=is_numeric, delta=False)
+    transform, kind = choose(data, dtype)
+    return _encoded(data, data, transform, kind, delta=False)
 
 
 def encode_delta(raw: Buffer, base_raw: Buffer, dtype: str, *, alone: int | None = None) -> bytes | None:
@@ -52,15 +53,15 @@ def encode_delta(raw: Buffer, base_raw: Buffer, dtype: str, *, alone: int | None
     ``alone`` is the length of ``encode(raw, dtype)`` if the caller has it already; otherwise it is made
     here to compare. ``None`` also for other lengths than the base's and for types without differences.
     """
-    transform = DELTA_BY_DTYPE.get(dtype)
-    if transform is None or len(raw) != len(base_raw):
+    offers = DELTA_BY_DTYPE.get(dtype)
+    if offers is None or len(raw) != len(base_raw):
         return None
     data, base = np.frombuffer(raw, np.uint8), np.frombuffer(base_raw, np.uint8)
-    width = DELTA_TRANSFORMS[transform]
-    whole = len(data) - len(data) % width
-    differences = scratch.arena("differences", whole)
-    difference(data[:whole], base[:whole], width, differences)
-    body = _encoded(data, differences, transform, is_numeric=True, delta=True)
+    transform = choose_delta(data, base, offers)
+    whole = len(data) - len(data) % TRANSFORMS[transform].unit
+    differences = differences_of(data[:whole], base[:whole], transform)
+    kind = Kind.ORDERED if transform in ORDERED else Kind.NUMBERS
+    body = _encoded(data, differences, transform, kind, delta=True)
     limit = len(encode(raw, dtype)) if alone is None else alone
     return body if len(body) <= limit * DELTA_WORTH else None
 
@@ -112,15 +113,16 @@ def _decode(parsed: Frame, out: memoryview, base: Buffer | None) -> None:
         parts = [plane_codec.decompress(p, n) for p, n in zip(parsed.planes, lengths, strict=True)]
         rule.merge(parts, target[:whole])
         if base is not None:
-            restore(target[:whole], np.frombuffer(base, np.uint8)[:whole], DELTA_TRANSFORMS[parsed.transform])
+            bases = np.frombuffer(base, np.uint8)[:whole]
+            if parsed.transform in ORDERED:
+                undo_order(target[:whole], bases)
+            restore(target[:whole], bases, DELTA_TRANSFORMS[parsed.transform])
     out[whole:] = parsed.tail
 
 
-def _encoded(raw: Bytes, numbers: Bytes, transform: int, *, is_numeric: bool, delta: bool) -> bytes:
+def _encoded(raw: Bytes, numbers: Bytes, transform: int, kind: Kind, *, delta: bool) -> bytes:
     """The body for ``numbers`` (``raw`` itself or its differences), with what ``raw`` has beyond whole
     units."""
     whole = len(raw) - len(raw) % TRANSFORMS[transform].unit
-    stored = tuple(
-        plane_codec.compress(plane, is_numeric=is_numeric) for plane in taken_apart(numbers[:whole], transform)
-    )
+    stored = tuple(plane_codec.compress(plane, kind) for plane in taken_apart(numbers[:whole], transform))
     return serialise(Frame(transform, delta, len(raw), stored, raw[whole:].data))

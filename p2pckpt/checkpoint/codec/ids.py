@@ -9,11 +9,12 @@ from p2pckpt.checkpoint.codec.transforms import (
     Float32,
     Float32Bytes,
     Float64,
+    NibblePlanes,
     Transform,
     Whole,
 )
 
-WHOLE, BF16, F32, BYTES2, BYTES4, BYTES8, F32_BYTES, F64 = range(8)
+WHOLE, BF16, F32, BYTES2, BYTES4, BYTES8, F32_BYTES, F64, ORDERED_BYTES, ORDERED_NIBBLES = range(10)
 
 TRANSFORMS: dict[int, Transform] = {
     WHOLE: Whole(),
@@ -24,6 +25,8 @@ TRANSFORMS: dict[int, Transform] = {
     BYTES8: BytePlanes(8),
     F32_BYTES: Float32Bytes(),
     F64: Float64(),
+    ORDERED_BYTES: BytePlanes(2),
+    ORDERED_NIBBLES: NibblePlanes(),
     # Fields of quantised blocks in ggml's order. Halves are scales unless named otherwise.
     16: Columns(1, 1, 16),  # Q4_0, IQ4_NL: scale, quants
     17: Columns(1, 1, 1, 1, 16),  # Q4_1: scale, minimum, quants
@@ -48,8 +51,11 @@ TRANSFORMS: dict[int, Transform] = {
 }
 """Transforms by the id that frames carry. Ids are for ever; new ones may be added up to 127."""
 
-DELTA_TRANSFORMS: dict[int, int] = {WHOLE: 1, BYTES2: 2, BYTES4: 4}
+DELTA_TRANSFORMS: dict[int, int] = {WHOLE: 1, BYTES2: 2, BYTES4: 4, ORDERED_BYTES: 2, ORDERED_NIBBLES: 2}
 """Transforms that also carry differences → bytes of the number the difference is taken of."""
+
+ORDERED = frozenset([ORDERED_BYTES, ORDERED_NIBBLES])
+"""Those whose differences stand in the order of their bases' exponents."""
 
 BY_DTYPE: dict[str, tuple[int, ...]] = {
     "BF16": (BF16,),
@@ -89,7 +95,10 @@ BY_DTYPE: dict[str, tuple[int, ...]] = {
 NUMERIC_BYTES = frozenset(["I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F4"])
 """Types of at most a byte: ``WHOLE``, but single bytes repeat and not strings of them."""
 
-DELTA_BY_DTYPE: dict[str, int] = {"BF16": BYTES2, "F16": BYTES2, "F32": BYTES4, "C64": BYTES4} | dict.fromkeys(
-    ("I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), WHOLE
-)
-"""Number types of which differences are worth trying."""
+DELTA_BY_DTYPE: dict[str, tuple[int, ...]] = {
+    "BF16": (BYTES2, ORDERED_BYTES, ORDERED_NIBBLES),
+    "F16": (BYTES2, ORDERED_BYTES, ORDERED_NIBBLES),
+    "F32": (BYTES4,),
+    "C64": (BYTES4,),
+} | dict.fromkeys(("I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), (WHOLE,))
+"""Number types of which differences are worth trying, and what ``choice`` may give them."""

@@ -210,6 +210,42 @@ class BytePlanes:
                 np.bitwise_or(block, part, out=block)
 
 
+class NibblePlanes:
+    """Pairs of 16-bit numbers: a plane for each nibble, least significant first, the first number's in the low half of
+    the byte. Two small numbers share a byte, which lets Huffman codes go under one bit a number."""
+
+    unit = 4
+
+    def plane_lengths(self, length: int) -> tuple[int, ...]:
+        return (length // 4,) * 4
+
+    def split(self, raw: Bytes, planes: list[Bytes]) -> None:
+        pairs = raw.view("<u4")
+        for start, stop in _blocks(len(pairs)):
+            block, low, high = pairs[start:stop], scratch.a32[: stop - start], scratch.b32[: stop - start]
+            for index, plane in enumerate(planes):
+                np.right_shift(block, 4 * index, out=low)
+                np.bitwise_and(low, 0x0F, out=low)
+                np.right_shift(block, 12 + 4 * index, out=high)
+                np.bitwise_and(high, 0xF0, out=high)
+                np.bitwise_or(low, high, out=low)
+                np.copyto(plane[start:stop], low, casting="unsafe")
+
+    def merge(self, planes: list[Bytes], out: Bytes) -> None:
+        pairs = out.view("<u4")
+        for start, stop in _blocks(len(pairs)):
+            block, low, high = pairs[start:stop], scratch.a32[: stop - start], scratch.b32[: stop - start]
+            block[:] = 0
+            for index, plane in enumerate(planes):
+                np.copyto(low, plane[start:stop])
+                np.bitwise_and(low, 0xF0, out=high)
+                np.bitwise_and(low, 0x0F, out=low)
+                np.left_shift(low, 4 * index, out=low)
+                np.bitwise_or(block, low, out=block)
+                np.left_shift(high, 12 + 4 * index, out=high)
+                np.bitwise_or(block, high, out=block)
+
+
 class Columns:
     """Quantised blocks: each group of bytes (half a scale, the packed quants…) in a plane of its own."""
 
