@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from p2pckpt.checkpoint.codec.choice import taken_apart
+from p2pckpt.checkpoint.codec.choice import differences_of, taken_apart
 from p2pckpt.checkpoint.codec.container import RAW, Frame, Plane, serialise
 from p2pckpt.checkpoint.codec.frame import encode, encode_delta
-from p2pckpt.checkpoint.codec.ids import TRANSFORMS
+from p2pckpt.checkpoint.codec.ids import DELTA_TRANSFORMS, TRANSFORMS
 from p2pckpt.checkpoint.merkle import FileTree
 from tests.unit.checkpoint import test_merkle, test_paths
 from tests.unit.checkpoint.builders import noise
@@ -92,6 +92,16 @@ def frames() -> dict[str, object]:
         planes = taken_apart(np.frombuffer(raw, np.uint8)[:whole], transform)
         frame = Frame(transform, False, len(raw), tuple(Plane(RAW, plane.data) for plane in planes), raw[whole:])
         good.append({"name": f"transform {transform}", "raw": {"hex": raw.hex()}, "frame": serialise(frame).hex()})
+    for transform, width in DELTA_TRANSFORMS.items():
+        # Several exponents, so that the order shows.
+        base_raw = bytes(index * index * 11 % 256 for index in range(41))
+        raw = bytes((value + index % 3) % 256 for index, value in enumerate(base_raw))
+        whole = len(raw) - len(raw) % TRANSFORMS[transform].unit
+        data, bases = np.frombuffer(raw, np.uint8)[:whole], np.frombuffer(base_raw, np.uint8)[:whole]
+        planes = taken_apart(differences_of(data, bases, transform), transform)
+        frame = Frame(transform, True, len(raw), tuple(Plane(RAW, plane.data) for plane in planes), raw[whole:])
+        vector = {"name": f"differences {transform} of {width} bytes", "raw": {"hex": raw.hex()}}
+        good.append(vector | {"base": {"hex": base_raw.hex()}, "frame": serialise(frame).hex()})
     refused: list[dict[str, object]] = [{"why": name, "frame": frame.hex()} for name, frame in SMALL.items()]
     known = json.loads((HERE / "frames.json").read_text())
     return {"accepted": _added(known["accepted"], good, "name"), "refused": _added(known["refused"], refused, "why")}

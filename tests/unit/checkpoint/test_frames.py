@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pckpt.checkpoint.codec import frame as codec
-from p2pckpt.checkpoint.codec.choice import taken_apart
+from p2pckpt.checkpoint.codec.choice import differences_of, taken_apart
+from p2pckpt.checkpoint.codec.differences import ORDERED_RUN, restore, undo_order
 from p2pckpt.checkpoint.codec.frame import decode, decode_into, encode, encode_delta, parse, serialise
 from p2pckpt.checkpoint.codec.ids import (
     BY_DTYPE,
@@ -18,9 +19,13 @@ from p2pckpt.checkpoint.codec.ids import (
     DELTA_BY_DTYPE,
     F32,
     F32_BYTES,
+    ORDERED,
+    ORDERED_BYTES,
+    ORDERED_NIBBLES,
     TRANSFORMS,
     WHOLE,
 )
+from p2pckpt.checkpoint.codec.planes import Kind, compress
 from p2pckpt.checkpoint.codec.scratch import BLOCK
 from p2pckpt.checkpoint.formats.dtypes import UNITS
 from tests.unit.checkpoint.builders import noise
@@ -141,6 +146,52 @@ def test_every_transform_puts_any_bytes_together_again(transform: int) -> None:
         assert tuple(map(len, planes)) == rule.plane_lengths(len(raw))
         out = np.zeros_like(raw)
         rule.merge(planes, out)
+        assert np.array_equal(out, raw)
+
+
+def moved(length: int, by: float) -> tuple[bytes, bytes]:
+    """bfloat16 weights, and the same after a step that moves large and small ones by about as much."""
+    random = np.random.default_rng(4)
+    floats = random.standard_normal(length, np.float32) * np.float32(0.02)
+    steps = floats + random.standard_normal(length, np.float32) * np.float32(by)
+    base, raw = ((part.view("<u4") >> 16).astype("<u2").tobytes() for part in (floats, steps))
+    return base, raw
+
+
+@pytest.mark.parametrize(("by", "transform"), [(1e-5, ORDERED_NIBBLES), (3e-4, ORDERED_BYTES)])
+@pytest.mark.parametrize("length", [60_000, ORDERED_RUN, 2 * ORDERED_RUN + 77])
+def test_differences_in_order_are_smaller_and_come_back(by: float, transform: int, length: int) -> None:
+    base, raw = moved(length, by)
+    frame = encode_delta(raw + b"x", base + b"y", "BF16")
+    assert frame is not None
+    assert parse(frame).transform == transform
+    assert decode(frame, max_raw=len(raw) + 1, base=base + b"y") == raw + b"x"
+    numbers = differences_of(np.frombuffer(raw, np.uint8), np.frombuffer(base, np.uint8), BYTES2)
+    plain = sum(len(compress(plane, Kind.NUMBERS).body) for plane in taken_apart(numbers, BYTES2))
+    assert len(frame) < 0.95 * plain
+
+
+def test_rows_that_did_not_change_keep_their_place_in_a_delta() -> None:
+    base, raw = moved(1 << 18, 3e-4)
+    rows = np.frombuffer(base, "<u2").reshape(-1, 512).copy()
+    rows[::7] = np.frombuffer(raw, "<u2").reshape(-1, 512)[::7]
+    frame = encode_delta(rows.tobytes(), base, "BF16")
+    assert frame is not None
+    assert parse(frame).transform == BYTES2
+    assert decode(frame, max_raw=len(raw), base=base) == rows.tobytes()
+
+
+@pytest.mark.parametrize("transform", sorted(ORDERED))
+def test_order_is_undone_for_any_base(transform: int) -> None:
+    random = np.random.default_rng(8)
+    for length in (4, 8, 1000, 4 * ORDERED_RUN + 8):
+        raw, base = (random.integers(0, 256, length, np.uint8) for _ in range(2))
+        plain = differences_of(raw, base, BYTES2).copy()
+        numbers = differences_of(raw, base, transform)
+        assert np.array_equal(np.sort(numbers.view("<u2")), np.sort(plain.view("<u2")))
+        out = numbers.copy()
+        undo_order(out, base)
+        restore(out, base, 2)
         assert np.array_equal(out, raw)
 
 
