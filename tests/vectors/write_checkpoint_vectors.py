@@ -2,7 +2,8 @@
 tests.vectors.write_checkpoint_vectors`.
 
 Run it only when a format gains something. Existing vectors are a promise: a change to one of them is a
-change of the format. Binary data is hex. Long inputs are given by a rule that any language can follow:
+change of the format. So frames that are there stay, and only those with new names are added. Binary data is hex. Long
+inputs are given by a rule that any language can follow:
 
     {"hex": "…"}                      the bytes themselves
     {"repeat": "…", "length": n}      the hex bytes over and over, cut to n bytes
@@ -23,10 +24,14 @@ from typing import Any
 
 import numpy as np
 
+from p2pckpt.checkpoint.codec.choice import differences_of, taken_apart
+from p2pckpt.checkpoint.codec.container import RAW, Frame, Plane, serialise
 from p2pckpt.checkpoint.codec.frame import encode, encode_delta
+from p2pckpt.checkpoint.codec.ids import DELTA_TRANSFORMS, TRANSFORMS
 from p2pckpt.checkpoint.merkle import FileTree
-from tests.unit.checkpoint import test_frames, test_merkle, test_paths
+from tests.unit.checkpoint import test_merkle, test_paths
 from tests.unit.checkpoint.builders import noise
+from tests.unit.checkpoint.hostile_frames import SMALL
 
 HERE = Path(__file__).parent
 
@@ -81,8 +86,30 @@ def frames() -> dict[str, object]:
         frame = encode_delta(bytes.fromhex(raw), bytes.fromhex(base), dtype, alone=1 << 20)
         assert frame is not None
         good.append({"name": f"delta {dtype}", "raw": {"hex": raw}, "base": {"hex": base}, "frame": frame.hex()})
-    hostile = {name: frame for name, frame in test_frames.HOSTILE.items() if len(frame) < 4096}
-    return {"accepted": good, "refused": [{"why": name, "frame": frame.hex()} for name, frame in hostile.items()]}
+    for transform, rule in TRANSFORMS.items():
+        raw = bytes(index * 7 % 256 for index in range(rule.unit * 3 + rule.unit // 2))
+        whole = len(raw) - len(raw) % rule.unit
+        planes = taken_apart(np.frombuffer(raw, np.uint8)[:whole], transform)
+        frame = Frame(transform, False, len(raw), tuple(Plane(RAW, plane.data) for plane in planes), raw[whole:])
+        good.append({"name": f"transform {transform}", "raw": {"hex": raw.hex()}, "frame": serialise(frame).hex()})
+    for transform, width in DELTA_TRANSFORMS.items():
+        # Several exponents, so that the order shows.
+        base_raw = bytes(index * index * 11 % 256 for index in range(41))
+        raw = bytes((value + index % 3) % 256 for index, value in enumerate(base_raw))
+        whole = len(raw) - len(raw) % TRANSFORMS[transform].unit
+        data, bases = np.frombuffer(raw, np.uint8)[:whole], np.frombuffer(base_raw, np.uint8)[:whole]
+        planes = taken_apart(differences_of(data, bases, transform), transform)
+        frame = Frame(transform, True, len(raw), tuple(Plane(RAW, plane.data) for plane in planes), raw[whole:])
+        vector = {"name": f"differences {transform} of {width} bytes", "raw": {"hex": raw.hex()}}
+        good.append(vector | {"base": {"hex": base_raw.hex()}, "frame": serialise(frame).hex()})
+    refused: list[dict[str, object]] = [{"why": name, "frame": frame.hex()} for name, frame in SMALL.items()]
+    known = json.loads((HERE / "frames.json").read_text())
+    return {"accepted": _added(known["accepted"], good, "name"), "refused": _added(known["refused"], refused, "why")}
+
+
+def _added(known: list[dict[str, object]], made: list[dict[str, object]], key: str) -> list[dict[str, object]]:
+    names = {vector[key] for vector in known}
+    return known + [vector for vector in made if vector[key] not in names]
 
 
 def merkle() -> list[dict[str, object]]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from p2pckpt.checkpoint.codec.errors import FrameError
-from p2pckpt.checkpoint.codec.transforms import DELTA_TRANSFORMS, TRANSFORMS
+from p2pckpt.checkpoint.codec.ids import DELTA_TRANSFORMS, TRANSFORMS
 
 VERSION = 1
 RAW, ZSTD = 0, 1
@@ -42,7 +42,7 @@ class Frame:
     """A frame taken apart, nothing decompressed. Bodies may be views into the bytes that were parsed."""
 
     transform: int
-    """Key of ``transforms.TRANSFORMS``."""
+    """Key of ``ids.TRANSFORMS``."""
     delta: bool
     """Whether the numbers are differences to a base chunk."""
     raw_length: int

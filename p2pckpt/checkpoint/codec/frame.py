@@ -10,17 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from p2pckpt.checkpoint.codec import planes as plane_codec
+from p2pckpt.checkpoint.codec.choice import choose, choose_delta, differences_of, taken_apart
 from p2pckpt.checkpoint.codec.container import Buffer, Frame, Plane, parse, parse_header, serialise
-from p2pckpt.checkpoint.codec.differences import difference, restore
+from p2pckpt.checkpoint.codec.differences import restore, undo_order
 from p2pckpt.checkpoint.codec.errors import FrameError
-from p2pckpt.checkpoint.codec.scratch import Bytes, scratch
-from p2pckpt.checkpoint.codec.transforms import (
-    BY_DTYPE,
-    DELTA_BY_DTYPE,
-    DELTA_TRANSFORMS,
-    TRANSFORMS,
-    WHOLE,
-)
+from p2pckpt.checkpoint.codec.ids import DELTA_BY_DTYPE, DELTA_TRANSFORMS, ORDERED, TRANSFORMS
+from p2pckpt.checkpoint.codec.planes import Kind
+from p2pckpt.checkpoint.codec.scratch import Bytes
 
 __all__ = [
     "Frame",
@@ -38,7 +34,6 @@ __all__ = [
 
 DELTA_WORTH = 0.95
 """A delta is kept only up to this fraction of the plain frame: it costs its reader the base as well."""
-_NUMERIC_BYTES = frozenset(["I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"])
 
 
 def encode(raw: Buffer, dtype: str) -> bytes:
@@ -48,9 +43,8 @@ def encode(raw: Buffer, dtype: str) -> bytes:
     same input need not give the same bytes with another version of zstd.
     """
     data = np.frombuffer(raw, np.uint8)
-    transform = BY_DTYPE.get(dtype, WHOLE)
-    is_numeric = transform != WHOLE or dtype in _NUMERIC_BYTES
-    return _encoded(data, data, transform, is_numeric=is_numeric, delta=False)
+    transform, kind = choose(data, dtype)
+    return _encoded(data, data, transform, kind, delta=False)
 
 
 def encode_delta(raw: Buffer, base_raw: Buffer, dtype: str, *, alone: int | None = None) -> bytes | None:
@@ -59,15 +53,15 @@ def encode_delta(raw: Buffer, base_raw: Buffer, dtype: str, *, alone: int | None
     ``alone`` is the length of ``encode(raw, dtype)`` if the caller has it already; otherwise it is made
     here to compare. ``None`` also for other lengths than the base's and for types without differences.
     """
-    transform = DELTA_BY_DTYPE.get(dtype)
-    if transform is None or len(raw) != len(base_raw):
+    offers = DELTA_BY_DTYPE.get(dtype)
+    if offers is None or len(raw) != len(base_raw):
         return None
     data, base = np.frombuffer(raw, np.uint8), np.frombuffer(base_raw, np.uint8)
-    width = DELTA_TRANSFORMS[transform]
-    whole = len(data) - len(data) % width
-    differences = scratch.arena("differences", whole)
-    difference(data[:whole], base[:whole], width, differences)
-    body = _encoded(data, differences, transform, is_numeric=True, delta=True)
+    transform = choose_delta(data, base, offers)
+    whole = len(data) - len(data) % TRANSFORMS[transform].unit
+    differences = differences_of(data[:whole], base[:whole], transform)
+    kind = Kind.ORDERED if transform in ORDERED else Kind.NUMBERS
+    body = _encoded(data, differences, transform, kind, delta=True)
     limit = len(encode(raw, dtype)) if alone is None else alone
     return body if len(body) <= limit * DELTA_WORTH else None
 
@@ -93,6 +87,22 @@ def decode_into(frame: Buffer, out: memoryview, base: Buffer | None = None) -> N
     parsed = parse(frame)
     if parsed.raw_length != len(out):
         raise FrameError(f"The frame claims {parsed.raw_length} bytes where {len(out)} are due.")
+    _decode(parsed, out, base)
+
+
+def decode(frame: Buffer, *, max_raw: int, base: Buffer | None = None) -> bytearray:
+    """Decodes a body that claims at most ``max_raw`` bytes; for the rest see ``decode_into``."""
+    length = raw_length(frame)
+    if length > max_raw:
+        raise FrameError(f"The frame claims {length} bytes, more than {max_raw}.")
+    parsed = parse(frame)
+    out = bytearray(length)
+    _decode(parsed, memoryview(out), base)
+    return out
+
+
+def _decode(parsed: Frame, out: memoryview, base: Buffer | None) -> None:
+    """Fills ``out``, which has the length that the frame claims."""
     if parsed.delta != (base is not None) or (base is not None and len(base) != len(out)):
         raise FrameError("The frame and the base chunk it came with do not belong together.")
     rule = TRANSFORMS[parsed.transform]
@@ -103,33 +113,16 @@ def decode_into(frame: Buffer, out: memoryview, base: Buffer | None = None) -> N
         parts = [plane_codec.decompress(p, n) for p, n in zip(parsed.planes, lengths, strict=True)]
         rule.merge(parts, target[:whole])
         if base is not None:
-            restore(target[:whole], np.frombuffer(base, np.uint8)[:whole], DELTA_TRANSFORMS[parsed.transform])
+            bases = np.frombuffer(base, np.uint8)[:whole]
+            if parsed.transform in ORDERED:
+                undo_order(target[:whole], bases)
+            restore(target[:whole], bases, DELTA_TRANSFORMS[parsed.transform])
     out[whole:] = parsed.tail
 
 
-def decode(frame: Buffer, *, max_raw: int, base: Buffer | None = None) -> bytearray:
-    """Decodes a body that claims at most ``max_raw`` bytes; for the rest see ``decode_into``."""
-    length = raw_length(frame)
-    if length > max_raw:
-        raise FrameError(f"The frame claims {length} bytes, more than {max_raw}.")
-    out = bytearray(length)
-    decode_into(frame, memoryview(out), base)
-    return out
-
-
-def _encoded(raw: Bytes, numbers: Bytes, transform: int, *, is_numeric: bool, delta: bool) -> bytes:
+def _encoded(raw: Bytes, numbers: Bytes, transform: int, kind: Kind, *, delta: bool) -> bytes:
     """The body for ``numbers`` (``raw`` itself or its differences), with what ``raw`` has beyond whole
     units."""
-    rule = TRANSFORMS[transform]
-    whole = len(raw) - len(raw) % rule.unit
-    planes = [numbers[:whole]]
-    if transform != WHOLE:
-        planes = []
-        arena = scratch.arena("planes", whole)
-        at = 0
-        for length in rule.plane_lengths(whole):
-            planes.append(arena[at : at + length])
-            at += length
-        rule.split(numbers[:whole], planes)
-    stored = tuple(plane_codec.compress(plane, is_numeric=is_numeric) for plane in planes)
+    whole = len(raw) - len(raw) % TRANSFORMS[transform].unit
+    stored = tuple(plane_codec.compress(plane, kind) for plane in taken_apart(numbers[:whole], transform))
     return serialise(Frame(transform, delta, len(raw), stored, raw[whole:].data))
