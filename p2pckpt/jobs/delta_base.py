@@ -1,22 +1,13 @@
-"""The version that others are deltas to: which it is, and which chunk of it a piece of a tensor is compared with."""
+"""The version that others are deltas to: which chunk of it a piece of a tensor is compared with."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Final
 
 from p2pckpt.checkpoint.formats.layout import TensorInfo
 from p2pckpt.checkpoint.manifest import Manifest, TensorEntry
-from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.unpacking import Unpacker
-from p2pckpt.store.catalogue import KnownShare
-from p2pckpt.trust.admission import TrustedShare
-
-KEYFRAME_EVERY: Final = 8
-"""Versions from one whole one to the next, at most: a new receiver fetches a whole one and a delta, never more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +47,3 @@ class DeltaBase:
             int(self._manifest.frame_lengths[chunk]),
             lambda: self._unpacker.chunk(chunk),
         )
-
-
-async def newest_whole(services: Services, share: KnownShare, trusted: TrustedShare) -> DeltaBase | None:
-    """The newest version without deltas, if it is whole in this store and the next one may be a delta to it."""
-    numbers = sorted(trusted.targets.versions, reverse=True)
-    for number in numbers[: KEYFRAME_EVERY - 1]:
-        manifest, _ = await services.shares.manifest(share, trusted, number)
-        if manifest.bases.any():
-            continue
-        row = services.catalogue.version(share.share_id, number)
-        if row is None or not row.held:
-            return None
-        locate = partial(services.catalogue.locate, share.share_id)
-        unpacker = Unpacker(manifest, services.shares.keys(share, trusted), services.objects, locate)
-        return await asyncio.to_thread(DeltaBase, manifest, unpacker)
-    return None

@@ -40,6 +40,8 @@ _BATCH_BYTES: Final = 32 << 20
 """Raw bytes that are made durable together…"""
 _BATCH_SECONDS: Final = 0.5
 """…or whatever arrived in this time."""
+_LOCAL_BATCH_BYTES: Final = 64 << 20
+"""The same for what needs no network: less is lost when it is interrupted."""
 _GROUP_BYTES: Final = 8 << 20
 """Raw bytes that one worker takes at a time."""
 
@@ -312,10 +314,17 @@ class _Fetch:
             for chunk in self._places.needed() - missing
             if not self._partial.placed.covers(self._places.of(chunk))
         )
-        for batch in _groups(here, self._raw_length, _BATCH_BYTES):
-            await self._in_workers(batch, self._place_known)
-            places = [place for chunk in batch for place in self._places.of(chunk)]
-            await asyncio.to_thread(self._partial.sync, places)
+        syncing: asyncio.Future[None] | None = None
+        try:
+            for batch in _groups(here, self._raw_length, _LOCAL_BATCH_BYTES):
+                await self._in_workers(batch, self._place_known)
+                places = [place for chunk in batch for place in self._places.of(chunk)]
+                if syncing is not None:
+                    await syncing
+                syncing = asyncio.ensure_future(asyncio.to_thread(self._partial.sync, places))
+        finally:
+            if syncing is not None:  # while a batch is made durable, the next one is decoded
+                await syncing
         return len(self._found.elsewhere) == hoped_for
 
     def _place_known(self, chunks: Sequence[int]) -> None:

@@ -22,9 +22,10 @@ from p2pckpt.checkpoint.merkle import FileTree
 from p2pckpt.checkpoint.plan import MAX_TORRENTS, PIECE_LENGTH
 from p2pckpt.control.messages import Phase, PublishRequest
 from p2pckpt.errors import BadUsage, Conflict, P2pckptError, VerificationFailed
-from p2pckpt.jobs import delta_base, model_signature
+from p2pckpt.jobs import model_signature
 from p2pckpt.jobs.delta_base import DeltaBase
 from p2pckpt.jobs.folder import default_name, describe, places, readme_of
+from p2pckpt.jobs.keyframes import base_for
 from p2pckpt.jobs.packing import Packed, Packer
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.safety import as_warnings, require_publishable, scan_files
@@ -85,8 +86,7 @@ async def _pack_and_sign(services: Services, draft: _Draft, trusted: TrustedShar
     version = max(trusted.targets.versions, default=0) + 1
     progress.update(version=version, version_name=draft.request.version_name)
     progress.enter(Phase.PACKING)
-    wants_delta = draft.request.delta and not draft.request.tags
-    base = await delta_base.newest_whole(services, share, trusted) if wants_delta else None
+    base = await base_for(services, share, trusted, draft.request.tags) if draft.request.delta else None
     packed = await asyncio.to_thread(_pack, services, share, version, keys, draft.found, base, progress)
     for warning in packed.warnings:
         progress.warn(warning)

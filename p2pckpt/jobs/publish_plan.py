@@ -18,9 +18,9 @@ from p2pckpt.checkpoint.formats.layout import FileLayout, TensorInfo
 from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.control.messages import NewFile, PublishPlan, PublishRequest
 from p2pckpt.errors import P2pckptError, UnsafeContent
-from p2pckpt.jobs import delta_base
 from p2pckpt.jobs.delta_base import BaseChunk, DeltaBase
 from p2pckpt.jobs.folder import cancellable, default_name, places
+from p2pckpt.jobs.keyframes import base_for
 from p2pckpt.jobs.packing import FileSource
 from p2pckpt.jobs.safety import as_warnings, require_publishable, scan_files
 from p2pckpt.jobs.scanning import Scan, ScannedFile, scan
@@ -55,8 +55,8 @@ async def plan(services: Services, request: PublishRequest) -> PublishPlan:
         version = max(trusted.targets.versions, default=0) + 1
         if trusted.targets.versions:
             before, _ = await services.shares.manifest(share, trusted, version - 1)
-        if request.delta and not request.tags:
-            base = await delta_base.newest_whole(services, share, trusted)
+        if request.delta:
+            base = await base_for(services, share, trusted, request.tags)
     look = await cancellable(lambda check: _Look(services, share_id, before, base, check).run(found))
     return PublishPlan(
         share=name,

@@ -105,7 +105,7 @@ class PartialCheckout:
             os.close(descriptor)
 
     def sync(self, places: Iterable[int]) -> None:
-        """Make everything written so far durable, and note that ``places`` are done. Writers must be idle."""
+        """Make everything written so far durable, and note that ``places``, which were, are done. One at a time."""
         with self._lock:
             dirty, self._dirty = self._dirty, set()
         try:

@@ -1,0 +1,40 @@
+"""Which versions are whole, and which one the next may be a delta to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from p2pckpt.jobs.delta_base import DeltaBase
+from p2pckpt.jobs.services import Services
+from p2pckpt.jobs.unpacking import Unpacker
+from p2pckpt.store.catalogue import KnownShare
+from p2pckpt.trust.admission import TrustedShare
+
+KEYFRAME_EVERY: Final = 8
+"""Versions from one whole one to the next, at most. Whoever comes new fetches a whole one and a delta, never more."""
+
+
+async def base_for(
+    services: Services, share: KnownShare, trusted: TrustedShare, tags: Sequence[str]
+) -> DeltaBase | None:
+    """The newest version without deltas, if it is whole in this store and the next one may be a delta to it.
+
+    A version that gets a tag is one that people are sent to: they should not have to fetch two.
+    """
+    if tags:
+        return None
+    numbers = sorted(trusted.targets.versions, reverse=True)
+    for number in numbers[: KEYFRAME_EVERY - 1]:
+        manifest, _ = await services.shares.manifest(share, trusted, number)
+        if manifest.bases.any():
+            continue
+        row = services.catalogue.version(share.share_id, number)
+        if row is None or not row.held:
+            return None
+        locate = partial(services.catalogue.locate, share.share_id)
+        unpacker = Unpacker(manifest, services.shares.keys(share, trusted), services.objects, locate)
+        return await asyncio.to_thread(DeltaBase, manifest, unpacker)
+    return None
