@@ -18,7 +18,7 @@ from p2pckpt.errors import P2pckptError
 from p2pckpt.jobs.delta_base import DeltaBase
 from p2pckpt.store.catalogue import Catalogue
 from p2pckpt.store.layout import StoreLayout
-from p2pckpt.trust.sealing import OVERHEAD, FrameSealer
+from p2pckpt.trust.sealing import NONCE, OVERHEAD, TAG, FrameSealer
 
 _UNIT: Final = 1 << 20
 """Raw bytes that a worker takes at a time, unless a single chunk is larger: handing over costs as much as 50 KiB."""
@@ -120,6 +120,7 @@ class Encoder:
         self._catalogue = catalogue
         self._share_id = share_id
         self._sealer = sealer
+        self._overhead = OVERHEAD if sealer is not None else 0
         self._base = base
         self._claimed: set[bytes] = set()
         self._lock = threading.Lock()
@@ -143,12 +144,13 @@ class Encoder:
                 made.append(Encoded(chunk, raw, None, b""))
                 continue
             body, base = self._body(raw, cut, tensors)
-            start, end = end, end + len(body) + (OVERHEAD if self._sealer is not None else 0)
+            start, end = end, end + len(body) + self._overhead
             frame = room[start:end]
             if self._sealer is None:
                 frame[:] = body
             else:
-                self._sealer.seal_into(body, frame)
+                frame[NONCE:-TAG] = body
+                self._sealer.seal_in_place(frame)
             made.append(Encoded(chunk, raw, frame, base))
         return made
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
+import numpy as np
 from blake3 import blake3
 
 from p2pckpt.checkpoint.codec import frame as codec
-from p2pckpt.checkpoint.manifest import MAX_CHUNK, Manifest
+from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.errors import NotAllowed, VerificationFailed
 from p2pckpt.store.catalogue import ChunkLocation
 from p2pckpt.store.objects import ObjectReader
 from p2pckpt.trust.sealing import EpochKeys, FrameSealer
+
+_FRAME_SLACK: Final = 4096
+"""Bytes by which a sealed frame can be longer than its chunk, and more: what claims more is not even read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,20 @@ class Unpacker:
         """Raw bytes of chunk ``index``, equal to its BLAKE3; valid until this thread's next call.
 
         ``stored`` says where the store has it, if that is elsewhere than the manifest says; ``share`` of which share
-        that frame is, if of another. Raises ``VerificationFailed``, naming object and chunk, for anything that is not
+        that frame is, if of another. Raises ``VerificationFailed``, naming file and chunk, for anything that is not
         what was signed.
         """
         place = self._place(index, stored, share)
         base = int(self._manifest.bases[index]) if stored is None or stored.delta else 0
+        try:
+            return self._chunk(place, base)
+        except VerificationFailed as exc:
+            raise VerificationFailed(
+                f"chunk {place.chunk.hex()[:12]}{self._file_of(index)} in object {place.root.hex()[:12]}: {exc.fact}",
+                next_step=exc.next_step or "p2pckpt verify --repair",
+            ) from exc
+
+    def _chunk(self, place: FramePlace, base: int) -> memoryview:
         if not base:
             return self._unpack(place, self._buffer("chunk", place.raw_length), None)
         known = self._locate(self._manifest.chunk_id(base - 1))
@@ -87,15 +101,22 @@ class Unpacker:
         )
 
     def _unpack(self, place: FramePlace, raw: memoryview, base: memoryview | None) -> memoryview:
-        stored = self._objects.read(place.root, place.offset, place.length)
-        try:
-            frame = self._sealer(place).open(stored) if place.sealed_epoch else stored
-            codec.decode_into(frame, raw, base)
-        except VerificationFailed as exc:
-            raise VerificationFailed(f"{_named(place)}: {exc.fact}", next_step="p2pckpt verify --repair") from exc
+        if place.length > place.raw_length + _FRAME_SLACK:
+            raise VerificationFailed("its frame is longer than that of such a chunk can be")
+        frame = self._buffer("frame", place.length)
+        self._objects.read_into(place.root, place.offset, frame)
+        codec.decode_into(self._sealer(place).open_in_place(frame) if place.sealed_epoch else frame, raw, base)
         if blake3(raw).digest() != place.chunk:
-            raise VerificationFailed(f"{_named(place)} decodes to other bytes", next_step="p2pckpt verify --repair")
+            raise VerificationFailed("it decodes to other bytes")
         return raw
+
+    def _file_of(self, index: int) -> str:
+        """The first file that the chunk belongs to, in words."""
+        for use in np.flatnonzero(self._manifest.sequence == index)[:1]:
+            for file in self._manifest.body.files:
+                if file.first <= use < file.first + file.count:
+                    return f" of {file.path}"
+        return ""
 
     def _sealer(self, place: FramePlace) -> FrameSealer:
         which = (place.share, place.sealed_version, place.sealed_epoch)
@@ -113,7 +134,7 @@ class Unpacker:
         """This thread's buffer, grown when needed: fresh pages for every chunk would cost more than decoding."""
         buffer: bytearray | None = getattr(self._buffers, purpose, None)
         if buffer is None or len(buffer) < length:
-            buffer = bytearray(min(MAX_CHUNK, max(length, 4 << 20)))
+            buffer = bytearray(max(length, 4 << 20))
             setattr(self._buffers, purpose, buffer)
         return memoryview(buffer)[:length]
 
@@ -129,7 +150,3 @@ def _stored_place(stored: ChunkLocation, chunk: bytes, share: bytes) -> FramePla
         chunk,
         share,
     )
-
-
-def _named(place: FramePlace) -> str:
-    return f"chunk {place.chunk.hex()[:12]} in object {place.root.hex()[:12]}"

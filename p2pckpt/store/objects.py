@@ -98,6 +98,12 @@ class ObjectReader:
 
     def read(self, root: bytes, offset: int, length: int) -> bytes:
         """``length`` bytes of an object. Raises ``VerificationFailed`` when they are not all there."""
+        data = bytearray(length)
+        self.read_into(root, offset, memoryview(data))
+        return bytes(data)
+
+    def read_into(self, root: bytes, offset: int, out: memoryview) -> None:
+        """As ``read``, into memory that exists."""
         try:
             descriptor = self._descriptor(root)
         except FileNotFoundError as exc:
@@ -105,14 +111,13 @@ class ObjectReader:
         except OSError as exc:
             raise P2pckptError(f"object {root.hex()[:12]} can't be opened: {exc.strerror}") from exc
         try:
-            data = os.pread(descriptor, length, offset)
+            count = os.preadv(descriptor, [out], offset)
         except OSError as exc:  # a sector that can't be read is as bad as one that changed
             raise VerificationFailed(f"object {root.hex()[:12]} can't be read: {exc.strerror}") from exc
         finally:
             os.close(descriptor)
-        if len(data) != length:
+        if count != len(out):
             raise VerificationFailed(f"object {root.hex()[:12]} is cut off")
-        return data
 
     def sync(self, root: bytes) -> None:
         """fsync one object's file."""

@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from p2pckpt.errors import NotAllowed, VerificationFailed
 
 NONCE: Final = 12
-OVERHEAD: Final = NONCE + 16
+TAG: Final = 16
+OVERHEAD: Final = NONCE + TAG
 """Bytes that sealing adds to a frame."""
 KEY: Final = 32
 _SUITE: Final = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
@@ -58,11 +59,22 @@ class FrameSealer:
         nonce = os.urandom(NONCE)
         return nonce + self._cipher.encrypt(nonce, frame, None)
 
-    def seal_into(self, frame: bytes | memoryview, out: memoryview) -> None:
-        """As ``seal``, into memory that exists: ``out`` is ``OVERHEAD`` bytes longer than ``frame``."""
+    def seal_in_place(self, room: memoryview) -> None:
+        """As ``seal``, where the frame lies: from ``NONCE`` on, with ``TAG`` bytes left behind it."""
         nonce = os.urandom(NONCE)
-        out[:NONCE] = nonce
-        self._cipher.encrypt_into(nonce, frame, None, out[NONCE:])
+        room[:NONCE] = nonce
+        self._cipher.encrypt_into(nonce, room[NONCE:-TAG], None, room[NONCE:])
+
+    def open_in_place(self, sealed: memoryview) -> memoryview:
+        """As ``open``: the frame takes the place of what was sealed, and is returned as a part of it."""
+        if len(sealed) < OVERHEAD:
+            raise VerificationFailed("a sealed frame is too short to be one")
+        frame = sealed[NONCE:-TAG]
+        try:
+            self._cipher.decrypt_into(bytes(sealed[:NONCE]), sealed[NONCE:], None, frame)
+        except InvalidTag as exc:
+            raise VerificationFailed("a frame does not open with this version's key") from exc
+        return frame
 
     def open(self, sealed: bytes | memoryview) -> bytes:
         """Raises ``VerificationFailed`` when the bytes were not sealed under this key."""

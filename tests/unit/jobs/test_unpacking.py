@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import resource
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import msgspec
 import pytest
 from blake3 import blake3
+from msgspec import structs
 
 from p2pckpt.checkpoint.codec import frame as codec
 from p2pckpt.checkpoint.manifest import ChunkTable, FileEntry, Manifest, ObjectTable, TorrentEntry, u32, u64
@@ -91,9 +92,9 @@ def test_frames_that_were_exchanged_are_refused(workshop: Workshop, manifest: Ma
         column[4], column[5] = column[5], column[4]
     files = list(manifest.body.files)
     for number in (4, 5):
-        files[number] = msgspec.structs.replace(files[number], size=raw[number])
-    chunks = msgspec.structs.replace(columns, offsets=u64(offsets), lengths=u32(lengths), raw_lengths=u32(raw))
-    swapped = Manifest(msgspec.structs.replace(manifest.body, chunks=chunks, files=tuple(files)))
+        files[number] = structs.replace(files[number], size=raw[number])
+    chunks = structs.replace(columns, offsets=u64(offsets), lengths=u32(lengths), raw_lengths=u32(raw))
+    swapped = Manifest(structs.replace(manifest.body, chunks=chunks, files=tuple(files)))
     with pytest.raises(VerificationFailed, match="decodes to other bytes"):
         workshop.unpacker(swapped).chunk(4)
 
@@ -101,10 +102,10 @@ def test_frames_that_were_exchanged_are_refused(workshop: Workshop, manifest: Ma
 def test_a_frame_that_claims_another_length_is_refused(workshop: Workshop, manifest: Manifest) -> None:
     raw = manifest.raw_lengths.tolist()
     raw[0] += 1
-    first = msgspec.structs.replace(manifest.body.files[0], size=raw[0])
-    body = msgspec.structs.replace(
+    first = structs.replace(manifest.body.files[0], size=raw[0])
+    body = structs.replace(
         manifest.body,
-        chunks=msgspec.structs.replace(manifest.body.chunks, raw_lengths=u32(raw)),
+        chunks=structs.replace(manifest.body.chunks, raw_lengths=u32(raw)),
         files=(first, *manifest.body.files[1:]),
     )
     with pytest.raises(VerificationFailed, match="claims"):
@@ -143,8 +144,8 @@ def test_a_wrong_content_key_opens_nothing(workshop: Workshop, manifest: Manifes
 
 def test_a_chunk_is_taken_from_where_the_store_has_it(workshop: Workshop, manifest: Manifest) -> None:
     """The manifest of another machine may name objects that were never here."""
-    roots = msgspec.structs.replace(manifest.body.objects, roots=b"x" * 32)
-    elsewhere = Manifest(msgspec.structs.replace(manifest.body, objects=roots))
+    roots = structs.replace(manifest.body.objects, roots=b"x" * 32)
+    elsewhere = Manifest(structs.replace(manifest.body, objects=roots))
     unpacker = workshop.unpacker(elsewhere)
     with pytest.raises(VerificationFailed, match="missing"):
         unpacker.chunk(0)
@@ -196,3 +197,48 @@ def test_a_delta_that_is_none_or_hides_one_is_refused(workshop: Workshop) -> Non
     manifest = delta_manifest(workshop, base, base, codec.encode(base, "BF16"))
     with pytest.raises(VerificationFailed, match="do not belong together"):
         Unpacker(manifest, {}, workshop.objects).chunk(1)
+
+
+# -- what hostile publishers sign
+
+
+def lying(manifest: Manifest, **columns: bytes) -> Manifest:
+    """The same manifest with other columns of its chunks."""
+    body = manifest.body
+    return Manifest(structs.replace(body, chunks=structs.replace(body.chunks, **columns)))
+
+
+def test_every_error_names_the_file_and_the_chunk(workshop: Workshop, tmp_path: Path) -> None:
+    files = {"a/first.bin": noise("first", 70_000), "second.bin": noise("second", 50_000)}
+    manifest = manifest_of_packed(workshop.pack(write_files(tmp_path / "in", files)))
+    chunk = manifest.chunks_of(manifest.body.files[1]).tolist()[0]
+    lies = {
+        "frames of other chunks": {"offsets": u64([0] * manifest.chunk_count)},
+        "frames that begin in the middle": {"offsets": u64((manifest.frame_offsets // 2).tolist())},
+        "frames that are cut off": {"lengths": u32((manifest.frame_lengths - 1).tolist())},
+        "frames without anything": {"lengths": u32([0] * manifest.chunk_count)},
+        "chunks that hash otherwise": {"ids": manifest.chunk_id(0)[::-1] * manifest.chunk_count},
+    }
+    for name, columns in lies.items():
+        liar = lying(manifest, **columns)
+        with pytest.raises(VerificationFailed) as caught:
+            workshop.unpacker(liar).chunk(chunk)
+        named = (
+            said if "ids" not in columns else f"chunk {manifest.chunk_id(0)[::-1].hex()[:12]} of second.bin in object"
+        )
+        assert caught.value.fact.startswith(named), name
+        assert caught.value.next_step
+
+
+def test_a_frame_that_claims_more_than_its_chunk_could_need_is_not_even_read(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    manifest = manifest_of_packed(workshop.pack(write_files(tmp_path / "in", {"f": noise("f", 50_000)})))
+    body = manifest.body
+    huge = structs.replace(body.objects, lengths=u64([1 << 40] * manifest.object_count))
+    chunks = structs.replace(body.chunks, lengths=u32([0xFFFFFFFF] * manifest.chunk_count))
+    liar = Manifest(structs.replace(body, objects=huge, chunks=chunks))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(VerificationFailed, match="longer than that of such a chunk can be"):
+        workshop.unpacker(liar).chunk(0)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10

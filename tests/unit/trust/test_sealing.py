@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from p2pckpt.errors import NotAllowed, VerificationFailed
 from p2pckpt.trust import sealing
 from p2pckpt.trust.sealing import (
+    NONCE,
     OVERHEAD,
     PLAIN_MANIFEST,
     SEALED_MANIFEST,
+    TAG,
     EpochKeys,
     FrameSealer,
     open_as_member,
@@ -34,6 +36,25 @@ def test_a_frame_opens_to_what_was_sealed_and_grows_by_28_bytes(frame: bytes) ->
     assert SEALER.open(sealed) == frame
     assert SEALER.open(memoryview(sealed)) == frame
     assert len(sealed) == len(frame) + OVERHEAD == len(frame) + 28
+
+
+@pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 100_003])
+def test_sealing_and_opening_in_place_are_the_same_as_elsewhere(length: int) -> None:
+    frame = bytes(number % 251 for number in range(length))
+    room = bytearray(NONCE) + frame + bytearray(TAG)
+    SEALER.seal_in_place(memoryview(room))
+    assert SEALER.open(bytes(room)) == frame
+    again = bytearray(SEALER.seal(frame))
+    assert bytes(SEALER.open_in_place(memoryview(again))) == frame
+
+
+def test_what_does_not_open_elsewhere_does_not_in_place() -> None:
+    sealed = bytearray(SEALER.seal(b"a frame"))
+    sealed[15] ^= 1
+    with pytest.raises(VerificationFailed, match="does not open"):
+        SEALER.open_in_place(memoryview(sealed))
+    with pytest.raises(VerificationFailed, match="too short"):
+        SEALER.open_in_place(memoryview(bytearray(27)))
 
 
 def test_the_same_frame_is_sealed_differently_every_time() -> None:
