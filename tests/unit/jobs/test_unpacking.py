@@ -223,9 +223,7 @@ def test_every_error_names_the_file_and_the_chunk(workshop: Workshop, tmp_path: 
         liar = lying(manifest, **columns)
         with pytest.raises(VerificationFailed) as caught:
             workshop.unpacker(liar).chunk(chunk)
-        named = (
-            said if "ids" not in columns else f"chunk {manifest.chunk_id(0)[::-1].hex()[:12]} of second.bin in object"
-        )
+        named = f"chunk {liar.chunk_id(chunk).hex()[:12]} of second.bin in object"
         assert caught.value.fact.startswith(named), name
         assert caught.value.next_step
 
