@@ -5,8 +5,6 @@ A wrong guess costs a little compression: every transform is lossless for every 
 
 from __future__ import annotations
 
-import numpy as np
-
 from p2pckpt.checkpoint.codec import planes
 from p2pckpt.checkpoint.codec.differences import ORDERED_RUN, difference, put_in_order
 from p2pckpt.checkpoint.codec.ids import (
