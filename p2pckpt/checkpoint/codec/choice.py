@@ -5,8 +5,6 @@ A wrong guess costs a little compression: every transform is lossless for every 
 
 from __future__ import annotations
 
-import numpy as np
-
 from p2pckpt.checkpoint.codec import planes
 from p2pckpt.checkpoint.codec.differences import ORDERED_RUN, difference, put_in_order
 from p2pckpt.checkpoint.codec.ids import (
@@ -27,8 +25,10 @@ _TRIAL = 64 << 10
 statistics would be none."""
 _DELTA_TRIAL = 2 * ORDERED_RUN
 _BYTES_TRIAL = 16 << 10
-_EVEN = 7.85
-"""Bits a byte of a sample, from which on zstd will not gain its least, a 64th of a block."""
+_EVEN = 7.88
+"""Bits a byte of a long sample, from which on zstd will not gain its least, a 64th of a block…"""
+_SCARCE = 220
+"""…less this number over the sample's bytes: in a short one even noise repeats little of what it could be."""
 _STRINGS = 6.5
 """Bits a byte, below which single bytes may turn out to be strings. Quantised weights have 7 and more."""
 _STRINGS_WORTH = 0.9
@@ -89,8 +89,12 @@ def taken_apart(numbers: Bytes, transform: int) -> list[Bytes]:
 def _is_even_below(raw: Bytes) -> bool:
     """Whether the two low bytes of float32 are not worth a plane each: both noise, or both always the same."""
     some = planes.sample(raw[: len(raw) - len(raw) % 4].reshape(-1, 4))
-    bits = [planes.entropy(np.ascontiguousarray(some[:, index])) for index in (0, 1)]
-    return min(bits) > _EVEN or max(bits) == 0
+    noise = _EVEN - _SCARCE / max(len(some), 1)
+    lowest = planes.entropy(some[:, 0])
+    if 0 < lowest <= noise:
+        return False
+    second = planes.entropy(some[:, 1])
+    return second > noise if lowest > noise else second == 0
 
 
 def _trial(raw: Bytes, transform: int) -> int:

@@ -17,8 +17,8 @@ import numpy as np
 
 from p2pckpt.checkpoint.codec.scratch import BLOCK, Bytes, scratch
 
-ORDERED_RUN = 1 << 17
-"""Numbers that are put in order together. Part of the format. Longer runs leave the cache: four times the time."""
+ORDERED_RUN = 1 << 18
+"""Numbers that are put in order together. Part of the format. Longer runs leave the cache and take far longer."""
 _EXPONENT = 7
 """Lowest bit of the eight to order by: bfloat16's exponent; float16's with the top of its mantissa."""
 

@@ -28,7 +28,7 @@ TRANSFORMS: dict[int, Transform] = {
     ORDERED_BYTES: BytePlanes(2),
     ORDERED_NIBBLES: NibblePlanes(),
     # Fields of quantised blocks in ggml's order. Halves are scales unless named otherwise.
-    16: Columns(1, 1, 16),  # Q4_0, IQ4_NL: scale, quants
+    16: Columns(1, 1, 16),  # Q4_0, IQ4_NL, Q1_0: scale, quants
     17: Columns(1, 1, 1, 1, 16),  # Q4_1: scale, minimum, quants
     18: Columns(1, 1, 4, 16),  # Q5_0: scale, fifth bits, quants
     19: Columns(1, 1, 1, 1, 4, 16),  # Q5_1: scale, minimum, fifth bits, quants
@@ -48,6 +48,11 @@ TRANSFORMS: dict[int, Transform] = {
     33: Columns(1, 1, 32, 32, 8, 8),  # IQ2_S: scale, grid, signs, high bits of the grid, scales
     34: Columns(48, 4, 1, 1),  # TQ1_0: five digits a byte, four digits a byte, scale
     35: Columns(64, 1, 1),  # TQ2_0: four digits a byte, scale
+    36: Columns(4, 32),  # NVFP4: scales, quants
+    37: Columns(1, 1, 64),  # IQ2_XXS: scale, grid with signs
+    38: Columns(1, 1, 64, 8),  # IQ2_XS: scale, grid with signs, scales
+    39: Columns(1, 1, 32, 16),  # IQ1_S: scale, grid, its high bits with scales
+    40: Columns(32, 16, 8),  # IQ1_M: grid, its high bits, scales with the scale
 }
 """Transforms by the id that frames carry. Ids are for ever; new ones may be added up to 127."""
 
@@ -89,6 +94,12 @@ BY_DTYPE: dict[str, tuple[int, ...]] = {
     "IQ2_S": (33,),
     "TQ1_0": (34,),
     "TQ2_0": (35,),
+    "Q1_0": (16,),
+    "NVFP4": (36,),
+    "IQ2_XXS": (37,),
+    "IQ2_XS": (38,),
+    "IQ1_S": (39,),
+    "IQ1_M": (40,),
 }
 """What ``choice`` may give a chunk of a canonical number type; ``WHOLE`` for all others."""
 

@@ -90,10 +90,9 @@ class Float32:
         low, exponents, rest = planes
         numbers, lows = raw.view("<u4"), low.view("<u2")
         for start, stop in _blocks(len(numbers)):
-            block, high, shifted = numbers[start:stop], scratch.b16[: stop - start], scratch.a32[: stop - start]
+            block, high = numbers[start:stop], scratch.b16[: stop - start]
             np.copyto(lows[start:stop], block, casting="unsafe")
-            np.right_shift(block, 16, out=shifted)
-            np.copyto(high, shifted, casting="unsafe")
+            _shift_into(block, 16, high)
             _split_high(high, exponents[start:stop], rest[start:stop])
 
     def merge(self, planes: list[Bytes], out: Bytes) -> None:
@@ -123,12 +122,10 @@ class Float32Bytes:
         lowest, second, exponents, rest = planes
         numbers = raw.view("<u4")
         for start, stop in _blocks(len(numbers)):
-            block, high, shifted = numbers[start:stop], scratch.b16[: stop - start], scratch.a32[: stop - start]
+            block, high = numbers[start:stop], scratch.b16[: stop - start]
             np.copyto(lowest[start:stop], block, casting="unsafe")
-            np.right_shift(block, 8, out=shifted)
-            np.copyto(second[start:stop], shifted, casting="unsafe")
-            np.right_shift(block, 16, out=shifted)
-            np.copyto(high, shifted, casting="unsafe")
+            _shift_into(block, 8, second[start:stop])
+            _shift_into(block, 16, high)
             _split_high(high, exponents[start:stop], rest[start:stop])
 
     def merge(self, planes: list[Bytes], out: Bytes) -> None:
@@ -187,13 +184,11 @@ class BytePlanes:
             _split_columns(raw.reshape(-1, self.unit), (1,) * self.unit, planes)
             return
         numbers = raw.view(f"<u{self.unit}")
-        shifted = scratch.a16 if self.unit == 2 else scratch.a32
         for start, stop in _blocks(len(numbers)):
-            block, part = numbers[start:stop], shifted[: stop - start]
+            block = numbers[start:stop]
             np.copyto(planes[0][start:stop], block, casting="unsafe")
             for index in range(1, self.unit):
-                np.right_shift(block, 8 * index, out=part)
-                np.copyto(planes[index][start:stop], part, casting="unsafe")
+                _shift_into(block, 8 * index, planes[index][start:stop])
 
     def merge(self, planes: list[Bytes], out: Bytes) -> None:
         if self.unit not in (2, 4):
@@ -269,12 +264,16 @@ def _blocks(count: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + BLOCK, count)
 
 
+def _shift_into(numbers: np.ndarray, shift: int, out: np.ndarray) -> None:
+    """The low bits of ``numbers`` shifted right, in a narrower type. numpy does it in one pass, in small buffers."""
+    np.right_shift(numbers, shift, out=out, dtype=numbers.dtype, casting="unsafe")
+
+
 def _split_high(numbers: np.ndarray, exponents: Bytes, rest: Bytes, shift: int = 7, mask: int = 0x807F) -> None:
     """8 bits from bit ``shift`` on to ``exponents``, the other 8, which are ``mask``, to ``rest``. At most ``BLOCK``
     16-bit numbers."""
     part = scratch.a16[: len(numbers)]
-    np.right_shift(numbers, shift, out=part)
-    np.copyto(exponents, part, casting="unsafe")
+    _shift_into(numbers, shift, exponents)
     # s·2^15 + m, times 2^8 + 1, modulo 2^16, has s·2^7 + m in its high byte: one pass instead of three.
     np.bitwise_and(numbers, mask, out=part)
     np.multiply(part, 257, out=part)

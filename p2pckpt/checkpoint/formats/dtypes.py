@@ -105,6 +105,8 @@ GGML_TYPES: dict[int, tuple[str, int, int]] = {
     34: ("TQ1_0", 256, 54),
     35: ("TQ2_0", 256, 66),
     39: ("MXFP4", 32, 17),
+    40: ("NVFP4", 64, 36),
+    41: ("Q1_0", 128, 18),
 }
 """``enum ggml_type`` → name, elements in a block, bytes of a block (ggml.h, ggml-common.h). Q8_1 is left
 out: it only lives in memory, and its size changed over time."""

@@ -17,7 +17,7 @@ MOST = 100 * MIB
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_frames_are_refused_for_what_is_wrong_with_them(name: str) -> None:
+def test_hostile_frames_are_refused(name: str) -> None:
     case = HOSTILE[name]
     with pytest.raises(FrameError, match=case.error):
         decode(case.frame, max_raw=LARGEST, base=case.base)
