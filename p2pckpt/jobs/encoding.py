@@ -13,6 +13,7 @@ from blake3 import blake3
 
 from p2pckpt.checkpoint.chunking import Cut
 from p2pckpt.checkpoint.codec import frame as codec
+from p2pckpt.checkpoint.codec.container import Buffer
 from p2pckpt.checkpoint.formats.layout import TensorInfo
 from p2pckpt.errors import P2pckptError
 from p2pckpt.jobs.delta_base import DeltaBase
@@ -120,7 +121,6 @@ class Encoder:
         self._catalogue = catalogue
         self._share_id = share_id
         self._sealer = sealer
-        self._overhead = OVERHEAD if sealer is not None else 0
         self._base = base
         self._claimed: set[bytes] = set()
         self._lock = threading.Lock()
@@ -143,14 +143,9 @@ class Encoder:
             if not self._claim(chunk):
                 made.append(Encoded(chunk, raw, None, b""))
                 continue
-            body, base = self._body(raw, cut, tensors)
-            start, end = end, end + len(body) + self._overhead
-            frame = room[start:end]
-            if self._sealer is None:
-                frame[:] = body
-            else:
-                frame[NONCE:-TAG] = body
-                self._sealer.seal_in_place(frame)
+            parts, base = self._body(raw, cut, tensors)
+            frame = self._sealed(parts, room[end:])
+            end += len(frame)
             made.append(Encoded(chunk, raw, frame, base))
         return made
 
@@ -166,8 +161,20 @@ class Encoder:
             return True
         return found is None or bool(found.delta)  # who receives this version may not have that delta's base
 
-    def _body(self, raw: memoryview, cut: Cut, tensors: Sequence[TensorInfo]) -> tuple[bytes, bytes]:
-        """The frame's plain body, and the chunk that it is a delta to, if any."""
+    def _sealed(self, parts: Sequence[Buffer], room: memoryview) -> memoryview:
+        """The frame of this body, at the beginning of ``room``."""
+        start = at = NONCE if self._sealer is not None else 0
+        for part in parts:
+            room[at : at + len(part)] = part
+            at += len(part)
+        if self._sealer is None:
+            return room[start:at]
+        frame = room[: at + TAG]
+        self._sealer.seal_in_place(frame)
+        return frame
+
+    def _body(self, raw: memoryview, cut: Cut, tensors: Sequence[TensorInfo]) -> tuple[Sequence[Buffer], bytes]:
+        """The frame's plain body in parts, and the chunk that it is a delta to, if any."""
         if self._base is not None and cut.tensor >= 0:
             tensor = tensors[cut.tensor]
             found = self._base.find(tensor, cut.offset - tensor.offset, cut.length)
@@ -175,5 +182,5 @@ class Encoder:
                 with contextlib.suppress(P2pckptError):  # a base that is damaged or gone serves nobody
                     delta = codec.encode_delta(raw, found.raw(), cut.dtype, alone=found.frame_length)
                     if delta is not None:
-                        return delta, found.chunk
-        return codec.encode(raw, cut.dtype), b""
+                        return [delta], found.chunk
+        return codec.encode_parts(raw, cut.dtype), b""

@@ -53,13 +53,18 @@ class Frame:
 
 def serialise(frame: Frame) -> bytes:
     """The one body that stands for ``frame``."""
+    return b"".join(parts(frame))
+
+
+def parts(frame: Frame) -> list[Buffer]:
+    """The same in pieces, which are the frame's own where they can be."""
     head = bytearray([VERSION, frame.transform | (_DELTA if frame.delta else 0)])
     head += _varint(frame.raw_length)
     for plane in frame.planes:
         head.append(plane.codec)
         if plane.codec == ZSTD:
             head += _varint(len(plane.body))
-    return b"".join([head, *(plane.body for plane in frame.planes), frame.tail])
+    return [head, *(plane.body for plane in frame.planes), frame.tail]
 
 
 def parse_header(data: Buffer) -> tuple[int, bool, int, int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from p2pckpt.checkpoint.codec import planes as plane_codec
 from p2pckpt.checkpoint.codec.choice import choose, choose_delta, differences_of, taken_apart
-from p2pckpt.checkpoint.codec.container import Buffer, Frame, Plane, parse, parse_header, serialise
+from p2pckpt.checkpoint.codec.container import Buffer, Frame, Plane, parse, parse_header, parts, serialise
 from p2pckpt.checkpoint.codec.differences import restore, undo_order
 from p2pckpt.checkpoint.codec.errors import FrameError
 from p2pckpt.checkpoint.codec.ids import DELTA_BY_DTYPE, DELTA_TRANSFORMS, ORDERED, TRANSFORMS
@@ -26,6 +26,7 @@ __all__ = [
     "decode_into",
     "encode",
     "encode_delta",
+    "encode_parts",
     "is_delta",
     "parse",
     "raw_length",
@@ -42,9 +43,14 @@ def encode(raw: Buffer, dtype: str) -> bytes:
     ``dtype`` is a canonical number type or empty; a wrong one costs compression, never correctness. The
     same input need not give the same bytes with another version of zstd.
     """
+    return b"".join(encode_parts(raw, dtype))
+
+
+def encode_parts(raw: Buffer, dtype: str) -> list[Buffer]:
+    """As ``encode``, for who has a place for the body: pieces that last until the calling thread's next call."""
     data = np.frombuffer(raw, np.uint8)
     transform, kind = choose(data, dtype)
-    return _encoded(data, data, transform, kind, delta=False)
+    return parts(_encoded(data, data, transform, kind, delta=False))
 
 
 def encode_delta(raw: Buffer, base_raw: Buffer, dtype: str, *, alone: int | None = None) -> bytes | None:
@@ -61,7 +67,7 @@ def encode_delta(raw: Buffer, base_raw: Buffer, dtype: str, *, alone: int | None
     whole = len(data) - len(data) % TRANSFORMS[transform].unit
     differences = differences_of(data[:whole], base[:whole], transform)
     kind = Kind.ORDERED if transform in ORDERED else Kind.NUMBERS
-    body = _encoded(data, differences, transform, kind, delta=True)
+    body = serialise(_encoded(data, differences, transform, kind, delta=True))
     limit = len(encode(raw, dtype)) if alone is None else alone
     return body if len(body) <= limit * DELTA_WORTH else None
 
@@ -120,9 +126,9 @@ def _decode(parsed: Frame, out: memoryview, base: Buffer | None) -> None:
     out[whole:] = parsed.tail
 
 
-def _encoded(raw: Bytes, numbers: Bytes, transform: int, kind: Kind, *, delta: bool) -> bytes:
-    """The body for ``numbers`` (``raw`` itself or its differences), with what ``raw`` has beyond whole
-    units."""
+def _encoded(raw: Bytes, numbers: Bytes, transform: int, kind: Kind, *, delta: bool) -> Frame:
+    """The frame for ``numbers`` (``raw`` itself or its differences), with what ``raw`` has beyond whole
+    units. Its planes may be the thread's scratch."""
     whole = len(raw) - len(raw) % TRANSFORMS[transform].unit
     stored = tuple(plane_codec.compress(plane, kind) for plane in taken_apart(numbers[:whole], transform))
-    return serialise(Frame(transform, delta, len(raw), stored, raw[whole:].data))
+    return Frame(transform, delta, len(raw), stored, raw[whole:].data)
