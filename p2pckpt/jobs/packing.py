@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from mmap import mmap
 from types import TracebackType
 from typing import Final
 
@@ -158,9 +159,9 @@ class Packer:
         self._writer_object = 0
         """Where the object being filled stands in ``Packed.objects``: reused ones are appended meanwhile."""
         self._writer_chunks: list[PackedChunk] = []
-        self._object_memory: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
+        self._object_memory: queue.SimpleQueue[mmap | None] = queue.SimpleQueue()
         for _ in range(_OBJECTS_IN_MEMORY):
-            self._object_memory.put(bytearray())
+            self._object_memory.put(None)
         self._committers = ThreadPoolExecutor(_COMMITTERS, thread_name_prefix="objects")
         self._commits: deque[Future[None]] = deque()
 

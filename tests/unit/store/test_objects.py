@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -90,6 +92,35 @@ def test_nothing_is_written_before_an_object_is_finished_and_its_memory_serves_t
     assert writer.finish().length == 5
     assert writer.release() is memory
     assert first.path.read_bytes() == noise("x", 300_000)
+
+
+@pytest.mark.parametrize("length", [1, 4095, 4096, 4097, 5 * PIECE_LENGTH - 17])
+@pytest.mark.parametrize("refused", ["nothing", "open", "write", "short"])
+def test_what_is_written_is_the_same_whether_the_file_system_can_go_around_its_cache_or_not(
+    layout: StoreLayout, monkeypatch: pytest.MonkeyPatch, length: int, refused: str
+) -> None:
+    real_open, real_write, direct = os.open, os.write, getattr(os, "O_DIRECT", 0)
+    opened: list[int] = []
+
+    def refusing_open(path: object, flags: int, *mode: int, **options: object) -> int:
+        if direct and flags & direct:
+            opened.append(flags)
+            if refused == "open":
+                raise OSError(errno.EINVAL, "no such thing here")
+        return real_open(path, flags, *mode, **options)  # type: ignore[arg-type]
+
+    def refusing_write(descriptor: int, data: memoryview) -> int:
+        if refused == "write":
+            raise OSError(errno.EINVAL, "blocks of another size")
+        return (
+            real_write(descriptor, data[: len(data) // 2 + 1]) if refused == "short" else real_write(descriptor, data)
+        )
+
+    monkeypatch.setattr(os, "open", refusing_open)
+    monkeypatch.setattr(os, "write", refusing_write)
+    data = noise(f"around {length}", length)
+    assert write(layout, data).path.read_bytes() == data
+    assert bool(opened) == bool(direct)
 
 
 def test_an_object_without_frames_cannot_be_finished(layout: StoreLayout) -> None:
