@@ -12,6 +12,8 @@ from p2pckpt.cli.table import Column, table, terminal_width
 from p2pckpt.control.messages import DiffReply, DiffRow, ShareDetail, TagRequest
 
 _SAME = "same"
+_NAMED = 5
+"""Tensors that are named of each kind; --json has all."""
 
 
 @click.command(cls=Command)
@@ -50,17 +52,27 @@ def diff_lines(reply: DiffReply, shown: list[DiffRow], width: int | None) -> lis
         after = "-" if row.change == "removed" else text.size(row.new_size)
         rows.append([row.change, row.path, before, after, text.size(row.new_bytes)])
     same = sum(row.change == _SAME for row in reply.rows)
+    tensors = (
+        ("added", reply.tensors_added), ("removed", reply.tensors_removed), ("changed", reply.tensors_changed)
+    )  # fmt: skip
+    differences = f", {text.size(reply.delta_bytes)} of it as differences" if reply.delta_bytes else ""
     return [
         *table(columns, rows, width=width),
         f"{text.count(len(reply.rows) - same, 'file')} differ, {same:,} the same",
-        f"tensors: {len(reply.tensors_added):,} added, {len(reply.tensors_removed):,} removed, "
-        f"{len(reply.tensors_changed):,} changed",
-        f"new: {text.size(reply.new_bytes)} of content, {text.size(reply.wire_bytes)} to move",
+        "tensors: " + ", ".join(f"{len(names):,} {change}" for change, names in tensors),
+        *(f"  {change}: {_some(names)}" for change, names in tensors if names),
+        f"new: {text.size(reply.new_bytes)} of content{differences}, {text.size(reply.wire_bytes)} to move",
         *(
             f"{text.clean(fact.name, 80)}: {text.clean(fact.before, 200) or '-'} → {text.clean(fact.after, 200) or '-'}"
             for fact in reply.facts
         ),
     ]
+
+
+def _some(names: tuple[str, ...]) -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(text.clean(name, 60) for name in names[:_NAMED]) + more
 
 
 @click.command(cls=Command)

@@ -454,11 +454,15 @@ class DiffReply(msgspec.Struct, frozen=True):
     b: str
     rows: tuple[DiffRow, ...]
     new_bytes: int
+    """Raw bytes that B has and A does not."""
     wire_bytes: int
+    """What moves for who has A: whole pieces, those with an earlier version's chunks that differences lean on, too."""
     tensors_added: tuple[str, ...]
     tensors_removed: tuple[str, ...]
     tensors_changed: tuple[str, ...]
     facts: tuple[FactChange, ...] = ()
+    delta_bytes: int = 0
+    """Of the new bytes those that are stored as differences to an earlier version."""
 
 
 class TagRequest(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2pckpt.checkpoint.manifest import Body, Manifest
-from p2pckpt.checkpoint.plan import pieces_wanted, wire_bytes
+from p2pckpt.checkpoint.plan import missing_chunks, pieces_wanted, wire_bytes
 from p2pckpt.control.messages import DiffReply, DiffRow, FactChange
 
 
@@ -24,12 +24,15 @@ def compare(name_a: str, a: Manifest, name_b: str, b: Manifest) -> DiffReply:
     present = {file.path for file in b.body.files}
     rows += [DiffRow(path, "removed", file.size, 0, 0) for path, file in files_a.items() if path not in present]
     tensors_a, tensors_b = _tensors(a), _tensors(b)
+    present_in_a = {chunk for chunk in range(b.chunk_count) if b.chunk_id(chunk) in have}
+    needed = missing_chunks(b, range(len(b.body.files)), present_in_a)
     return DiffReply(
         a=name_a,
         b=name_b,
         rows=tuple(sorted(rows, key=lambda row: row.path)),
         new_bytes=sum(int(b.raw_lengths[chunk]) for chunk in new_chunks),
-        wire_bytes=wire_bytes(b, pieces_wanted(b, new_chunks)),
+        wire_bytes=wire_bytes(b, pieces_wanted(b, needed)),
+        delta_bytes=sum(int(b.raw_lengths[chunk]) for chunk in new_chunks if b.bases[chunk]),
         tensors_added=tuple(sorted(tensors_b.keys() - tensors_a.keys())),
         tensors_removed=tuple(sorted(tensors_a.keys() - tensors_b.keys())),
         tensors_changed=tuple(sorted(n for n in tensors_a.keys() & tensors_b.keys() if tensors_a[n] != tensors_b[n])),

@@ -59,6 +59,10 @@ async def test_who_follows_a_run_fetches_differences_and_who_comes_new_a_whole_v
     assert tree(tmp_path / "again") == tree(run.directory)
     diff = await bob.client.diff("run/followed@2", "run/followed@3")
     assert set(diff.tensors_changed) >= {f"layer.{n}.weight" for n in range(3)}
+    assert diff.new_bytes > diff.delta_bytes > 0.9 * diff.new_bytes
+    shown = await bob.cli("diff", "run/followed@2", "run/followed@3")
+    assert "of it as differences" in shown.stdout
+    assert "changed: layer.0.weight, layer.1.weight, layer.2.weight" in shown.stdout
 
 
 async def test_every_eighth_version_and_every_tagged_one_is_whole(alice: Home, tmp_path: Path) -> None:
