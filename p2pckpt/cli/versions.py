@@ -52,13 +52,14 @@ def diff_lines(reply: DiffReply, shown: list[DiffRow], width: int | None) -> lis
         after = "-" if row.change == "removed" else text.size(row.new_size)
         rows.append([row.change, row.path, before, after, text.size(row.new_bytes)])
     same = sum(row.change == _SAME for row in reply.rows)
+    different = len(reply.rows) - same
     tensors = (
         ("added", reply.tensors_added), ("removed", reply.tensors_removed), ("changed", reply.tensors_changed)
     )  # fmt: skip
     differences = f", {text.size(reply.delta_bytes)} of it as differences" if reply.delta_bytes else ""
     return [
         *table(columns, rows, width=width),
-        f"{text.count(len(reply.rows) - same, 'file')} differ, {same:,} the same",
+        f"{text.count(different, 'file')} {'differs' if different == 1 else 'differ'}, {same:,} the same",
         "tensors: " + ", ".join(f"{len(names):,} {change}" for change, names in tensors),
         *(f"  {change}: {_some(names)}" for change, names in tensors if names),
         f"new: {text.size(reply.new_bytes)} of content{differences}, {text.size(reply.wire_bytes)} to move",
