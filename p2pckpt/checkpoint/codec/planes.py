@@ -12,6 +12,7 @@ from enum import Enum, auto
 import numpy as np
 import zstandard
 
+from p2pckpt.checkpoint.codec import huffman
 from p2pckpt.checkpoint.codec.container import RAW, ZSTD, Plane
 from p2pckpt.checkpoint.codec.errors import FrameError
 from p2pckpt.checkpoint.codec.scratch import Bytes
@@ -19,7 +20,6 @@ from p2pckpt.checkpoint.codec.scratch import Bytes
 MAX_WINDOW = 32 << 20
 """Largest zstd window that is decoded; a frame of one segment declares its content's size as window."""
 
-_SAMPLE_RUNS, _SAMPLE_RUN = 16, 512
 _SMALLEST = 32
 """Planes below this many bytes are not worth zstd's own header."""
 NOISE = 7.88
@@ -27,40 +27,18 @@ NOISE = 7.88
 7.98."""
 _FEW = 1.2
 """Bits a byte below which repetition is worth searching: Huffman cannot go under one."""
+_MANY = 5.0
+"""Bits a byte from which on chance matches are so rare that a search costs no time; then it may as well be made."""
 _RUNS = 0.045
 """How much more often neighbours are equal than by chance, from which on there may be runs worth finding. Weights have
 0.03 at most, optimizer states up to 0.2."""
 _TRIAL = 64 << 10
-"""Bytes from the middle of such a plane that are compressed both ways."""
+"""Bytes of such a plane that are compressed all ways."""
 _WORTH = 0.992
 """A plane that compresses to more than this fraction is stored raw, for faster decoding."""
 
-_HUFFMAN = zstandard.ZstdCompressionParameters(
-    strategy=zstandard.STRATEGY_FAST,
-    min_match=7,
-    hash_log=6,
-    chain_log=6,
-    search_log=1,
-    target_length=0,
-    window_log=18,
-    write_content_size=True,
-    write_checksum=False,
-)
-"""A match finder too small to find anything, which leaves zstd's entropy stage. On exponent planes this is
-smaller and faster than every level from 1 to 9."""
-
-_LOCAL = zstandard.ZstdCompressionParameters(
-    strategy=zstandard.STRATEGY_FAST,
-    min_match=7,
-    hash_log=6,
-    chain_log=6,
-    search_log=1,
-    target_length=0,
-    window_log=13,
-    write_content_size=True,
-    write_checksum=False,
-)
-"""The same with a code of its own for every 8 KiB: no block is longer than the window."""
+_CODE_LOG, _LOCAL_LOG = 18, 13
+"""Logarithms of windows. A code spans 128 KiB at most; where frequencies change along the plane, 8 KiB."""
 
 
 class Kind(Enum):
@@ -78,10 +56,11 @@ class _Contexts(threading.local):
     """zstd contexts; they must not be shared between threads."""
 
     def __init__(self) -> None:
-        self.huffman = zstandard.ZstdCompressor(compression_params=_HUFFMAN)
-        self.local = zstandard.ZstdCompressor(compression_params=_LOCAL)
-        self.fast = zstandard.ZstdCompressor(level=1)
-        self.general = zstandard.ZstdCompressor(level=3)
+        self.huffman = huffman.coder(_CODE_LOG)
+        self.searching = huffman.searching_coder(_CODE_LOG)
+        self.local = huffman.coder(_LOCAL_LOG)
+        self.fast: huffman.Compress = zstandard.ZstdCompressor(level=1).compress
+        self.general: huffman.Compress = zstandard.ZstdCompressor(level=3).compress
         self.decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
 
 
@@ -91,9 +70,9 @@ _contexts = _Contexts()
 def compress(plane: Bytes, kind: Kind) -> Plane:
     """``plane`` (one-dimensional, contiguous) as it is best stored; a raw body is a view of it."""
     length = len(plane)
-    context = _choose(plane, kind) if length >= _SMALLEST else None
-    if context is not None:
-        body = context.compress(plane.data)
+    coder = _choose(plane, kind) if length >= _SMALLEST else None
+    if coder is not None:
+        body = coder(plane.data)
         if len(body) <= length * _WORTH:
             return Plane(ZSTD, body)
     return Plane(RAW, plane.data)
@@ -126,16 +105,16 @@ def entropy(data: Bytes) -> float:
     return -float(np.sum(share * np.log2(share)))
 
 
-def sample(rows: Bytes) -> Bytes:
-    """Up to 8,192 of ``rows``: all of a few, else runs at even distances."""
-    if len(rows) <= _SAMPLE_RUNS * _SAMPLE_RUN:
+def sample(rows: Bytes, *, runs: int = 16, length: int = 512) -> Bytes:
+    """All of a few ``rows``, else ``runs`` of them at even distances, ``length`` rows each."""
+    if len(rows) <= runs * length:
         return rows
-    starts = np.linspace(0, len(rows) - _SAMPLE_RUN, _SAMPLE_RUNS, dtype=np.intp)
-    return np.concatenate([rows[start : start + _SAMPLE_RUN] for start in starts])
+    starts = np.linspace(0, len(rows) - length, runs, dtype=np.intp)
+    return np.concatenate([rows[start : start + length] for start in starts])
 
 
-def _choose(plane: Bytes, kind: Kind) -> zstandard.ZstdCompressor | None:
-    """The compressor to try, or ``None`` for noise."""
+def _choose(plane: Bytes, kind: Kind) -> huffman.Compress | None:
+    """The coder to try, or ``None`` for noise."""
     some = sample(plane)
     counts = np.bincount(some, minlength=256)
     share = counts[counts > 0] / len(some)
@@ -150,7 +129,7 @@ def _choose(plane: Bytes, kind: Kind) -> zstandard.ZstdCompressor | None:
     if bits < _FEW:
         return _contexts.fast
     if equal_neighbours - float(np.sum(share * share)) > _RUNS:
-        start = max(0, (len(plane) - _TRIAL) // 2)
-        run = plane[start : start + _TRIAL].data
-        return min(_contexts.huffman, _contexts.fast, key=lambda context: len(context.compress(run)))
-    return _contexts.huffman
+        run = sample(plane, runs=4, length=_TRIAL // 4).data
+        offers = (_contexts.huffman, _contexts.searching, _contexts.fast)
+        return min(offers, key=lambda coder: len(coder(run)))
+    return _contexts.huffman if bits < _MANY else _contexts.searching
