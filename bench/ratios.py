@@ -24,7 +24,7 @@ _PEER, _LIMIT = 1.002, 1.01
 _MOMENTS = {"exp-avg": 0.81, "exp-avg-sq": 0.785}
 _GGUF = {"Q4_1": 0.90}
 """Targets of their own, of raw; Q4_1 as its package ships it."""
-_SLOW_SAMPLE = 64 << 20
+_SLOW_SAMPLE = 16 << 20
 """Bytes that zstd -19 gets at most."""
 _ROUNDS = 5
 _TIMED = ("F32", "BF16", "F16", "F64", "F8_E4M3", "I8", "Q4_1", "Q8_0")
