@@ -17,13 +17,15 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 
-from bench import codec, loopback, memory, next_version, startup, table, transport, tui_tick
+from bench import codec, dedup, loopback, memory, startup, table, transport, tui_tick, whole_process
 from bench.generate import _size
 from bench.table import Row
 
 GB = 10**9
-KINDS = ("loopback", "transport", "memory", "help", "tui", "codec", "versions")
+KINDS = ("loopback", "transport", "memory", "help", "tui", "codec", "ratios", "dedup", "pipeline")
 _NEXT_VERSION = GB
+_CACHE = Path(".bench")
+"""Real weights, and what was made of them and trained, once."""
 _SMALL, _FULL = (1, 2), (2, 4)
 """GB of the memory rows."""
 
@@ -55,9 +57,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", type=_size, default=GB, help="raw bytes of the loopback rows (1GB)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of the loopback rows (3); the median counts")
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True, help="the memory rows")
-    parser.add_argument("--full", action="store_true", help="memory at 2 and 4 GB instead of 1 and 2")
+    parser.add_argument("--full", action="store_true", help="memory at 2 and 4 GB instead of 1 and 2; also packing 10 GB")
     parser.add_argument("--only", choices=KINDS, action="append", help="just these rows; may be repeated")
     parser.add_argument("--dir", type=Path, help="where to write meanwhile, up to five times the largest size")
+    parser.add_argument("--cache", type=Path, default=_CACHE, help="where real and trained weights are kept (.bench)")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the result between the marks of FILE")
     return parser.parse_args()
 
@@ -78,9 +81,20 @@ def _work(options: argparse.Namespace, directory: Path) -> list[tuple[str, Calla
         work.append(_later("tui", tui_tick.measure))
     if "codec" in chosen:
         work.append(("codec", codec.measure))
-    if "versions" in chosen:
-        work.append(_later("versions", partial(next_version.measure, directory / "v", _NEXT_VERSION)))
+    if "ratios" in chosen:
+        work.append(("ratios", lambda: _ratios(options.cache)))
+    if "dedup" in chosen:
+        work.append(_later("dedup", partial(dedup.measure, directory / "d", _NEXT_VERSION)))
+    if "pipeline" in chosen:
+        work.append(_later("pipeline", partial(whole_process.measure, directory / "p", full=options.full)))
     return work
+
+
+def _ratios(cache: Path) -> list[Row]:
+    """Imported when asked for: these alone need the packages of the group ``bench``."""
+    from bench import deltas, ratios
+
+    return ratios.measure(cache, cache / "weights") + deltas.measure(cache)
 
 
 def _later(name: str, measure: Callable[[], Coroutine[None, None, list[Row]]]) -> tuple[str, Callable[[], list[Row]]]:
