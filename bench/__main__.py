@@ -57,7 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", type=_size, default=GB, help="raw bytes of the loopback rows (1GB)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of the loopback rows (3); the median counts")
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True, help="the memory rows")
-    parser.add_argument("--full", action="store_true", help="memory at 2 and 4 GB instead of 1 and 2; also packing 10 GB")
+    parser.add_argument("--full", action="store_true", help="memory at 2 and 4 GB, not 1 and 2; packing 10 GB")
     parser.add_argument("--only", choices=KINDS, action="append", help="just these rows; may be repeated")
     parser.add_argument("--dir", type=Path, help="where to write meanwhile, up to five times the largest size")
     parser.add_argument("--cache", type=Path, default=_CACHE, help="where real and trained weights are kept (.bench)")

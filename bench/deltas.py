@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from zipnn import ZipNN
+from zipnn import ZipNN  # type: ignore[import-untyped]
 
 from bench import peer_codecs, training
 from bench.table import Row
@@ -63,8 +63,8 @@ def _pairs(directory: Path) -> Iterator[_Pair]:
         yield _Pair("LoRA merged", dtype, file(training.LORA), file(last), lora_target)
     for moment in (training.FIRST_MOMENT, training.SECOND_MOMENT):
         for distance in training.DISTANCES[:2]:
-            files = (training.moments(directory, each, moment) for each in (distance, 0))
-            yield _Pair(f"{moment}, {distance} on", "F32", *files)
+            later, base = (training.moments(directory, each, moment) for each in (distance, 0))
+            yield _Pair(f"{moment}, {distance} on", "F32", later, base)
 
 
 def _row(pair: _Pair) -> Row:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from zipnn import ZipNN
+from zipnn import ZipNN  # type: ignore[import-untyped]
 
 
 def main() -> None:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
+from typing import Any
 
-import blosc2
+import blosc2  # type: ignore[import-untyped]
 import zstandard
-from zipnn import ZipNN
+from zipnn import ZipNN  # type: ignore[import-untyped]
 
 from p2pckpt.checkpoint.formats.dtypes import UNITS
 
 Pack = Callable[[bytearray], bytes]
-Unpack = Callable[[bytes], object]
+Unpack = Callable[[bytes], bytes]
 
 _ZIPNN = {
     "BF16": "bfloat16",
@@ -45,20 +47,10 @@ class Codec:
 def zipnn(raw: bytes, dtype: str) -> Codec:
     """ZipNN for ``dtype``. Types it does not know go through it as single bytes, or as fp32 where that is smaller."""
     names = [_ZIPNN[dtype]] if dtype in _ZIPNN else ["float8_e4m3fn", "float32", "bfloat16", "float16"]
-    codecs = []
+    codecs: list[Codec] = []
     for name, chunk, threshold in product(names, _ZIPNN_CHUNKS, _ZIPNN_THRESHOLDS):
-
-        def settings(name: str = name, chunk: int = chunk, threshold: float = threshold) -> ZipNN:
-            return ZipNN(bytearray_dtype=name, threads=1, compression_chunk=chunk, compression_threshold=threshold)
-
-        label = f"ZipNN {name}, {chunk >> 10} KiB, {threshold}"
-        codecs.append(
-            Codec(
-                label,
-                lambda raw, make=settings: make().compress(raw),
-                lambda packed, make=settings: make().decompress(packed),
-            )
-        )
+        options = {"bytearray_dtype": name, "compression_chunk": chunk, "compression_threshold": threshold}
+        codecs.append(_zipnn(f"ZipNN {name}, {chunk >> 10} KiB, {threshold}", options | {"threads": 1}))
     return _smallest(codecs, raw)
 
 
@@ -79,14 +71,18 @@ def blosc(raw: bytes, dtype: str) -> Codec:
             "filters": [filter_],
             "nthreads": 1,
         }
-        codecs.append(
-            Codec(
-                f"blosc2 {filter_.name.lower()}, zstd {level}",
-                lambda raw, options=options: blosc2.compress2(raw, **options),
-                lambda packed: blosc2.decompress2(packed, nthreads=1),
-            )
-        )
+        codecs.append(_blosc(f"blosc2 {filter_.name.lower()}, zstd {level}", options))
     return _smallest(codecs, raw)
+
+
+def _zipnn(name: str, options: dict[str, Any]) -> Codec:
+    """An instance keeps what the last input was like, so each call has its own."""
+    return Codec(name, lambda raw: ZipNN(**options).compress(raw), lambda packed: ZipNN(**options).decompress(packed))
+
+
+def _blosc(name: str, options: dict[str, Any]) -> Codec:
+    unpack = partial(blosc2.decompress2, nthreads=1)
+    return Codec(name, lambda raw: blosc2.compress2(raw, **options), unpack)
 
 
 def _smallest(codecs: list[Codec], raw: bytes) -> Codec:
@@ -94,5 +90,5 @@ def _smallest(codecs: list[Codec], raw: bytes) -> Codec:
     sizes = []
     for codec in codecs:
         packed = codec.pack(bytearray(raw))
-        sizes.append(len(packed) if bytes(codec.unpack(packed)) == raw else len(raw) + 1)  # type: ignore[call-overload]
+        sizes.append(len(packed) if bytes(codec.unpack(packed)) == raw else len(raw) + 1)
     return codecs[sizes.index(min(sizes))]

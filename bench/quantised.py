@@ -35,8 +35,8 @@ def _q4_k(blocks: Floats) -> Bytes:
     """8 groups of 32: value = d·scale·quant - dmin·minimum, with scales and minima of 6 bits."""
     groups = blocks.reshape(-1, 8, 32)
     low = np.minimum(groups.min(axis=2), 0)
-    scale, minimum = (groups.max(axis=2) - low) / 15, -low
-    d, dmin = (_half(each.max(axis=1, keepdims=True) / 63) for each in (scale, minimum))
+    scale, minimum = (groups.max(axis=2) - low) / np.float32(15), -low
+    d, dmin = (_half(each.max(axis=1, keepdims=True) / np.float32(63)) for each in (scale, minimum))
     scales, minima = _steps(scale, d, 0, 63), _steps(minimum, dmin, 0, 63)
     step, offset = d * scales, dmin * minima
     quants = _steps(groups + offset[:, :, None], step[:, :, None], 0, 15).astype(np.uint8)
@@ -55,9 +55,9 @@ def _q6_k(blocks: Floats) -> Bytes:
     """16 groups of 16: value = d·scale·(quant - 32), with scales of 8 bits, signed by the group's largest number."""
     groups = blocks.reshape(-1, 16, 16)
     peak = np.take_along_axis(groups, np.abs(groups).argmax(axis=2)[:, :, None], axis=2)[:, :, 0]
-    scale = peak / -32
+    scale = peak / np.float32(-32)
     widest = np.take_along_axis(scale, np.abs(scale).argmax(axis=1)[:, None], axis=1)
-    d = _half(widest / -128)
+    d = _half(widest / np.float32(-128))
     scales = _steps(scale, d, -128, 127)
     quants = (_steps(groups, (d * scales)[:, :, None], -32, 31) + 32).astype(np.uint8).reshape(-1, 2, 4, 32)
     low = np.concatenate([quants[:, :, 0] & 15 | quants[:, :, 2] << 4, quants[:, :, 1] & 15 | quants[:, :, 3] << 4], 2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bench import limits, peer_codecs, real
@@ -80,10 +81,9 @@ def _speed(sample: Sample) -> Row:
     unpacks: list[list[tuple[float, float]]] = [[] for _ in codecs]
     for _ in range(_ROUNDS):
         for number, codec in enumerate(codecs):
-            copy = bytearray(whole)
-            packed: list[bytes] = []
-            packs[number].append(_timed(lambda codec=codec, copy=copy, out=packed: out.append(codec.pack(copy))))
-            unpacks[number].append(_timed(lambda codec=codec, out=packed: codec.unpack(out[0])))
+            packed, used = _timed(partial(codec.pack, bytearray(whole)))
+            packs[number].append(used)
+            unpacks[number].append(_timed(partial(codec.unpack, packed))[1])
     shown = [_shown_speed(len(whole), pack, unpack) for pack, unpack in zip(packs, unpacks, strict=True)]
     ours, peer = (statistics.median(wall for wall, _ in pack) for pack in packs[:2])
     peers = "; ".join(f"{codec.name}: {text}" for codec, text in zip(codecs[1:], shown[1:], strict=True))
@@ -104,18 +104,19 @@ def _ours(chunks: list[bytes], dtype: str) -> Codec:
         frames[:] = [frame.encode(chunk, dtype) for chunk in chunks]
         return b""
 
-    def unpack(_packed: bytes) -> None:
+    def unpack(_packed: bytes) -> bytes:
         for each, chunk in zip(frames, chunks, strict=True):
             frame.decode_into(each, out[: len(chunk)])
+        return b""
 
     return Codec("p2pckpt", pack, unpack)
 
 
-def _timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall and CPU seconds."""
+def _timed(work: Callable[[], bytes]) -> tuple[bytes, tuple[float, float]]:
+    """What it gives; wall and CPU seconds."""
     cpu, begin = time.process_time(), time.perf_counter()
-    work()
-    return time.perf_counter() - begin, time.process_time() - cpu
+    result = work()
+    return result, (time.perf_counter() - begin, time.process_time() - cpu)
 
 
 def _shown_speed(raw: int, pack: list[tuple[float, float]], unpack: list[tuple[float, float]]) -> str:

@@ -79,19 +79,20 @@ class _Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.attention_norm, self.mlp_norm = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        for name in ("query", "key", "value", "output"):
-            self.add_module(name, nn.Linear(WIDTH, WIDTH, bias=False))
+        self.query, self.key = nn.Linear(WIDTH, WIDTH, bias=False), nn.Linear(WIDTH, WIDTH, bias=False)
+        self.value, self.output = nn.Linear(WIDTH, WIDTH, bias=False), nn.Linear(WIDTH, WIDTH, bias=False)
         self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH, bias=False), nn.Linear(4 * WIDTH, WIDTH, bias=False)
 
     def forward(self, stream: Tensor) -> Tensor:
         batch, length, _ = stream.shape
         normed = self.attention_norm(stream)
-        heads = (
+        query, key, value = (
             layer(normed).view(batch, length, HEADS, -1).transpose(1, 2) for layer in (self.query, self.key, self.value)
         )
-        mixed = functional.scaled_dot_product_attention(*heads, is_causal=True)
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         stream = stream + self.output(mixed.transpose(1, 2).reshape(batch, length, WIDTH))
-        return stream + self.down(functional.gelu(self.up(self.mlp_norm(stream))))
+        widened: Tensor = self.down(functional.gelu(self.up(self.mlp_norm(stream))))
+        return stream + widened
 
 
 class _Model(nn.Module):
@@ -163,7 +164,7 @@ def _step(model: nn.Module, optimizer: torch.optim.Optimizer, corpus: Tensor) ->
     text = corpus[starts + torch.arange(CONTEXT + 1)]
     loss = functional.cross_entropy(model(text[:, :-1]).flatten(0, 1), text[:, 1:].flatten())
     optimizer.zero_grad()
-    loss.backward()
+    torch.autograd.backward(loss)
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
 

@@ -92,8 +92,8 @@ def _tuned(size: int) -> Family:
     tuned = [_changed(spec) if _layer(spec) >= first_tuned else spec for spec in specs]
     raw = _length(specs)
     versions = [
-        Version(name, lambda to, changed=changed: _sharded(to, changed, 2), raw, _difference(specs, changed), target)
-        for name, changed, target in (("LoRA merged", merged, 0.115), ("frozen fine-tune", tuned, 0.174))
+        Version("LoRA merged", lambda to: _sharded(to, merged, 2), raw, _difference(specs, merged), 0.115),
+        Version("frozen fine-tune", lambda to: _sharded(to, tuned, 2), raw, _difference(specs, tuned), 0.174),
     ]
     return Family("fp32", lambda to: _sharded(to, specs, 2), raw, versions)
 

@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-import hf_xet
+import hf_xet  # type: ignore[import-untyped]
 
 
 def main() -> None:
