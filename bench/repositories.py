@@ -20,13 +20,16 @@ Command = Callable[[Path, Path], list[str]]
 
 @dataclass(frozen=True)
 class Program:
-    """``store`` and ``restore`` take the repository and the directory to read or to fill, which is also the working
-    directory where ``inside`` says so."""
+    """Commands take the repository and the directory to read or to fill, which is also the working directory where
+    ``inside`` says so."""
 
     name: str
     present: bool
     create: Callable[[Path], list[str]] | None
     store: Command
+    """At the settings that are fastest."""
+    store_small: Command
+    """At the settings that send least."""
     restore: Command
     environment: dict[str, str]
     inside: bool = False
@@ -67,6 +70,7 @@ def known() -> list[Program]:
             "restic",
             shutil.which("restic") is not None,
             lambda repository: ["restic", "-r", str(repository), "init", "--repository-version", "2"],
+            lambda repository, _: ["restic", "-r", str(repository), "backup", "."],
             lambda repository, _: ["restic", "-r", str(repository), "backup", "--compression", "max", "."],
             lambda repository, _: ["restic", "-r", str(repository), "restore", "latest", "--target", "."],
             {"RESTIC_PASSWORD": "bench"},
@@ -76,7 +80,8 @@ def known() -> list[Program]:
             "borg",
             shutil.which("borg") is not None,
             lambda repository: ["borg", "init", "--encryption", "none", str(repository)],
-            lambda repository, _: ["borg", "create", "-C", "zstd,3", f"{repository}::{{now:%s.%f}}", "."],
+            _borg_create,
+            _borg_create,
             lambda repository, _: ["borg", "extract", f"{repository}::{_last(repository)}"],
             {"BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes", "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes"},
             inside=True,
@@ -86,11 +91,16 @@ def known() -> list[Program]:
             importlib.util.find_spec("hf_xet") is not None,
             None,
             lambda repository, source: [*xet, "store", str(repository), str(source)],
+            lambda repository, source: [*xet, "store", str(repository), str(source)],
             lambda repository, target: [*xet, "restore", str(repository), str(target)],
             {"PYTHONPATH": root, "HF_HUB_OFFLINE": "1"},
             sent=("xet/xorbs/xorbs/default." + 64 * "?", "xet/xorbs/shards/*.mdb"),
         ),
     ]
+
+
+def _borg_create(repository: Path, _source: Path) -> list[str]:
+    return ["borg", "create", "-C", "zstd,3", f"{repository}::{{now:%s.%f}}", "."]
 
 
 def _last(repository: Path) -> str:
