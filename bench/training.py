@@ -26,7 +26,7 @@ FIRST = 300
 DISTANCES = (1, 10, 100)
 _RATE, _WARM_UP, _PLANNED = 3e-4, 50, 500
 _FINE_STEPS, _FULL_RATE = 100, 2e-5
-_HEAD_RATE, _LORA_RATE, _RANK = 1e-4, 2e-4, 8
+_HEAD_RATE, _LORA_RATE, _RANK = 1e-4, 1e-4, 8
 _OTHER_PACKAGES = ("asyncio", "email", "unittest", "xml")
 """What fine-tunes learn; the first training has not seen it."""
 
@@ -118,17 +118,20 @@ class _Model(nn.Module):
 
 
 class _Adapted(nn.Module):
-    """A frozen linear layer plus a product of two thin matrices, which is zero when training begins (LoRA)."""
+    """A frozen linear layer plus a product of two thin matrices, which is zero when training begins (LoRA).
+
+    First values and scale are the PEFT library's defaults: uniform in ±1/√width, α equal to the rank.
+    """
 
     def __init__(self, frozen: nn.Linear) -> None:
         super().__init__()
         self.weight = frozen.weight
-        self.thin = nn.Parameter(torch.randn(_RANK, frozen.in_features) / frozen.in_features**0.5)
+        self.thin = nn.Parameter((2 * torch.rand(_RANK, frozen.in_features) - 1) / frozen.in_features**0.5)
         self.tall = nn.Parameter(torch.zeros(frozen.out_features, _RANK))
 
     def merged(self) -> Tensor:
-        """The weight with the adapter in it, at the usual scale α = 2 × rank."""
-        return self.weight + 2 * self.tall @ self.thin
+        """The weight with the adapter in it."""
+        return self.weight + self.tall @ self.thin
 
     def forward(self, stream: Tensor) -> Tensor:
         return functional.linear(stream, self.merged())
@@ -180,13 +183,13 @@ def _step(model: nn.Module, optimizer: torch.optim.Optimizer, corpus: Tensor) ->
 
 
 def _adapters(model: _Model) -> list[nn.Parameter]:
-    """Put adapters around all attention projections and freeze the rest."""
+    """Put adapters around query and value projections, PEFT's choice too, and freeze the rest."""
     torch.manual_seed(2)
     for parameter in model.parameters():
         parameter.requires_grad = False
     adapted = []
     for block in model.blocks:
-        for name in ("query", "key", "value", "output"):
+        for name in ("query", "value"):
             adapted.append(_Adapted(getattr(block, name)))
             setattr(block, name, adapted[-1])
     return [parameter for layer in adapted for parameter in (layer.thin, layer.tall)]
