@@ -16,8 +16,8 @@ from pathlib import Path
 from bench.generate import WRITERS, Spec, Weights, _shards, model_specs
 
 _SEED = 11
-_OTHER = 1 << 20
-"""Second part of the seeds of tensors that training changed."""
+_RETRAINED, _MERGED, _TUNED = (1 << 20, 2), (1 << 20, 3), (1 << 20, 4)
+"""Ends of the seeds of tensors that training changed, each training's own: versions must not have each other's."""
 _HEADS_PER_KEY = 4
 """Query heads that share a key and a value head, as in current decoders."""
 _TUNED_LAYERS = 0.2
@@ -60,7 +60,7 @@ def _moved(size: int) -> Family:
     specs = model_specs(size, "BF16", _SEED)
     raw = _length(specs)
     middle = len(specs) // 2
-    retrained = [_changed(spec) if n == middle else spec for n, spec in enumerate(specs)]
+    retrained = [_changed(spec, _RETRAINED) if n == middle else spec for n, spec in enumerate(specs)]
     reordered = random.Random(_SEED).sample(specs, len(specs))
     versions = [
         Version("a header edited", lambda to: _edited(to, specs), raw, target=0.0001),
@@ -87,9 +87,10 @@ def _tuned(size: int) -> Family:
     """fp32; some tensors trained: by LoRA on query and value projections, or the last layers alone."""
     specs = [_narrow(spec) for spec in model_specs(size * 6 // 5, "F32", _SEED)]
     layers = 1 + max(_layer(spec) for spec in specs)
-    merged = [_changed(spec) if spec.name.endswith(("q_proj.weight", "v_proj.weight")) else spec for spec in specs]
+    adapted = ("q_proj.weight", "v_proj.weight")
+    merged = [_changed(spec, _MERGED) if spec.name.endswith(adapted) else spec for spec in specs]
     first_tuned = round(layers * (1 - _TUNED_LAYERS))
-    tuned = [_changed(spec) if _layer(spec) >= first_tuned else spec for spec in specs]
+    tuned = [_changed(spec, _TUNED) if _layer(spec) >= first_tuned else spec for spec in specs]
     raw = _length(specs)
     versions = [
         Version("LoRA merged", lambda to: _sharded(to, merged, 2), raw, _difference(specs, merged), 0.115),
@@ -110,8 +111,8 @@ def _layer(spec: Spec) -> int:
     return int(spec.name.split(".")[2]) if spec.name.startswith("model.layers.") else -1
 
 
-def _changed(spec: Spec) -> Spec:
-    return replace(spec, seed=(*spec.seed, _OTHER))
+def _changed(spec: Spec, training: tuple[int, ...]) -> Spec:
+    return replace(spec, seed=(*spec.seed, *training))
 
 
 def _difference(specs: list[Spec], changed: list[Spec]) -> int:
