@@ -16,6 +16,7 @@ from pathlib import Path
 from zipnn import ZipNN  # type: ignore[import-untyped]
 
 from bench import peer_codecs, training
+from bench.ratios import shown
 from bench.table import Row
 from p2pckpt.checkpoint.chunking import cuts
 from p2pckpt.checkpoint.codec import frame
@@ -85,7 +86,7 @@ def _row(pair: _Pair) -> Row:
     peer_alone = len(peer_codecs.zipnn(whole, pair.dtype).pack(bytearray(whole))) / raw
     packing, unpacking = _speeds(chunks, pair.dtype, raw)
     return Row(
-        f"difference, {pair.dtype.lower()}, {pair.name}, {raw / 1e6:.0f} MB",
+        f"difference, {shown(pair.dtype)}, {pair.name}, {raw / 1e6:.0f} MB",
         f"{new / raw:.4f} of raw (alone {alone / raw:.4f}); {packing:.0f} / {unpacking:.0f} MB/s",
         f"ZipNN's XOR {beside:.4f}, ZipNN alone {peer_alone:.4f}",
         f"{new / raw / beside:.2f}× ZipNN's XOR" if beside else "—",

@@ -63,7 +63,7 @@ def _ratio(sample: Sample, *, is_weights: bool) -> Row:
         targets.append(f"≤{own}")
         met = met and ours <= own
     return Row(
-        f"ratio, {sample.name} {_shown(dtype)}, {raw / 1e6:.0f} MB",
+        f"ratio, {sample.name} {shown(dtype)}, {raw / 1e6:.0f} MB",
         f"{ours:.4f} (sealed +{SEAL * len(chunks) / raw:.5f})",
         f"ZipNN {peer:.4f}, {beside}; limit {limit:.4f} by chunk, {file_limit:.4f} by file",
         f"{ours / peer:.4f}× ZipNN, {ours / limit:.4f}× the limit",
@@ -84,12 +84,12 @@ def _speed(sample: Sample) -> Row:
             packed, used = _timed(partial(codec.pack, bytearray(whole)))
             packs[number].append(used)
             unpacks[number].append(_timed(partial(codec.unpack, packed))[1])
-    shown = [_shown_speed(len(whole), pack, unpack) for pack, unpack in zip(packs, unpacks, strict=True)]
+    texts = [_shown_speed(len(whole), pack, unpack) for pack, unpack in zip(packs, unpacks, strict=True)]
     ours, peer = (statistics.median(wall for wall, _ in pack) for pack in packs[:2])
-    peers = "; ".join(f"{codec.name}: {text}" for codec, text in zip(codecs[1:], shown[1:], strict=True))
+    peers = "; ".join(f"{codec.name}: {text}" for codec, text in zip(codecs[1:], texts[1:], strict=True))
     return Row(
-        f"codec speed, {sample.name} {_shown(dtype)}, one core, pack / unpack, MB/s of wall (of CPU)",
-        shown[0],
+        f"codec speed, {sample.name} {shown(dtype)}, one core, pack / unpack, MB/s of wall (of CPU)",
+        texts[0],
         peers,
         f"{peer / ours:.1f}× ZipNN",
     )
@@ -128,7 +128,7 @@ def _shown_speed(raw: int, pack: list[tuple[float, float]], unpack: list[tuple[f
     return " / ".join(speeds)
 
 
-def _shown(dtype: str) -> str:
+def shown(dtype: str) -> str:
     """As people write it: fp32, bf16, int8; ggml's names as they are."""
     return {"F32": "fp32", "F16": "fp16", "F64": "fp64", "BF16": "bf16", "I8": "int8"}.get(
         dtype, dtype.removeprefix("F8_")
