@@ -52,7 +52,8 @@ async def measure(directory: Path, *, full: bool) -> list[Row]:
         costs = _rounds(directory, source, flushed)
         for work in ("publish", "restore"):
             rows += _rows(work, flushed, {name: each[work] for name, each in costs.items()})
-    rows.append(await _daemon(directory, source))
+        if flushed:
+            rows.append(await _daemon(directory, source, costs.get("zstd", {}).get("publish")))
     shutil.rmtree(source)
     for size in (*_SIZES, _FULL_SIZE) if full else _SIZES:
         rows.append(_memory(directory, size))
@@ -141,9 +142,11 @@ def _rows(work: str, flushed: bool, costs: dict[str, Cost]) -> list[Row]:
     rows = []
     for peers, target in groups:
         times = min(peer.wall for peer in peers.values()) / ours.wall
-        each = "zstd" if "zstd" in peers else "each"
+        each = "zstd" if "zstd" in peers else "each other"
         beside = "; ".join(f"{name} {_shown(peer)}" for name, peer in peers.items())
-        rows.append(Row(what, _shown(ours), beside, f"{times:.2f}×", f"≥{target}× {each}", times >= target))
+        rows.append(
+            Row(f"{what}, beside {each}", _shown(ours), beside, f"{times:.2f}×", f"≥{target}×", times >= target)
+        )
     return rows
 
 
@@ -151,8 +154,8 @@ def _shown(each: Cost) -> str:
     return f"{SIZE / each.wall / 1e6:.0f} MB/s ({each.wall:.2f} s, CPU {each.cpu:.2f} s, {each.peak_rss / 1e6:.0f} MB)"
 
 
-async def _daemon(directory: Path, source: Path) -> Row:
-    """The whole publish of a daemon that runs already: packed, flushed, signed, registered, seeded."""
+async def _daemon(directory: Path, source: Path, peer: Cost | None) -> Row:
+    """The whole publish of a daemon that runs already: packed, flushed, signed, registered, seeded. ``peer`` is zstd."""
     seconds, cpu = [], []
     async with running(directory / "publisher") as publisher:
         warm = directory / "warm"
@@ -170,6 +173,8 @@ async def _daemon(directory: Path, source: Path) -> Row:
     return Row(
         f"publish, {SIZE / 1e6:.0f} MB bf16, by the daemon, signed, registered and seeded",
         f"{speed:.0f} MB/s ({median.wall:.2f} s, CPU {median.cpu:.2f} s)",
+        "—" if peer is None else f"zstd, flushed: {_shown(peer)}",
+        "—" if peer is None else f"{peer.wall / median.wall:.2f}×",
     )
 
 
