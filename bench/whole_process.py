@@ -155,19 +155,24 @@ def _shown(each: Cost) -> str:
 
 
 async def _daemon(directory: Path, source: Path, peer: Cost | None) -> Row:
-    """The whole publish of a daemon that runs already: packed, flushed, signed, registered, seeded. ``peer`` is zstd."""
+    """The whole publish of a daemon that runs already: packed, flushed, signed, registered, seeded.
+
+    Each round has a home of its own, so that no chunk is there already. ``peer`` is zstd.
+    """
     seconds, cpu = [], []
-    async with running(directory / "publisher") as publisher:
-        warm = directory / "warm"
-        warm.mkdir()
-        (warm / "note.txt").write_text("the first share starts the tracker\n")
-        await publisher.publish(warm, "warm")
-        for number in range(_ROUNDS):
+    warm = directory / "warm"
+    warm.mkdir()
+    (warm / "note.txt").write_text("the first share starts the tracker\n")
+    for number in range(_ROUNDS):
+        home = directory / f"publisher-{number}"
+        async with running(home) as publisher:
+            await publisher.publish(warm, "warm")
             _warm(source)
             before, begin = publisher.usage().cpu, time.perf_counter()
-            await publisher.publish(source, f"model-{number}")
+            await publisher.publish(source, "model")
             seconds.append(time.perf_counter() - begin)
             cpu.append(publisher.usage().cpu - before)
+        shutil.rmtree(home)
     median = middle([Cost(wall, used, 0) for wall, used in zip(seconds, cpu, strict=True)])
     speed = SIZE / median.wall / 1e6
     return Row(
