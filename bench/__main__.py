@@ -1,7 +1,7 @@
 """``python -m bench``: run the benchmarks, print one table.
 
 Each kind of work is measured in the same run as a peer that does it too, at the peer's best settings. Everything is
-written below a temporary directory and removed; ``--write`` is the only way to change a file.
+written below a temporary directory and removed, but for weights that take minutes to make, which stay in ``--cache``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime
+import importlib.util
 import shutil
 import sys
 import tempfile
@@ -24,8 +25,8 @@ from bench.table import Row
 GB = 10**9
 KINDS = ("loopback", "transport", "memory", "help", "tui", "codec", "ratios", "dedup", "pipeline")
 _NEXT_VERSION = GB
-_CACHE = Path(".bench")
-"""Real weights, and what was made of them and trained, once."""
+_CACHE, _WEIGHTS = Path(".bench"), "weights"
+"""Packages with real weights are in the second; what is made of them and trained lies beside it."""
 _SMALL, _FULL = (1, 2), (2, 4)
 """GB of the memory rows."""
 
@@ -62,12 +63,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dir", type=Path, help="where to write meanwhile, up to five times the largest size")
     parser.add_argument("--cache", type=Path, default=_CACHE, help="where real and trained weights are kept (.bench)")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the result between the marks of FILE")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.only = options.only or [kind for kind in KINDS if kind != "memory" or options.memory]
+    if "ratios" in options.only and not (importlib.util.find_spec("zipnn") and (options.cache / _WEIGHTS).is_dir()):
+        parser.error("ratios need peers and real weights, which `make bench` installs; choose others with --only")
+    return options
 
 
 def _work(options: argparse.Namespace, directory: Path) -> list[tuple[str, Callable[[], list[Row]]]]:
     """What to run, by name, in the table's order."""
-    chosen = options.only or [kind for kind in KINDS if kind != "memory" or options.memory]
+    chosen = options.only
     work: list[tuple[str, Callable[[], list[Row]]]] = []
     if "loopback" in chosen:
         work.append(_later("loopback", partial(loopback.measure, directory / "l", options.size, options.rounds)))
@@ -94,7 +99,7 @@ def _ratios(cache: Path) -> list[Row]:
     """Imported when asked for: these alone need the packages of the group ``bench``."""
     from bench import deltas, ratios
 
-    return ratios.measure(cache, cache / "weights") + deltas.measure(cache)
+    return ratios.measure(cache, cache / _WEIGHTS) + deltas.measure(cache)
 
 
 def _later(name: str, measure: Callable[[], Coroutine[None, None, list[Row]]]) -> tuple[str, Callable[[], list[Row]]]:
