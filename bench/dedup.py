@@ -53,9 +53,9 @@ async def _measure(directory: Path, publisher: Home, family: Family) -> list[Row
 
 def _row(family: Family, version: Version, ours: int, peers: dict[str, int]) -> Row:
     new, target = ours / version.raw, version.target
-    changed = f", {version.changed / version.raw:.3f} of it changed" if version.changed else ""
+    changed = f", {version.changed / version.raw:.1%} of it new numbers" if version.changed else ""
     beside = [
-        f"{program.name} {peers[program.name] / version.raw:.4f}"
+        f"{program.name} {peers[program.name] / version.raw:.5f}"
         if program.present
         else f"{program.name} not installed"
         for program in repositories.known()
