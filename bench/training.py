@@ -4,7 +4,8 @@ A byte-level transformer of 5.7 million parameters learns the standard library's
 .95, rate 3e-4 after 50 steps of warm-up, then a cosine down to a tenth at step 500), in fp32 as training does; every
 file is kept in fp32 and as the bf16 that would be published. Step 300 lies in the middle of the schedule, at half the
 highest rate: what steps cost depends on it. Seeds are fixed; the corpus is this interpreter's own, so figures move a
-little with the Python version. Two to three minutes on two cores, once: what is there already is used again.
+little with the Python version. Two to three minutes on two cores, once: what is there is used again, so whoever changes
+this module deletes it.
 """
 
 from __future__ import annotations
