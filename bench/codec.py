@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import numpy as np
 import zstandard
-from numpy.typing import NDArray
 
+from bench import limits
 from bench.generate import Spec, Weights
 from bench.table import Row
 from p2pckpt.checkpoint.codec import frame
@@ -31,7 +30,7 @@ def _measure(dtype: str) -> Row:
     frames = [frame.encode(chunk, dtype) for chunk in chunks]
     raw = sum(map(len, chunks))
     ratio = sum(map(len, frames)) / raw
-    limit = sum(_limit(chunk, dtype) for chunk in chunks) / raw
+    limit = limits.by_chunk(chunks, dtype) / raw
     out = memoryview(bytearray(_CHUNK))
     compressor, decompressor = zstandard.ZstdCompressor(level=3), zstandard.ZstdDecompressor()
     whole = b"".join(chunks)
@@ -73,30 +72,3 @@ def _by_turns(raw: int, *works: Callable[[], object]) -> list[float]:
             work()
             best[number] = min(best[number], time.perf_counter() - begin)
     return [raw / seconds / 1e6 for seconds in best]
-
-
-def _limit(chunk: bytes, dtype: str) -> float:
-    """Bytes that an ideal coder of single bytes needs that is told each plane's statistics for nothing.
-
-    bf16 and fp32 have their exponent rotated into one byte first, as the codec does: without that it is higher.
-    """
-    if dtype == "F32":
-        words = np.frombuffer(chunk, "<u4")
-        high = _rotated((words >> 16).astype(np.uint16))
-        planes = [(words & 0xFF).astype(np.uint8), (words >> 8 & 0xFF).astype(np.uint8), *high]
-    else:
-        halves = np.frombuffer(chunk, "<u2")
-        planes = _rotated(halves) if dtype == "BF16" else [halves.view(np.uint8)[::2], halves.view(np.uint8)[1::2]]
-    return sum(map(_entropy, planes))
-
-
-def _rotated(halves: NDArray[np.uint16]) -> list[NDArray[np.uint8]]:
-    """Exponent, and sign with mantissa."""
-    turned = (halves << 1) | (halves >> 15)
-    return [(turned >> 8).astype(np.uint8), (turned & 0xFF).astype(np.uint8)]
-
-
-def _entropy(plane: NDArray[np.uint8]) -> float:
-    counts = np.bincount(plane, minlength=256)
-    shares = counts[counts > 0] / len(plane)
-    return float(-(shares * np.log2(shares)).sum()) * len(plane) / 8

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +19,9 @@ from p2pckpt import __version__
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 """What ``--write`` replaces in a document; the rest of it is written by hand."""
 _LIBRARIES = ("libtorrent", "numpy", "zstandard", "blake3", "aiohttp", "textual")
+_PEERS = ("zipnn", "blosc2", "hf-xet", "torch", "gguf")
+"""Named where they are installed."""
+_PROGRAMS = (("zstd", "--version"), ("restic", "version"), ("borg", "--version"))
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,15 @@ def markdown(rows: Sequence[Row]) -> str:
 def machine(directory: Path) -> list[str]:
     """Where this ran, one fact a line."""
     memory = psutil.virtual_memory().total / (1 << 30)
-    libraries = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)
+    installed = {each.metadata["Name"].lower() for each in importlib.metadata.distributions()}
+    names = [*_LIBRARIES, *(name for name in _PEERS if name in installed)]
+    libraries = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    programs = [_version(program) for program in _PROGRAMS if shutil.which(program[0])]
     return [
         f"- machine: {_processor()}, {psutil.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} "
         f"{platform.release()}; files on {_filesystem(directory)}",
         f"- versions: p2pckpt {__version__}, Python {platform.python_version()}, {libraries}",
+        f"- programs: {', '.join(programs) or 'none'}",
         f"- command: `{' '.join(['python -m bench', *sys.argv[1:]])}`",
     ]
 
@@ -70,6 +80,13 @@ def write(file: Path, text: str) -> None:
     if not begin or not end:
         raise ValueError(f"{file} lacks {BEGIN} … {END}")
     file.write_text(f"{before}{BEGIN}\n{text.rstrip()}\n{END}{after}", "utf-8")
+
+
+def _version(command: tuple[str, str]) -> str:
+    """The program's name and the first number with dots that it says of itself."""
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"\d+(\.\d+)+", said)
+    return f"{command[0]} {found.group() if found else '?'}"
 
 
 def _processor() -> str:
