@@ -26,6 +26,8 @@ from p2pckpt.store.objects import ObjectReader
 from p2pckpt.trust.sealing import EpochKeys, FrameSealer
 
 _THREADS = 2
+_BATCH = 64 << 20
+"""Raw bytes that are made durable together."""
 _SHARE = b"s" * 32
 _KEYS = EpochKeys(1, b"v" * 32, b"c" * 32)
 
@@ -55,6 +57,7 @@ def _pack(store: Path, directory: Path) -> None:
             sealed_version=1,
             sealed_epoch=_KEYS.epoch,
             pool=pool,
+            workers=_THREADS,
             progress=Progress(job, lambda _id: None),
         )
         packed = packer.run(scan(directory).files)
@@ -70,14 +73,22 @@ def _restore(store: Path, directory: Path) -> None:
     checkout.open()
     places = list(manifest.places())
 
-    def place(number: int) -> None:
+    def place(number: int) -> int:
         file, offset, chunk = places[number]
-        checkout.write(file, offset, unpacker.chunk(chunk))
+        raw = unpacker.chunk(chunk)
+        checkout.write(file, offset, raw)
+        return len(raw)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for _ in pool.map(place, range(len(places))):
-            pass
-    checkout.sync(range(len(places)))
+    with ThreadPoolExecutor(_THREADS) as pool, ThreadPoolExecutor(1) as disk:
+        # as fetching does: a batch is made durable while the next one is decoded
+        begun, size, syncing = 0, 0, disk.submit(lambda: None)
+        for number, length in enumerate(pool.map(place, range(len(places)))):
+            size += length
+            if size >= _BATCH:
+                syncing.result()
+                syncing, begun, size = disk.submit(checkout.sync, range(begun, number + 1)), number + 1, 0
+        syncing.result()
+        checkout.sync(range(begun, len(places)))
     checkout.finish(set())
     objects.close()
 
