@@ -32,7 +32,7 @@ _MANY = 5.0
 _RUNS = 0.045
 """How much more often neighbours are equal than by chance, from which on there may be runs worth finding. Weights have
 0.03 at most, optimizer states up to 0.2."""
-_TRIAL = 64 << 10
+_TRIAL = 32 << 10
 """Bytes of such a plane that are compressed all ways."""
 _WORTH = 0.992
 """A plane that compresses to more than this fraction is stored raw, for faster decoding."""
@@ -56,11 +56,12 @@ class _Contexts(threading.local):
     """zstd contexts; they must not be shared between threads."""
 
     def __init__(self) -> None:
-        self.huffman = huffman.coder(_CODE_LOG)
         self.searching = huffman.searching_coder(_CODE_LOG)
-        self.local = huffman.coder(_LOCAL_LOG)
+        self.huffman = huffman.literal_coder(_CODE_LOG) or self.searching
+        self.local = huffman.literal_coder(_LOCAL_LOG) or huffman.searching_coder(_LOCAL_LOG)
         self.fast: huffman.Compress = zstandard.ZstdCompressor(level=1).compress
         self.general: huffman.Compress = zstandard.ZstdCompressor(level=3).compress
+        self.rivals = tuple(dict.fromkeys((self.huffman, self.searching, self.fast)))
         self.decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
 
 
@@ -98,6 +99,11 @@ def decompress(plane: Plane, length: int) -> Bytes:
     return np.frombuffer(data, np.uint8)
 
 
+def fast_length(data: Bytes) -> int:
+    """Bytes that a quick search for repetition makes of ``data``."""
+    return len(_contexts.fast(data.data))
+
+
 def entropy(data: Bytes) -> float:
     """Bits a byte, of the bytes' frequencies alone."""
     counts = np.bincount(data, minlength=256)
@@ -130,6 +136,5 @@ def _choose(plane: Bytes, kind: Kind) -> huffman.Compress | None:
         return _contexts.fast
     if equal_neighbours - float(np.sum(share * share)) > _RUNS:
         run = sample(plane, runs=4, length=_TRIAL // 4).data
-        offers = (_contexts.huffman, _contexts.searching, _contexts.fast)
-        return min(offers, key=lambda coder: len(coder(run)))
+        return min(_contexts.rivals, key=lambda coder: len(coder(run)))
     return _contexts.huffman if bits < _MANY else _contexts.searching
