@@ -118,6 +118,5 @@ def _is_strings(raw: Bytes) -> bool:
     """Whether bytes are text, tables or the like: what repeats is longer than a byte."""
     start, stop = _middle(len(raw), _BYTES_TRIAL)
     run = raw[start:stop]
-    if planes.entropy(run) > _STRINGS:
-        return False
-    return len(planes.compress(run, Kind.STRINGS).body) < len(planes.compress(run, Kind.NUMBERS).body) * _STRINGS_WORTH
+    bits = planes.entropy(run)
+    return bits < _STRINGS and planes.fast_length(run) * 8 < bits * len(run) * _STRINGS_WORTH

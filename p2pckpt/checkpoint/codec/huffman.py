@@ -24,14 +24,17 @@ _STEP: Final = 128 << 10
 Compress = Callable[[memoryview], bytes]
 
 
-def coder(window_log: int) -> Compress:
-    """A function for one thread. No block, and so no code, spans more than 2^``window_log`` bytes, nor 128 KiB."""
+def literal_coder(window_log: int) -> Compress | None:
+    """A function for one thread that searches for nothing; ``None`` without a binding that can do that.
+
+    No block, and so no code, spans more than 2^``window_log`` bytes, nor 128 KiB.
+    """
     for name in _MODULES:
         try:
             return _literals_only(importlib.import_module(name), window_log)
         except (ImportError, AttributeError, ValueError, TypeError):
             continue
-    return searching_coder(window_log)
+    return None
 
 
 def _literals_only(binding: Any, window_log: int) -> Compress:
@@ -60,7 +63,7 @@ def _literals_only(binding: Any, window_log: int) -> Compress:
 
 
 def searching_coder(window_log: int) -> Compress:
-    """The same with the little search that zstandard leaves."""
+    """The same with the smallest search that zstandard allows. Always there."""
     parameters = zstandard.ZstdCompressionParameters(
         strategy=zstandard.STRATEGY_FAST,
         min_match=7,

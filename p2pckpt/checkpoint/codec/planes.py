@@ -32,7 +32,7 @@ _MANY = 5.0
 _RUNS = 0.045
 """How much more often neighbours are equal than by chance, from which on there may be runs worth finding. Weights have
 0.03 at most, optimizer states up to 0.2."""
-_TRIAL = 64 << 10
+_TRIAL = 32 << 10
 """Bytes of such a plane that are compressed all ways."""
 _WORTH = 0.992
 """A plane that compresses to more than this fraction is stored raw, for faster decoding."""
@@ -49,18 +49,20 @@ class Kind(Enum):
     NUMBERS = auto()
     """Single bytes, with much the same frequencies everywhere."""
     ORDERED = auto()
-    """Single bytes, whose frequencies change along the plane."""
+    """Single bytes, whose frequencies change along the plane, so that no sample speaks for it: all is tried."""
 
 
 class _Contexts(threading.local):
     """zstd contexts; they must not be shared between threads."""
 
     def __init__(self) -> None:
-        self.huffman = huffman.coder(_CODE_LOG)
         self.searching = huffman.searching_coder(_CODE_LOG)
-        self.local = huffman.coder(_LOCAL_LOG)
+        self.huffman = huffman.literal_coder(_CODE_LOG) or self.searching
+        local = huffman.searching_coder(_LOCAL_LOG)
         self.fast: huffman.Compress = zstandard.ZstdCompressor(level=1).compress
         self.general: huffman.Compress = zstandard.ZstdCompressor(level=3).compress
+        self.local_rivals = tuple(dict.fromkeys((huffman.literal_coder(_LOCAL_LOG) or local, local, self.fast)))
+        self.rivals = tuple(dict.fromkeys((self.huffman, self.searching, self.fast)))
         self.decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
 
 
@@ -70,9 +72,9 @@ _contexts = _Contexts()
 def compress(plane: Bytes, kind: Kind) -> Plane:
     """``plane`` (one-dimensional, contiguous) as it is best stored; a raw body is a view of it."""
     length = len(plane)
-    coder = _choose(plane, kind) if length >= _SMALLEST else None
-    if coder is not None:
-        body = coder(plane.data)
+    coders = _choose(plane, kind) if length >= _SMALLEST else ()
+    if coders:
+        body = min((coder(plane.data) for coder in coders), key=len)
         if len(body) <= length * _WORTH:
             return Plane(ZSTD, body)
     return Plane(RAW, plane.data)
@@ -98,6 +100,11 @@ def decompress(plane: Plane, length: int) -> Bytes:
     return np.frombuffer(data, np.uint8)
 
 
+def fast_length(data: Bytes) -> int:
+    """Bytes that a quick search for repetition makes of ``data``."""
+    return len(_contexts.fast(data.data))
+
+
 def entropy(data: Bytes) -> float:
     """Bits a byte, of the bytes' frequencies alone."""
     counts = np.bincount(data, minlength=256)
@@ -113,23 +120,22 @@ def sample(rows: Bytes, *, runs: int = 16, length: int = 512) -> Bytes:
     return np.concatenate([rows[start : start + length] for start in starts])
 
 
-def _choose(plane: Bytes, kind: Kind) -> huffman.Compress | None:
-    """The coder to try, or ``None`` for noise."""
+def _choose(plane: Bytes, kind: Kind) -> tuple[huffman.Compress, ...]:
+    """The coders to try, none for noise."""
     some = sample(plane)
     counts = np.bincount(some, minlength=256)
     share = counts[counts > 0] / len(some)
     bits = -float(np.sum(share * np.log2(share)))
     if bits > NOISE:
-        return None
+        return ()
     if kind is Kind.STRINGS:
-        return _contexts.general
+        return (_contexts.general,)
     if kind is Kind.ORDERED:
-        return _contexts.fast if bits < _FEW else _contexts.local
+        return _contexts.local_rivals
     equal_neighbours = float(np.mean(some[1:] == some[:-1]))
     if bits < _FEW:
-        return _contexts.fast
+        return (_contexts.fast,)
     if equal_neighbours - float(np.sum(share * share)) > _RUNS:
         run = sample(plane, runs=4, length=_TRIAL // 4).data
-        offers = (_contexts.huffman, _contexts.searching, _contexts.fast)
-        return min(offers, key=lambda coder: len(coder(run)))
-    return _contexts.huffman if bits < _MANY else _contexts.searching
+        return (min(_contexts.rivals, key=lambda coder: len(coder(run))),)
+    return (_contexts.huffman if bits < _MANY else _contexts.searching,)

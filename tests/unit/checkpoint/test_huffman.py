@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from p2pckpt.checkpoint.codec import huffman
+from p2pckpt.checkpoint.codec import huffman, planes
 
 EXPONENTS = np.clip(np.random.default_rng(9).normal(120, 2, 300_000), 0, 255).astype(np.uint8)
 
@@ -48,11 +48,11 @@ def bound(monkeypatch: pytest.MonkeyPatch, *modules: object) -> None:
     monkeypatch.setattr(huffman, "_MODULES", names)
 
 
-@pytest.mark.parametrize("make", [huffman.coder, huffman.searching_coder])
+@pytest.mark.parametrize("make", [huffman.literal_coder, huffman.searching_coder])
 @pytest.mark.parametrize("window_log", [13, 18])
 def test_frames_are_standard_and_declare_their_size(make: object, window_log: int) -> None:
     assert callable(make)
-    compress = make(window_log)
+    compress = make(window_log) or huffman.searching_coder(window_log)
     for plane in (EXPONENTS, EXPONENTS[:40], np.zeros(100_000, np.uint8), EXPONENTS):
         body = compress(plane.data)
         assert zstandard.get_frame_parameters(body).content_size == len(plane)
@@ -74,7 +74,8 @@ def test_whatever_bindings_are_installed_code_literals_only() -> None:
 def test_a_binding_is_asked_for_literals_and_a_step_that_skips_all_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     binding = Binding()
     bound(monkeypatch, binding)
-    compress = huffman.coder(13)
+    compress = huffman.literal_coder(13)
+    assert compress is not None
     assert zstandard.ZstdDecompressor().decompress(compress(EXPONENTS.data)) == EXPONENTS.tobytes()
     assert binding.told[1002] == 1
     assert binding.told["target_length"] == 1 << 17
@@ -88,12 +89,16 @@ def test_a_binding_that_does_not_know_the_parameter_is_passed_over(
 ) -> None:
     good = Binding()
     bound(monkeypatch, Binding(refuse), SimpleNamespace(), good)
-    huffman.coder(18)(EXPONENTS.data)
+    assert huffman.literal_coder(18) is not None
     assert good.pledged
     bound(monkeypatch, Binding(refuse), SimpleNamespace())
-    assert huffman.coder(18)(EXPONENTS.data) == huffman.searching_coder(18)(EXPONENTS.data)
+    assert huffman.literal_coder(18) is None
 
 
-def test_without_a_binding_zstandard_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_binding_planes_are_coded_with_the_smallest_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huffman, "_MODULES", ("a_module_that_nobody_has",))
-    assert huffman.coder(18)(EXPONENTS.data) == huffman.searching_coder(18)(EXPONENTS.data)
+    monkeypatch.setattr(planes, "_contexts", planes._Contexts())
+    assert huffman.literal_coder(18) is None
+    plane = planes.compress(EXPONENTS, planes.Kind.NUMBERS)
+    assert plane.body == huffman.searching_coder(18)(EXPONENTS.data)
+    assert planes.decompress(plane, len(EXPONENTS)).tobytes() == EXPONENTS.tobytes()
