@@ -18,6 +18,7 @@ import psutil
 
 from p2pckpt import config
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.control.client import ControlClient
 from p2pckpt.errors import DaemonUnavailable, P2pckptError
 from p2pckpt.tracker_protocol import Visibility
@@ -63,7 +64,7 @@ class Home:
 
     async def publish(self, directory: Path, name: str, to: Visibility = Visibility.PUBLIC) -> m.Job:
         """Publish and wait until it is seeded."""
-        request = m.PublishRequest(path=str(directory), name=name, to=to, allow_no_licence=True)
+        request = pm.PublishRequest(path=str(directory), name=name, to=to, allow_no_licence=True)
         return await self._ended(await self.client.publish(request))
 
     async def fetch(self, link: str, target: Path) -> m.Job:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from p2pckpt.config import Config, load
 from p2pckpt.control.client import ControlClient, connect, error_of
-from p2pckpt.control.messages import FetchRequest, Job, JobChanged, PublishRequest, Snapshot
+from p2pckpt.control.messages import FetchRequest, Job, JobChanged, Snapshot
+from p2pckpt.control.publish_messages import PublishRequest
 from p2pckpt.errors import DaemonUnavailable
 from p2pckpt.tracker_protocol import Visibility
 

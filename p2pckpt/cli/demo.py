@@ -28,6 +28,7 @@ from p2pckpt.cli.demo_checkpoint import fine_tune, train
 from p2pckpt.cli.report import Report
 from p2pckpt.cli.table import Column, table
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.control.client import ControlClient, connect, error_of
 from p2pckpt.errors import P2pckptError
 from p2pckpt.trust import identity_file, links, oms
@@ -158,7 +159,7 @@ class _Demo:
 
     async def _publish(self, home: _Home, directory: Path, label: str) -> str:
         assert home.client is not None
-        request = m.PublishRequest(path=str(directory), name="demo/model", version_name=label)
+        request = pm.PublishRequest(path=str(directory), name="demo/model", version_name=label)
         job = await _finished(home.client, await home.client.publish(request))
         self._check(f"published {label}: packed, signed, seeded", job.state is m.JobState.SEEDING, job.wire_done)
         return job.link

@@ -16,6 +16,7 @@ from p2pckpt.cli.report import INTERRUPTED
 from p2pckpt.cli.session import follow, label, talk
 from p2pckpt.cli.table import facts
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.control.client import ControlClient
 from p2pckpt.tracker_protocol import Visibility
 
@@ -79,7 +80,7 @@ def share(
     """
     report = invocation.report
     path = str(directory.absolute())
-    request = m.PublishRequest(
+    request = pm.PublishRequest(
         path=path,
         name=name,
         version_name=version_name,
@@ -95,8 +96,8 @@ def share(
         password=read_secret(invocation, secret_file, secret_stdin),
     )
     if licence or base_models or card_tags:
-        there = talk(invocation, lambda client: client.look(m.LookRequest(path)))
-        card = m.CardFields(
+        there = talk(invocation, lambda client: client.look(pm.LookRequest(path)))
+        card = pm.CardFields(
             licence=licence or there.licence, base_model=base_models or there.base_model, tags=card_tags or there.tags
         )
         request = replace(request, card=card)
@@ -159,7 +160,7 @@ def print_started(invocation: Invocation, job: m.Job) -> None:
     invocation.report.narrate(text if begun else f"{label(job)} waits; begin it with: p2pckpt resume {job.id}")
 
 
-def _print_plan(invocation: Invocation, plan: m.PublishPlan) -> None:
+def _print_plan(invocation: Invocation, plan: pm.PublishPlan) -> None:
     report = invocation.report
     if not report.as_text:
         report.json(plan)

@@ -23,6 +23,7 @@ from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.errors import DaemonUnavailable, P2pckptError, by_code
 
@@ -82,14 +83,14 @@ class ControlClient:
 
     # -- jobs
 
-    async def publish(self, request: m.PublishRequest) -> m.Job:
+    async def publish(self, request: pm.PublishRequest) -> m.Job:
         return await self._call("POST", "/v1/publish", m.Job, request)
 
-    async def publish_plan(self, request: m.PublishRequest) -> m.PublishPlan:
-        return await self._call("POST", "/v1/publish/plan", m.PublishPlan, request)
+    async def publish_plan(self, request: pm.PublishRequest) -> pm.PublishPlan:
+        return await self._call("POST", "/v1/publish/plan", pm.PublishPlan, request)
 
-    async def look(self, request: m.LookRequest) -> m.FolderReport:
-        return await self._call("POST", "/v1/publish/look", m.FolderReport, request)
+    async def look(self, request: pm.LookRequest) -> pm.FolderReport:
+        return await self._call("POST", "/v1/publish/look", pm.FolderReport, request)
 
     async def fetch(self, request: m.FetchRequest) -> m.Job:
         return await self._call("POST", "/v1/fetch", m.Job, request)

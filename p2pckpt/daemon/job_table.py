@@ -27,9 +27,9 @@ from p2pckpt.control.messages import (
     JobState,
     Notice,
     Phase,
-    PublishRequest,
     VerifyRequest,
 )
+from p2pckpt.control.publish_messages import PublishRequest
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.errors import Cancelled, Conflict, NotFound, P2pckptError
 from p2pckpt.jobs.progress import Progress

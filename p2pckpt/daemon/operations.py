@@ -22,6 +22,7 @@ from p2pckpt.access.pool import BESIDE
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.daemon.access import Access
 from p2pckpt.daemon.access_watch import AccessWatch
@@ -102,16 +103,16 @@ class Operations:
 
     # -- jobs
 
-    async def publish(self, request: m.PublishRequest) -> m.Job:
+    async def publish(self, request: pm.PublishRequest) -> m.Job:
         path = _directory(request.path)
         name = request.name or await asyncio.to_thread(folder.default_name, path)
         fields: dict[str, Any] = {"path": str(path), "share": name, "version_name": request.version_name}
         return self.jobs.submit(m.JobKind.PUBLISH, replace(request, path=str(path)), **fields)
 
-    async def look(self, request: m.LookRequest) -> m.FolderReport:
+    async def look(self, request: pm.LookRequest) -> pm.FolderReport:
         return await folder.look(self.services, replace(request, path=str(_directory(request.path))))
 
-    async def publish_plan(self, request: m.PublishRequest) -> m.PublishPlan:
+    async def publish_plan(self, request: pm.PublishRequest) -> pm.PublishPlan:
         return await publish_plan.plan(self.services, replace(request, path=str(_directory(request.path))))
 
     async def fetch(self, request: m.FetchRequest) -> m.Job:
@@ -344,7 +345,7 @@ class Operations:
 
     async def _run(self, request: Request, progress: Progress) -> m.JobState:
         services = self.services
-        if isinstance(request, m.PublishRequest):
+        if isinstance(request, pm.PublishRequest):
             tracker = await self.tracker(public=request.to is tp.Visibility.PUBLIC)
             await publish.publish(services, request, tracker, progress, self._earlier_link)
             await self._drop_twins(progress.job)
@@ -374,7 +375,7 @@ class Operations:
         for job in reversed(self.jobs.jobs()):
             if job.kind is m.JobKind.PUBLISH and job.share_id == share_id and job.link:
                 request = self.jobs.request(job.id)
-                assert isinstance(request, m.PublishRequest)
+                assert isinstance(request, pm.PublishRequest)
                 if not (request.expires_at or request.max_uses or request.password):
                     return job.link
         return ""

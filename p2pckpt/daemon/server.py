@@ -20,6 +20,7 @@ from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.control.client import failure_of
 from p2pckpt.daemon.feed import Feed
@@ -77,9 +78,9 @@ class ControlServer:
             web.get("/v1/status", _answer(lambda r: _now(do.status()))),
             web.post("/v1/stop", self._stop_request),
             web.get("/v1/events", self._events),
-            web.post("/v1/publish", _answer(_with(m.PublishRequest, do.publish))),
-            web.post("/v1/publish/look", _ask(_with(m.LookRequest, do.look))),
-            web.post("/v1/publish/plan", _ask(_with(m.PublishRequest, do.publish_plan))),
+            web.post("/v1/publish", _answer(_with(pm.PublishRequest, do.publish))),
+            web.post("/v1/publish/look", _ask(_with(pm.LookRequest, do.look))),
+            web.post("/v1/publish/plan", _ask(_with(pm.PublishRequest, do.publish_plan))),
             web.post("/v1/fetch", _answer(_with(m.FetchRequest, do.fetch))),
             web.post("/v1/fetch/plan", _answer(_with(m.FetchRequest, do.fetch_plan))),
             web.post("/v1/verify", _answer(_with(m.VerifyRequest, do.verify))),

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from p2pckpt import atomic
 from p2pckpt.checkpoint.card import read_card, with_fields
 from p2pckpt.checkpoint.formats import inspect
-from p2pckpt.control.messages import CardFields, FileRow, FolderReport, LookRequest
+from p2pckpt.control.messages import FileRow
+from p2pckpt.control.publish_messages import CardFields, FolderReport, LookRequest
 from p2pckpt.errors import Cancelled, NotAllowed
 from p2pckpt.jobs.packing import FileSource
 from p2pckpt.jobs.safety import as_warnings, scan_files

@@ -20,7 +20,8 @@ from p2pckpt.checkpoint import manifest as mf
 from p2pckpt.checkpoint.card import Card, read_card
 from p2pckpt.checkpoint.merkle import FileTree
 from p2pckpt.checkpoint.plan import MAX_TORRENTS, PIECE_LENGTH
-from p2pckpt.control.messages import Phase, PublishRequest
+from p2pckpt.control.messages import Phase
+from p2pckpt.control.publish_messages import PublishRequest
 from p2pckpt.errors import BadUsage, Conflict, P2pckptError, VerificationFailed
 from p2pckpt.jobs import model_signature
 from p2pckpt.jobs.delta_base import DeltaBase

@@ -16,7 +16,7 @@ from p2pckpt.checkpoint.codec import frame as codec
 from p2pckpt.checkpoint.formats import inspect
 from p2pckpt.checkpoint.formats.layout import FileLayout, TensorInfo
 from p2pckpt.checkpoint.manifest import Manifest
-from p2pckpt.control.messages import NewFile, PublishPlan, PublishRequest
+from p2pckpt.control.publish_messages import NewFile, PublishPlan, PublishRequest
 from p2pckpt.errors import P2pckptError, UnsafeContent
 from p2pckpt.jobs.delta_base import BaseChunk, DeltaBase
 from p2pckpt.jobs.folder import cancellable, default_name, places

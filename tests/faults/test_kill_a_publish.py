@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 
 from ..support.homes import DEADLINE, Home, seeded_bytes, tree, until, write_files
 from ..support.tracker_process import TrackerProcess, start_tracker
@@ -100,7 +101,7 @@ async def test_a_killed_publish_goes_on_by_itself_and_makes_one_version(
         data = publisher.config.tracker_dir if plan.beside else shared_tracker.data_dir
         async with publisher:
             job = await publisher.client.publish(
-                m.PublishRequest(path=str(source), name=name, allow_no_licence=True, version_name="step-1")
+                pm.PublishRequest(path=str(source), name=name, allow_no_licence=True, version_name="step-1")
             )
             for moment in plan.moments:
                 await reached(publisher, job.id, MOMENTS[moment], data / "blobs")

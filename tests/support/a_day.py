@@ -13,6 +13,7 @@ from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.tracker_protocol import Role, Visibility
 from p2pckpt.trust.identity import words
@@ -653,7 +654,7 @@ def verify_report(job_id: str) -> hm.VerifyReport:
     )
 
 
-def folder_report(request: m.LookRequest) -> m.FolderReport:
+def folder_report(request: pm.LookRequest) -> pm.FolderReport:
     """A checkpoint of the run that is published."""
     return replay.folder_report(
         request,
@@ -678,9 +679,9 @@ def folder_report(request: m.LookRequest) -> m.FolderReport:
     )
 
 
-def publish_plan(request: m.PublishRequest) -> m.PublishPlan:
+def publish_plan(request: pm.PublishRequest) -> pm.PublishPlan:
     """What a new version of it would cost."""
-    return m.PublishPlan(
+    return pm.PublishPlan(
         share="lab/qwen-moe-run7",
         version=9,
         files=15,
@@ -688,7 +689,7 @@ def publish_plan(request: m.PublishRequest) -> m.PublishPlan:
         new_size=49 * GIB,
         stored_size=33 * GIB,
         new_files=tuple(
-            m.NewFile(f"model-{number:05}-of-00012.safetensors", 5 * GIB, 4 * GIB, "96 of 112 tensors changed")
+            pm.NewFile(f"model-{number:05}-of-00012.safetensors", 5 * GIB, 4 * GIB, "96 of 112 tensors changed")
             for number in range(2, 13)
         ),
         new_file_count=11,

@@ -28,6 +28,7 @@ import msgspec
 
 from p2pckpt import config
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.control.client import ControlClient, error_of
 from p2pckpt.errors import DaemonUnavailable, P2pckptError
@@ -269,7 +270,7 @@ class Home:
     async def share(self, directory: Path, **fields: Any) -> m.Job:
         """Publish a directory to the end and return the job, which seeds it now."""
         fields = {"allow_no_licence": True, **fields}
-        job = await self.client.publish(m.PublishRequest(path=str(directory), **fields))
+        job = await self.client.publish(pm.PublishRequest(path=str(directory), **fields))
         return await self.wait_job(job.id)
 
     async def get(self, source: str, to: Path, **fields: Any) -> m.Job:

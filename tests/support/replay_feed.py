@@ -14,6 +14,7 @@ from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.control.client import ControlClient
 from p2pckpt.errors import DaemonUnavailable, NotFound, P2pckptError
@@ -91,14 +92,14 @@ class ReplayClient(ControlClient):
     async def stop(self) -> None:
         self._answer("stop", (), None)
 
-    async def publish(self, request: m.PublishRequest) -> m.Job:
+    async def publish(self, request: pm.PublishRequest) -> m.Job:
         made = job("j90", kind=m.JobKind.PUBLISH, share=request.name or Path(request.path).name, path=request.path)
         return self._answer("publish", (request,), made)
 
-    async def look(self, request: m.LookRequest) -> m.FolderReport:
+    async def look(self, request: pm.LookRequest) -> pm.FolderReport:
         return self._answer("look", (request,), folder_report(request))
 
-    async def publish_plan(self, request: m.PublishRequest) -> m.PublishPlan:
+    async def publish_plan(self, request: pm.PublishRequest) -> pm.PublishPlan:
         return self._answer("publish_plan", (request,), publish_plan(request))
 
     async def fetch(self, request: m.FetchRequest) -> m.Job:
@@ -720,9 +721,9 @@ def diff_reply(a: str, b: str) -> m.DiffReply:
     )
 
 
-def folder_report(request: m.LookRequest, **changes: Any) -> m.FolderReport:
+def folder_report(request: pm.LookRequest, **changes: Any) -> pm.FolderReport:
     """A model with its card; a share of that name is not known."""
-    report = m.FolderReport(
+    report = pm.FolderReport(
         path=request.path,
         name=request.name or request.path.rpartition("/")[2],
         known_as=None,
@@ -743,7 +744,7 @@ def folder_report(request: m.LookRequest, **changes: Any) -> m.FolderReport:
     return msgspec.structs.replace(report, **changes)
 
 
-def publish_plan(request: m.PublishRequest, **changes: Any) -> m.PublishPlan:
+def publish_plan(request: pm.PublishRequest, **changes: Any) -> pm.PublishPlan:
     """A plan for a new version of a small share."""
     values: dict[str, Any] = {
         "share": request.name or Path(request.path).name,
@@ -753,15 +754,15 @@ def publish_plan(request: m.PublishRequest, **changes: Any) -> m.PublishPlan:
         "new_size": 1 << 30,
         "stored_size": 700 << 20,
         "new_files": (
-            m.NewFile("model.safetensors", 4 << 30, (1 << 30) - 900, "31 of 120 tensors changed"),
-            m.NewFile("trainer_state.json", 900, 900, "its content"),
+            pm.NewFile("model.safetensors", 4 << 30, (1 << 30) - 900, "31 of 120 tensors changed"),
+            pm.NewFile("trainer_state.json", 900, 900, "its content"),
         ),
         "new_file_count": 2,
         "warnings": ("optimizer.pt is a pickle",),
         "disk_needed": 1 << 30,
         "disk_free": 100 << 30,
     }
-    return m.PublishPlan(**{**values, **changes})
+    return pm.PublishPlan(**{**values, **changes})
 
 
 def fetch_preview(**changes: Any) -> m.FetchPreview:

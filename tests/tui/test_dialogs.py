@@ -10,6 +10,7 @@ from textual import events
 from textual.widgets import Button, Checkbox, Input
 
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.control.access_messages import AskRequest
 from p2pckpt.errors import BadUsage, NoSpace, NotAllowed, NotFound, TrackerUnreachable
 from p2pckpt.tracker_protocol import Visibility
@@ -75,7 +76,7 @@ async def test_share_goes_from_folder_over_review_to_link(tmp_path: Path) -> Non
         options = "--version-name step-9 --to members --tag stable --tag best --max-uses 3 --password-stdin"
         assert f"--name cars/new {options}" in st.static("#command")
         assert "sesame" not in st.text
-        request = m.PublishRequest(
+        request = pm.PublishRequest(
             path=str(tmp_path),
             name="cars/new",
             version_name="step-9",
@@ -109,12 +110,12 @@ async def test_a_changed_card_is_sent_and_the_review_says_what_is_written(tmp_pa
         await st.press("enter")
         await st.until(lambda: st.client.called("publish"))
         card = st.client.called("publish")[0][0].card
-        assert card == m.CardFields(licence="mit", base_model=("a/b", "c/d"), tags=("sft", "en"))
+        assert card == pm.CardFields(licence="mit", base_model=("a/b", "c/d"), tags=("sft", "en"))
 
 
 async def test_a_share_that_exists_keeps_who_it_is_for(tmp_path: Path) -> None:
     async with stage() as st:
-        report = replay.folder_report(m.LookRequest(str(tmp_path)), known_as=Visibility.PUBLIC, name="cars/sd15")
+        report = replay.folder_report(pm.LookRequest(str(tmp_path)), known_as=Visibility.PUBLIC, name="cars/sd15")
         st.client.replies["look"] = report
         await to_review(st, tmp_path)
         await st.shows("cars/sd15, a new version of it")
@@ -350,7 +351,7 @@ async def test_a_dialog_without_a_daemon_says_how_to_start_one() -> None:
 
 async def test_a_plan_that_is_too_big_for_the_disk_says_so(tmp_path: Path) -> None:
     async with stage() as st:
-        plan = replay.publish_plan(m.PublishRequest(path="/x"), version=1)
+        plan = replay.publish_plan(pm.PublishRequest(path="/x"), version=1)
         st.client.replies["publish_plan"] = msgspec.structs.replace(plan, disk_free=1)
         await to_review(st, tmp_path)
         await st.shows("The disk may be too full for it.")

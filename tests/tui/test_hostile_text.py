@@ -11,6 +11,7 @@ import pytest
 from textual.widgets import Button, Input
 
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.control.access_messages import AskReply
 from p2pckpt.errors import NotFound, P2pckptError
 from tests.support import replay_feed as replay
@@ -187,9 +188,9 @@ async def test_the_receive_preview_is_inert() -> None:
 async def test_the_share_dialog_is_inert(tmp_path: Path) -> None:
     (tmp_path / "[@click=app.quit]x[!]\x1b]52;c;ZQ==\x07").mkdir()
     async with stage(browse_from=tmp_path) as st:
-        plan = poison(replay.publish_plan(m.PublishRequest(path=str(tmp_path))))
+        plan = poison(replay.publish_plan(pm.PublishRequest(path=str(tmp_path))))
         st.client.replies["publish_plan"] = plan
-        report = poison(replay.folder_report(m.LookRequest(str(tmp_path))))
+        report = poison(replay.folder_report(pm.LookRequest(str(tmp_path))))
         st.client.replies["look"] = msgspec.structs.replace(report, path=str(tmp_path))
         st.client.replies["publish"] = evil_job(id="j90")
         await st.press("n")

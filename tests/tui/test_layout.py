@@ -16,7 +16,7 @@ from textual.widget import Widget
 from textual.widgets import Button, Input
 
 from p2pckpt import config
-from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.trust import identity_file
 from tests.support import replay_feed as replay
 from tests.tui.conftest import SETTINGS_KEY, Stage, digit, stage
@@ -259,7 +259,7 @@ async def test_every_step_of_the_share_dialog_looks_as_it_did_and_fits(size: tup
     folder.mkdir()
     async with stage(size=size, browse_from=folder) as st:
         st.client.replies["look"] = replay.folder_report(
-            m.LookRequest("/runs/sd15", "cars/sd15"), warnings=("w" * 300,) * 5
+            pm.LookRequest("/runs/sd15", "cars/sd15"), warnings=("w" * 300,) * 5
         )
         await st.press("n")
         st.app.screen.query_one("#path", Input).value = str(folder)

@@ -16,7 +16,8 @@ from textual.timer import Timer
 from textual.widgets import Button, ContentSwitcher, DirectoryTree, Input, Label, RadioSet, Static
 
 from p2pckpt.checkpoint.licences import COMMON
-from p2pckpt.control.messages import CardFields, FolderReport, Job, LookRequest, PublishPlan, PublishRequest
+from p2pckpt.control.messages import Job
+from p2pckpt.control.publish_messages import CardFields, FolderReport, LookRequest, PublishPlan, PublishRequest
 from p2pckpt.errors import BadUsage, P2pckptError
 from p2pckpt.tracker_protocol import Visibility
 from p2pckpt.tui import commands

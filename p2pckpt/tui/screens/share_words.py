@@ -9,7 +9,8 @@ from typing import Final
 
 from textual.content import Content
 
-from p2pckpt.control.messages import CardFields, FolderReport, Job, JobState, PublishPlan, PublishRequest
+from p2pckpt.control.messages import Job, JobState
+from p2pckpt.control.publish_messages import CardFields, FolderReport, PublishPlan, PublishRequest
 from p2pckpt.tracker_protocol import Visibility
 from p2pckpt.tui import format as f
 from p2pckpt.tui.screens.dialog import Line

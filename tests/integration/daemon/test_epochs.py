@@ -10,6 +10,7 @@ import pytest
 
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.store.catalogue import Catalogue, KnownShare, RemovalRow
 from p2pckpt.tracker_protocol import Role, Visibility
 from p2pckpt.trust.links import Link
@@ -216,7 +217,7 @@ async def test_a_publish_in_the_middle_of_a_removal_is_packed_again_with_the_new
             monkeypatch.setattr(tracker._shares, "publish_targets", after_the_removal)
             theirs = write_files(tmp_path / "theirs", {"other.bin": seeded_bytes(4 * MIB, 12)})
             job = await dave.client.publish(
-                m.PublishRequest(path=str(theirs), name="epochs/race", allow_no_licence=True)
+                pm.PublishRequest(path=str(theirs), name="epochs/race", allow_no_licence=True)
             )
             async with asyncio.timeout(DEADLINE):
                 await arrived.wait()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 
 from ...support.homes import Home, failure, seeded_bytes, tree, until, write_files
 from .halves import half_seeded
@@ -78,7 +79,7 @@ async def test_files_may_be_put_in_place_while_a_fetch_is_paused(
 
 async def test_a_paused_publish_goes_on_when_resumed(alice: Home, bob: Home, tmp_path: Path) -> None:
     source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(40 * MIB, 40)})
-    request = m.PublishRequest(path=str(source), name="paused/publish", allow_no_licence=True)
+    request = pm.PublishRequest(path=str(source), name="paused/publish", allow_no_licence=True)
     job = await alice.client.publish(request)
     await alice.wait_until(job.id, lambda job: job.phase is m.Phase.PACKING or job.state.ended)
     await alice.client.pause(job.id)

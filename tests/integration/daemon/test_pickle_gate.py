@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.store.checkout import partial_directory
 
 from ...support.homes import Home, failure, seeded_bytes, tree, write_files
@@ -63,7 +64,7 @@ async def test_unknown_imports_are_published_when_told_so_and_receivers_are_told
     alice: Home, bob: Home, tmp_path: Path
 ) -> None:
     source = write_files(tmp_path / "source", {"model.pt": UNKNOWN, "w.bin": seeded_bytes(100_000)})
-    plan = await alice.client.publish_plan(m.PublishRequest(path=str(source)))
+    plan = await alice.client.publish_plan(pm.PublishRequest(path=str(source)))
     assert "unknown: model.pt: a pickle imports mylib.Thing" in plan.warnings
     assert any("would not be published" in warning for warning in plan.warnings)
     refused = await alice.cli("share", source, "--name", "unknown", "--allow-no-licence")

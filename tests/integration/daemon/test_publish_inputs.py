@@ -12,6 +12,7 @@ import pytest
 
 from bench.generate import make_checkpoint
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.tracker_protocol import Visibility
 
 from ...support.homes import Home, failure, seeded_bytes, write_files
@@ -75,7 +76,7 @@ async def test_what_can_not_travel_is_refused_by_name(
     assert said in error.fact
     assert name[:3] in error.fact
     assert "nothing was published" in error.kept
-    assert (await failure(alice.client.publish_plan(m.PublishRequest(path=str(source))))).exit_code == 2
+    assert (await failure(alice.client.publish_plan(pm.PublishRequest(path=str(source))))).exit_code == 2
     assert {share.name for share in await alice.client.shares()} == known
 
 
@@ -152,7 +153,7 @@ async def test_a_look_tells_what_is_in_a_folder_and_what_its_card_says(alice: Ho
     source = write_files(tmp_path / "looked-at", {"a/weights.bin": seeded_bytes(MIB, 1), "config.json": b"{}"})
     (source / "README.md").write_text("---\nlicense: mit\nbase_model: org/base\n---\n# Model\n")
     make_checkpoint(source / "b", 1 << 20, "BF16", tensors=2)
-    report = await alice.client.look(m.LookRequest(str(source)))
+    report = await alice.client.look(pm.LookRequest(str(source)))
     assert (report.name, report.known_as, report.has_card) == ("looked-at", None, True)
     assert (report.licence, report.base_model) == ("MIT", ("org/base",))
     assert {row.path: row.kind for row in report.files}["b/model.safetensors"] == "safetensors"
@@ -160,13 +161,13 @@ async def test_a_look_tells_what_is_in_a_folder_and_what_its_card_says(alice: Ho
     assert report.size == sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
     assert not (await alice.client.shares()) or "looked-at" not in {row.name for row in await alice.client.shares()}
     await alice.share(source, name="looked-at")
-    assert (await alice.client.look(m.LookRequest(str(source)))).known_as is Visibility.LINK
+    assert (await alice.client.look(pm.LookRequest(str(source)))).known_as is Visibility.LINK
 
 
 async def test_what_a_publish_says_of_the_card_is_written_before_it_is_read(alice: Home, tmp_path: Path) -> None:
     source = write_files(tmp_path / "described", {"weights.bin": seeded_bytes(MIB, 2)})
     (source / "README.md").write_text("---\nlibrary_name: x  # kept\n---\n# Model\n")
-    card = m.CardFields(licence="apache-2.0", base_model=("org/base",), tags=("sft",))
+    card = pm.CardFields(licence="apache-2.0", base_model=("org/base",), tags=("sft",))
     await alice.share(source, name="described", card=card, allow_no_licence=False)
     detail = await alice.client.version_detail("described")
     assert (detail.licence, detail.base_model) == ("Apache-2.0", ("org/base",))
@@ -177,7 +178,7 @@ async def test_what_a_publish_says_of_the_card_is_written_before_it_is_read(alic
 
 async def test_a_card_that_can_not_be_changed_is_left_and_nothing_is_published(alice: Home, tmp_path: Path) -> None:
     source = write_files(tmp_path / "broken", {"weights.bin": seeded_bytes(MIB, 3), "README.md": b"---\na: [\n---\n"})
-    error = await failure(alice.share(source, name="broken-card", card=m.CardFields(licence="mit")))
+    error = await failure(alice.share(source, name="broken-card", card=pm.CardFields(licence="mit")))
     assert error.exit_code == 2
     assert "front matter" in error.fact
     assert (source / "README.md").read_bytes() == b"---\na: [\n---\n"

@@ -9,6 +9,7 @@ import pytest
 
 from bench.generate import make_checkpoint
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 
 from ...support.homes import Home, failure, seeded_bytes, tree, write_files
 
@@ -90,7 +91,7 @@ async def test_the_same_content_under_a_new_version_name_moves_nothing(
 
 async def test_a_plan_says_what_would_be_new_and_writes_nothing(alice: Home, tmp_path: Path) -> None:
     source = write_files(tmp_path / "source", {"a.bin": seeded_bytes(3 * MIB, 21), "b.bin": seeded_bytes(MIB, 22)})
-    request = m.PublishRequest(path=str(source), name="planned")
+    request = pm.PublishRequest(path=str(source), name="planned")
     plan = await alice.client.publish_plan(request)
     assert (plan.version, plan.files, plan.size, plan.new_size) == (1, 2, 4 * MIB, 4 * MIB)
     assert not [share for share in await alice.client.shares() if share.name == "planned"]

@@ -17,6 +17,7 @@ from p2pckpt.config import Config
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 from p2pckpt.tracker_protocol import Role, Visibility
 from p2pckpt.trust.identity import pem, words
 from tests.support import replay_feed as replay
@@ -88,9 +89,9 @@ def test_share_detached_prints_the_job(publisher: CannedDaemon, cli: Cli) -> Non
 
 
 def test_a_dry_run_of_share_only_asks_for_the_plan(daemon: CannedDaemon, cli: Cli) -> None:
-    daemon.replies["POST", "/v1/publish/plan"] = m.PublishPlan(
+    daemon.replies["POST", "/v1/publish/plan"] = pm.PublishPlan(
         share="cars/sd15", version=4, files=5, size=10**9, new_size=10**6, stored_size=660_000,
-        new_files=(m.NewFile("a.safetensors", 5 * 10**6, 10**6, "2 of 9 tensors changed"),), new_file_count=3,
+        new_files=(pm.NewFile("a.safetensors", 5 * 10**6, 10**6, "2 of 9 tensors changed"),), new_file_count=3,
         warnings=("no card",), disk_needed=10**6, disk_free=10**12,
     )  # fmt: skip
     outcome = cli("share", ".", "-n")

@@ -20,9 +20,9 @@ from p2pckpt.control.messages import (
     JobState,
     Notice,
     Phase,
-    PublishRequest,
     VerifyRequest,
 )
+from p2pckpt.control.publish_messages import PublishRequest
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.job_table import JobTable, Request
 from p2pckpt.errors import Cancelled, Conflict, NoSeeds, NotFound

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,11 @@ def say(**result: Any) -> str:
     return f"Path(result).write_text(json.dumps({result!r}))"
 
 
-def test_torch_is_an_extra_that_nothing_else_installs() -> None:
-    constraints = (ROOT / "constraints.txt").read_text("utf-8")
-    assert not re.search(r"(?mi)^(torch|safetensors)\b", constraints)
-    project = (ROOT / "pyproject.toml").read_text("utf-8")
-    assert 'convert = ["safetensors>=' in project
+def test_torch_is_an_extra_that_neither_installing_nor_testing_brings() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    assert [each for each in wanted if re.match(r"(?i)(torch|safetensors|zipnn|blosc2)\b", each)] == []
+    assert any(each.startswith("torch") for each in project["project"]["optional-dependencies"]["convert"])
 
 
 def test_without_the_extra_the_error_says_what_to_install(
