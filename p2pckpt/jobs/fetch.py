@@ -69,7 +69,8 @@ async def fetch(
     for warning in (*source.doubts, *(() if source.manifest.body.licence else ("no licence is named",))):
         progress.warn(warning)
     progress.enter(Phase.ADOPTING)
-    found = await look(services, source, path, progress.checkpoint)
+    # who goes on seeding needs this share's own frames, so nothing would be saved
+    found = await look(services, source, path, progress.checkpoint, borrow=not request.seed)
     run = _Fetch(services, source, path, found, progress, request, restore, placed)
     try:
         await run.run()
@@ -266,12 +267,13 @@ class _Fetch:
         for chunk in chunks:
             self._progress.checkpoint()
             raw: memoryview | bytes
+            came_from = "store"
             if chunk in self._found.stored:
                 chunk_id = self._manifest.chunk_id(chunk)
                 location = self._services.catalogue.locate(self._source.share.share_id, chunk_id)
                 raw = self._unpacker.chunk(chunk, location)
             elif chunk in self._found.adoptable:
-                raw = self._adopted(chunk)
+                raw, came_from = self._adopted(chunk), "checkout"
             else:
                 share, location = self._found.elsewhere[chunk]
                 try:
@@ -280,7 +282,7 @@ class _Fetch:
                     del self._found.elsewhere[chunk]
                     continue
             self._write(chunk, raw)
-            self._placed(chunk, "checkout" if chunk in self._found.adoptable else "store")
+            self._placed(chunk, came_from)
             self._progress.add(reused=len(raw) * len(self._places.of(chunk)))
 
     def _adopted(self, chunk: int) -> bytes:

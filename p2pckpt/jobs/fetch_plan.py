@@ -145,8 +145,18 @@ def default_directory(source: Source) -> str:
     return f"{base}-{''.join(c if c.isalnum() or c in '.+-_' else '-' for c in label)}"
 
 
-async def look(services: Services, source: Source, path: Path, check: Callable[[], None] = lambda: None) -> OnDisk:
-    """Compare the target directory and the store with the manifest. ``check`` is called often, to be stopped by."""
+async def look(
+    services: Services,
+    source: Source,
+    path: Path,
+    check: Callable[[], None] = lambda: None,
+    *,
+    borrow: bool = False,
+) -> OnDisk:
+    """Compare the target directory and the store with the manifest. ``check`` is called often, to be stopped by.
+
+    With ``borrow`` what the store has for other shares counts, too.
+    """
     found = OnDisk()
     gone = await asyncio.to_thread(_look_in_store, services, source, found)
     if gone:
@@ -155,8 +165,9 @@ async def look(services: Services, source: Source, path: Path, check: Callable[[
         for number in source.files:
             await services.compute(_look_at_file, source.manifest, number, path, found)
             check()
-    await asyncio.to_thread(_look_elsewhere, services, source, found)
-    await _keep_what_opens(services, found)
+    if borrow:
+        await asyncio.to_thread(_look_elsewhere, services, source, found)
+        await _keep_what_opens(services, found)
     return found
 
 
@@ -186,7 +197,7 @@ async def preview(services: Services, request: FetchRequest) -> FetchPreview:
     """What ``get`` shows before anything is fetched."""
     source = await _resolve(services, request)
     path = checkout_path(source, request)
-    found = await look(services, source, path)
+    found = await look(services, source, path, borrow=not request.seed)
     _, wanted = await asyncio.to_thread(to_fetch, services, source, found)
     here = found.chunks
     manifest, rows, reused = source.manifest, [], 0

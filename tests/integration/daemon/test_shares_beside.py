@@ -1,4 +1,4 @@
-"""Two shares with the same bytes in them: what is here for one is not fetched for the other, and mixes up nothing."""
+"""Two shares with the same bytes in them: what is here for one serves the other, for whoever does not seed it."""
 
 from __future__ import annotations
 
@@ -35,15 +35,18 @@ async def test_bytes_that_another_share_brought_here_are_not_fetched_again(
     two = await alice.share(second, name=f"beside/two-{visibility}", **fields)
     assert two.wire_done > 3 * MIB  # objects of its own
     await bob.get(one.link, tmp_path / "bob one")
-    plan = await bob.client.fetch_plan(m.FetchRequest(source=two.link, to=str(tmp_path / "bob two")))
-    job = await bob.get(two.link, tmp_path / "bob two")
+    plan = await bob.client.fetch_plan(m.FetchRequest(source=two.link, to=str(tmp_path / "bob two"), seed=False))
+    job = await bob.get(two.link, tmp_path / "bob two", seed=False)
     assert tree(tmp_path / "bob two") == tree(second)
     assert job.reused >= 3 * MIB
     assert job.wire_done < 2.5 * MIB  # whole pieces
     assert plan.wire_size == job.wire_done
     await bob.verify(two.share, full=True)
-    # who has never seen the first gets all of the second
-    await carol.get(two.link, tmp_path / "carol")
+    # who has never seen the first gets all of the second, and so does who wants to offer it to others
+    await bob.get(two.link, tmp_path / "bob seeds")
+    await alice.client.pause(two.id)
+    await carol.get(two.link, tmp_path / "carol", seed=False)
+    await alice.client.resume(two.id)
     assert tree(tmp_path / "carol") == tree(second)
 
 
@@ -58,7 +61,7 @@ async def test_what_is_damaged_in_the_other_share_comes_from_the_swarm(alice: Ho
         with path.open("r+b") as file:
             file.seek(MIB)
             file.write(random.Random(1).randbytes(MIB))
-    job = await bob.get(two.link, tmp_path / "bob two")
+    job = await bob.get(two.link, tmp_path / "bob two", seed=False)
     assert tree(tmp_path / "bob two") == tree(second)
     assert 0 < job.reused < 3 * MIB
     await bob.verify("beside/damaged", repair=True)
@@ -69,6 +72,6 @@ async def test_a_share_that_was_left_lends_nothing(alice: Home, bob: Home, tmp_p
     one = await alice.share(first, name="beside/left")
     two = await alice.share(second, name="beside/stays")
     await bob.client.leave((await bob.get(one.link, tmp_path / "bob one")).share_id)
-    job = await bob.get(two.link, tmp_path / "bob two")
+    job = await bob.get(two.link, tmp_path / "bob two", seed=False)
     assert job.reused == 0
     assert tree(tmp_path / "bob two") == tree(second)
