@@ -81,6 +81,7 @@ class TrackerClient:
 
     async def connect(self) -> tp.TrackerInfo:
         """Find an address that answers, asking all at once. Raises ``TrackerUnreachable`` with each one's reason."""
+        self._require_open()
         attempts = [asyncio.create_task(self._try(url)) for url in self.address.urls]
         failures: list[P2pckptError] = []
         try:
@@ -234,6 +235,7 @@ class TrackerClient:
         decoder = msgspec.json.Decoder(tp.TrackerEvent)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=3 * tp.MAX_EVENT_GAP)
         token = await self._bearer()
+        self._require_open()
         try:
             async with self._session.get(
                 f"{self._base}{tp.API}/events",
@@ -295,6 +297,11 @@ class TrackerClient:
             self._base = ""  # another of its addresses may answer next time
             raise
 
+    def _require_open(self) -> None:
+        """What still runs while the daemon ends gets the answer that a tracker which is gone would give."""
+        if self._session.closed:
+            raise TrackerUnreachable("the tracker is not asked any more: this program is ending")
+
     async def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str], limit: int) -> bytes:
         return (await self._exchange(method, path, body, headers, limit))[0]
 
@@ -302,8 +309,10 @@ class TrackerClient:
         self, method: str, path: str, body: bytes | None, headers: dict[str, str], limit: int
     ) -> tuple[bytes, str]:
         """The answer, and SHA-256 (hex) of the certificate of the connection it came by; empty for plain HTTP."""
+        self._require_open()
         if not self._base:
             await self.connect()
+            self._require_open()
         try:
             async with self._session.request(
                 method, f"{self._base}{tp.API}{path}", data=body, headers=headers, ssl=self._ssl

@@ -161,6 +161,14 @@ async def test_what_answers_unlike_a_tracker_is_unreachable(
 # -- logging in
 
 
+async def test_a_client_that_was_closed_asks_nobody_any_more(tracker: Tracker, client: TrackerClient) -> None:
+    await client.connect()
+    await client.close()
+    for ask in (client.connect(), client.share(SHARE), anext(client.events())):
+        with pytest.raises(TrackerUnreachable, match="is ending"):
+            await ask
+
+
 async def test_it_logs_in_by_itself_and_once(tracker: Tracker, client: TrackerClient) -> None:
     tracker.answers[f"GET /shares/{SHARE}/members"] = (200, b"[]")
     for _ in range(3):
