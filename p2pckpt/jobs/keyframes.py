@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+from p2pckpt.errors import TrackerUnreachable, VerificationFailed
 from p2pckpt.jobs.delta_base import DeltaBase
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.unpacking import Unpacker
@@ -22,13 +23,19 @@ async def base_for(
 ) -> DeltaBase | None:
     """The newest version without deltas, if it is whole in this store and the next one may be a delta to it.
 
-    A version that gets a tag is one that people are sent to: they should not have to fetch two.
+    A version that gets a tag is one that people are sent to: they should not have to fetch two. What somebody signed
+    and nobody can read is passed over, and with the tracker away there is none: neither stops the next version.
     """
     if tags:
         return None
     numbers = sorted(trusted.targets.versions, reverse=True)
     for number in numbers[: KEYFRAME_EVERY - 1]:
-        manifest, _ = await services.shares.manifest(share, trusted, number)
+        try:
+            manifest, _ = await services.shares.manifest(share, trusted, number)
+        except VerificationFailed:
+            continue
+        except TrackerUnreachable:
+            return None
         if manifest.bases.any():
             continue
         row = services.catalogue.version(share.share_id, number)

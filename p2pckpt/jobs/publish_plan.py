@@ -17,7 +17,7 @@ from p2pckpt.checkpoint.formats import inspect
 from p2pckpt.checkpoint.formats.layout import FileLayout, TensorInfo
 from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.control.publish_messages import NewFile, PublishPlan, PublishRequest
-from p2pckpt.errors import P2pckptError, UnsafeContent
+from p2pckpt.errors import P2pckptError, TrackerUnreachable, UnsafeContent, VerificationFailed
 from p2pckpt.jobs.delta_base import BaseChunk, DeltaBase
 from p2pckpt.jobs.folder import cancellable, default_name, places
 from p2pckpt.jobs.keyframes import base_for
@@ -54,10 +54,11 @@ async def plan(services: Services, request: PublishRequest) -> PublishPlan:
         trusted = await services.shares.trusted(share)
         version = max(trusted.targets.versions, default=0) + 1
         if trusted.targets.versions:
-            before, _ = await services.shares.manifest(share, trusted, version - 1)
+            with contextlib.suppress(VerificationFailed, TrackerUnreachable):  # only the reasons need it
+                before, _ = await services.shares.manifest(share, trusted, version - 1)
         if request.delta:
             base = await base_for(services, share, trusted, request.tags)
-    look = await cancellable(lambda check: _Look(services, share_id, before, base, check).run(found))
+    look = await cancellable(lambda check: _Look(services, share_id, version == 1, before, base, check).run(found))
     return PublishPlan(
         share=name,
         version=version,
@@ -80,6 +81,7 @@ class _Look:
         self,
         services: Services,
         share_id: bytes,
+        is_first: bool,
         before: Manifest | None,
         base: DeltaBase | None,
         check: Callable[[], None],
@@ -88,7 +90,8 @@ class _Look:
         self._share_id = share_id
         self._base = base
         self._check = check
-        self._is_first = before is None
+        self._is_first = is_first
+        self._knows_before = before is not None
         self._paths = {file.path for file in before.body.files} if before is not None else set()
         tensors = before.body.tensors if before is not None else ()
         self._tensors = {(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors}
@@ -154,6 +157,8 @@ class _Look:
         """In words: which tensors, or what else."""
         if self._is_first:
             return "the first version"
+        if not self._knows_before:
+            return "the version before can't be read here"
         said = Counter(self._kind(layout.tensors[index]) for index in touched)
         many = len(layout.tensors)
         parts = [f"{said[kind]:,} of {many:,} tensors {kind}" for kind in ("changed", "new", "in another shape or type")
