@@ -15,7 +15,7 @@ demo: $(VENV)/.installed $(WEIGHTS)/.installed  ## the whole story on this machi
 
 # its daemons start by the hundred, and read byte code faster than they compile
 test: export PYTHONDONTWRITEBYTECODE :=
-test: $(VENV)/.installed-dev  ## every test but the long ones
+test: $(VENV)/.installed-frameworks  ## every test but the long ones
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: lint types imports test  ## everything that has to hold before a change lands
@@ -33,7 +33,7 @@ imports: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-bench $(BENCH_WEIGHTS)/.installed  ## the tables of docs/benchmarks.md, peers side by side
 	$(BIN)/python -m bench $(BENCH)
 
-soak: $(VENV)/.installed-dev  ## a hundred kills each, and their log
+soak: $(VENV)/.installed-frameworks  ## a hundred kills each, and their log
 	P2PCKPT_SOAK_LOG=soak.log $(BIN)/python -m pytest -m soak --timeout 3600
 
 screenshots: $(VENV)/.installed-dev  ## the pictures of docs/tui.md, drawn anew
@@ -51,7 +51,12 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --group dev
 	@touch $@
 
-$(VENV)/.installed-bench: $(VENV)/.installed-dev
+# real trainers, torch among them, which nothing but tests and benchmarks pulls in
+$(VENV)/.installed-frameworks: $(VENV)/.installed-dev
+	$(PIP) install --constraint constraints.txt --group frameworks
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-frameworks
 	$(PIP) install --constraint constraints.txt --group bench
 	@touch $@
 
