@@ -11,6 +11,7 @@ import getpass
 import itertools
 import logging
 import os
+import shutil
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -262,7 +263,9 @@ def _bound_allocator() -> None:
 def _clear_packing(layout: StoreLayout) -> None:
     """Objects that were being written when the last daemon ended have no name yet and no row: drop them."""
     for path in layout.packing.iterdir():
-        if path.is_file():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)  # what a repair needed for a while
+        else:
             path.unlink()
 
 
