@@ -49,7 +49,7 @@ class Save:
     size: int
     """Bytes."""
     changed_at: float
-    """When anything in it last changed, renaming and linking included; seconds since 1970, by the file system's clock."""
+    """When anything in it last changed, renaming and linking included; seconds since 1970."""
 
     @property
     def is_file(self) -> bool:
