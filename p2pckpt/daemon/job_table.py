@@ -160,9 +160,10 @@ class JobTable:
             job = progress.job
             if kind is JobKind.FETCH and job.kind is kind and path and job.path == path:
                 return self._fetch_again(job_id, request)
-            if kind is JobKind.PUBLISH and job.kind is kind and job.path == path and not job.state.ended:
+            alone = kind in (JobKind.PUBLISH, JobKind.RESTORE)
+            if alone and job.kind is kind and job.path == path and not job.state.ended:
                 if self._requests[job_id] != request:
-                    raise Conflict(f"{path} is being published as {job_id}", next_step=f"p2pckpt watch {job_id}")
+                    raise Conflict(f"{path} is being worked on by {job_id}", next_step=f"p2pckpt watch {job_id}")
                 return self.resume(job_id) if job.state is JobState.PAUSED else job
         cursor = self._db.execute("INSERT INTO jobs(kind, request, job) VALUES (?, ?, ?)", (kind.value, b"", b""))
         job_id = f"j{cursor.lastrowid}"

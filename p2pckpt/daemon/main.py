@@ -120,6 +120,8 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
             operations.services.swarms.follow(share.tracker)
         operations.jobs.go_on()
         stack.push_async_callback(operations.jobs.stop)
+        operations.runs.go_on()
+        stack.push_async_callback(operations.runs.stop)
         await stop.wait()
         _log.info("daemon stops")
         operations.feed.close()

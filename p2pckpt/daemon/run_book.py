@@ -88,7 +88,8 @@ class RunBook:
         return next((run for run in self.runs() if run.name == name), None)
 
     def keep(self, run: RunRecord) -> None:
-        self._db.execute("INSERT OR REPLACE INTO runs(name, run) VALUES (?, ?)", (run.name, msgspec.msgpack.encode(run)))
+        row = run.name, msgspec.msgpack.encode(run)
+        self._db.execute("INSERT OR REPLACE INTO runs(name, run) VALUES (?, ?)", row)
 
     def forget(self, name: str) -> None:
         self._db.execute("DELETE FROM runs WHERE name = ?", (name,))

@@ -56,8 +56,8 @@ class Doors:
     resume: Callable[[str], m.Job]
     remove: Callable[[str], Awaitable[None]]
     """Forgets a job; what it packed stays for the next one to find."""
-    published: Callable[[RunRecord], Awaitable[None]]
-    """Told after every published save."""
+    published: Callable[[str], Awaitable[None]]
+    """Told of the run after every published save."""
     tell: Callable[[str], None]
     """Tells people what they should see."""
 
@@ -213,7 +213,7 @@ class RunWorker:
             raise error_of(job.failure)
         row = replace(record.row, version=job.version, size=job.size)
         await self._end(replace(record, row=row), SaveState.PUBLISHED)
-        await self._doors.published(self.run)
+        await self._doors.published(self.run.name)
 
     async def _snapshot_late(self, record: SaveRecord) -> SaveRecord:
         """Of one that waited without. Raises ``NotFound`` when it is there no more, or not as it was."""

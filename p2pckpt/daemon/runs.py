@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -128,7 +129,7 @@ class Runs:
 
     @asynccontextmanager
     async def restoring(self, name: str, target: Path, version: int) -> AsyncIterator[None]:
-        """While a version is put at ``target`` it is not taken for a new save, and afterwards is known as what it is."""
+        """While a version is put at ``target`` it is no new save, and afterwards it is known as what it is."""
         entry = self._workers.get(name)
         if entry is None:
             yield
@@ -139,7 +140,8 @@ class Runs:
             yield
             save = await asyncio.to_thread(saves.look, target)
             if self._book.find(name, str(target), fingerprint(save)) is None:
-                row = SaveRow(name=save.name, path=str(target), state=SaveState.PUBLISHED, version=version, step=save.step)
+                state = SaveState.PUBLISHED
+                row = SaveRow(name=save.name, path=str(target), state=state, version=version, step=save.step)
                 self._book.add(name, SaveRecord(row=row, print=fingerprint(save), single=False))
         finally:
             worker.restoring.discard(target)
@@ -183,7 +185,7 @@ class Runs:
     def _row(self, run: RunRecord) -> RunRow:
         recent = self._book.saves(run.name, _PACE)
         times = sorted({save.row.noticed_at for save in recent if save.row.noticed_at})
-        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in pairwise(times)]
         found = self._workers.get(run.name)
         return RunRow(
             name=run.name,

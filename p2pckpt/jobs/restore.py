@@ -20,7 +20,6 @@ from p2pckpt.errors import (
     BadUsage,
     NoSeeds,
     NotFound,
-    P2pckptError,
     TrackerUnreachable,
     UnsafeContent,
     UntrustedKey,
