@@ -30,7 +30,9 @@ class Archive:
 
     entries: list[ZipEntry]
     value: object
-    """What was saved, as ``pickle_walk`` builds it; None where that fails."""
+    """What was saved, as ``pickle_walk`` builds it."""
+    followed: bool
+    """Whether the pickle could be followed; if not, neither value nor names are known."""
     ranges: dict[str, tuple[int, int]]
     """Key of a storage → where its bytes start, and how many there are."""
     named: list[NamedTensor]
@@ -75,7 +77,7 @@ def read_archive(source: ByteSource, entries: list[ZipEntry] | None = None) -> A
     storages = {e.name[len(prefix) :]: e for e in entries if e.stored and e.name.startswith(prefix)}
     ranges = {key: (data_offset(source, entry), entry.length) for key, entry in storages.items()}
     value, named, warnings = _followed(source, pickle)
-    return Archive(entries, value, ranges, named, warnings, _is_big_endian(source, entries, root))
+    return Archive(entries, value, not warnings, ranges, named, warnings, _is_big_endian(source, entries, root))
 
 
 def _followed(source: ByteSource, pickle: ZipEntry) -> tuple[object, list[NamedTensor], list[str]]:
