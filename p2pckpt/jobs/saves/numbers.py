@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from p2pckpt.checkpoint.finite import NonFinite, first_nonfinite, is_floating, unit
 from p2pckpt.jobs.packing import FileSource
 
-_BLOCK: Final = 2 << 20
+_BLOCK: Final = 1 << 20
 """Bytes that are read at once, and all that is held of a file."""
 
 
