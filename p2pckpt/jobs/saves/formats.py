@@ -12,6 +12,7 @@ from p2pckpt.checkpoint.formats.layout import FileLayout, Malformed, read_at
 from p2pckpt.checkpoint.formats.torch_names import bytes_of
 from p2pckpt.jobs.packing import FileSource
 from p2pckpt.jobs.saves.archives import ArchiveCheck, fault, roles_of, top_of
+from p2pckpt.jobs.saves.names import is_part
 from p2pckpt.jobs.saves.numbers import Numbers
 from p2pckpt.jobs.saves.report import Report
 from p2pckpt.jobs.saves.roles import role_of_file, roles_of_entries
@@ -70,15 +71,14 @@ class FileCheck:
             self._safetensors()
         elif name.endswith(".json"):
             self._json()
-        elif torch_legacy.looks_like(start) and (name.endswith((*_PICKLES, ".bin")) or self._is_state()):
+        elif self._is_of_torch(name):
+            if not torch_legacy.looks_like(start):
+                raise Malformed("it is neither an archive nor a pickle")
             self._pickle()
-        elif name.endswith(_PICKLES):
-            self._report.problem(self._path, "it is neither an archive nor a pickle")
-        elif self._is_state() and name.endswith(".bin"):
-            self._report.problem(self._path, "it is no file that torch wrote")
 
-    def _is_state(self) -> bool:
-        return role_of_file(self._path) is not None
+    def _is_of_torch(self, name: str) -> bool:
+        """Whether a file of that name is a pickle if it is no archive; ``.bin`` alone says nothing."""
+        return name.endswith(_PICKLES) or (name.endswith(".bin") and is_part(name.rpartition("/")[2]))
 
     def _require(self, holds: bool, what: str) -> None:
         if not holds:
