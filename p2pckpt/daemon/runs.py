@@ -55,7 +55,10 @@ class Runs:
     # -- what front ends and hooks ask for
 
     async def watch(self, request: WatchRequest) -> RunRow:
-        """Watch a directory, which may not be there yet; what lies in it already is published, too."""
+        """Watch a directory, which may not be there yet; what lies in it already is published, too.
+
+        Of a run that is watched already, what was rejected last is looked at again, by what is asked for now.
+        """
         path = Path(request.path)
         if not path.is_absolute():
             raise BadUsage(f"{request.path!r} is no absolute path")
@@ -79,6 +82,7 @@ class Runs:
         )
         self._book.keep(run)
         await self._halt(name)
+        self._book.look_again(name)
         self._start(run)
         return self._row(run)
 
