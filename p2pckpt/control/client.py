@@ -24,6 +24,7 @@ from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
 from p2pckpt.control import publish_messages as pm
+from p2pckpt.control import run_messages as rm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.errors import DaemonUnavailable, P2pckptError, by_code
 
@@ -171,6 +172,14 @@ class ControlClient:
 
     async def tag(self, request: m.TagRequest) -> m.ShareDetail:
         return await self._call("POST", "/v1/tags", m.ShareDetail, request)
+
+    async def prune(self, request: rm.PruneRequest) -> rm.PruneReply:
+        """Retire the versions of a run that a policy does not keep, or only tell which."""
+        return await self._call("POST", "/v1/prune", rm.PruneReply, request)
+
+    async def undo_prune(self, name: str) -> rm.PruneReply:
+        """Offer again what was retired here and is still to be had; the rows are those versions."""
+        return await self._call("POST", f"/v1/prune/undo?name={quote(name, safe='')}", rm.PruneReply)
 
     async def leave_plan(self, share: str) -> am.LeavePlan:
         """What leaving a share would mean."""

@@ -175,7 +175,7 @@ def test_versions_are_recorded_found_and_forgotten(catalogue: Catalogue) -> None
     moved = VersionRow(SHARE, 2, identifier(2), True, "/elsewhere")
     catalogue.record_version(moved)
     assert catalogue.version(SHARE, 2) == moved
-    catalogue.forget_version(SHARE, 2)
+    catalogue.forget_versions(SHARE, [2], [])
     assert catalogue.version(SHARE, 2) is None
     assert catalogue.version(OTHER_SHARE, 1) is not None
 
