@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -20,15 +19,17 @@ from p2pckpt.jobs.retention import check
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
 from p2pckpt.store.catalogue import KnownShare
+from p2pckpt.store.checkout import free_bytes
 from p2pckpt.store.retired import RetiredRow
 
 _log = structlog.get_logger(__name__)
 
 UNDO: Final = 24 * 3600
 """Seconds in which what was retired can be taken back."""
-_ROOM: Final = 0.1
-"""Part of the disk that has to be free: with less, what was retired first is deleted before its time."""
-_POLL: Final = 10.0
+_ROOM: Final = 2
+"""Versions as large as the newest for which there has to be room: else what was retired first goes before its time."""
+_ROUND: Final = 10.0
+"""Seconds between two looks at what is due."""
 
 
 def _keeps_all(share: str) -> Retention:
@@ -137,28 +138,35 @@ class Retaining:
                 _log.warning("what was retired is not deleted yet", reason=exc.fact)
             except Exception:
                 _log.exception("deleting what was retired broke")
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(_ROUND)
 
     async def delete_due(self) -> int:
-        """Delete what can't be taken back any more, and on a nearly full disk what was retired first; bytes freed.
+        """Delete what can't be taken back any more; bytes freed.
 
         What a publish leans on or a job is fetching waits for the next time.
         """
         async with self._turn:
-            due = await asyncio.to_thread(self._due)
+            due = await self._due()
             return sum([await self._delete(share, due) for share in self._services.shares.known()])
 
     # -- inside
 
-    def _due(self) -> list[RetiredRow]:
-        rows = self._services.catalogue.retired()
+    async def _due(self) -> list[RetiredRow]:
+        """What can't be taken back any more; of each run that lacks room for its next saves also what went first."""
+        rows = await asyncio.to_thread(self._services.catalogue.retired)
         due = [row for row in rows if row.due <= time.time()]
-        if not due and rows:
-            disk = shutil.disk_usage(self._services.layout.root)
-            if disk.free < _ROOM * disk.total:
-                _log.warning("the disk is nearly full: what was retired first can't be taken back any more")
-                return rows[:1]
+        for share in self._services.shares.known() if len(due) < len(rows) else ():
+            waiting = [row for row in rows if row.share == share.share_id and row not in due]
+            if waiting and await self._lacks_room(share):
+                _log.warning(f"the disk is nearly full: v{waiting[0].version} of {share.name} can't be taken back")
+                due.append(waiting[0])
         return due
+
+    async def _lacks_room(self, share: KnownShare) -> bool:
+        targets = (await self._services.shares.trusted(share)).targets
+        newest = targets.versions.get(targets.latest)
+        free = await asyncio.to_thread(free_bytes, self._services.layout.root)
+        return newest is not None and free < _ROOM * newest.size
 
     async def _delete(self, share: KnownShare, due: list[RetiredRow]) -> int:
         share_id, working = share.share_id.hex(), self._working_on()
