@@ -94,7 +94,9 @@ class Operations:
         self._measuring: set[bytes] = set()
         self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)
         self.keys = Keys(services, feed, self.jobs)
-        self.retaining = Retaining(services, self.jobs, lambda job: self.remove(job, data=False), self._in_use)
+        self.retaining = Retaining(
+            services, self.jobs, lambda job: self.remove(job, data=False), self._in_use, self._reports
+        )
         self.leaving = Leaving(services, feed, self.jobs, lambda job: self.remove(job, data=False), self._watch.forget)
 
     async def load(self) -> None:

@@ -12,9 +12,10 @@ import structlog
 from p2pckpt.control import messages as m
 from p2pckpt.control.run_messages import PruneReply, PruneRequest, PruneRow, Retention
 from p2pckpt.daemon.job_table import JobTable
+from p2pckpt.daemon.verify_reports import VerifyReports
 from p2pckpt.errors import BadUsage, P2pckptError
 from p2pckpt.jobs import retire
-from p2pckpt.jobs.removal import Place
+from p2pckpt.jobs.removal import Place, remove_versions
 from p2pckpt.jobs.retention import check
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
@@ -30,6 +31,8 @@ _ROOM: Final = 2
 """Versions as large as the newest for which there has to be room: else what was retired first goes before its time."""
 _ROUND: Final = 10.0
 """Seconds between two looks at what is due."""
+_RETRY: Final = 600.0
+"""Seconds until what failed for one share is tried again."""
 
 
 def _keeps_all(share: str) -> Retention:
@@ -46,14 +49,18 @@ class Retaining:
         jobs: JobTable,
         remove: Callable[[str], Awaitable[None]],
         in_use: Callable[[], set[Place]],
+        reports: VerifyReports,
         policy_of: Callable[[str], Retention] = _keeps_all,
     ) -> None:
         self._services = services
         self._jobs = jobs
         self._remove = remove
         self._in_use = in_use
+        self._reports = reports
         self.policy_of = policy_of
         self._turn = asyncio.Lock()
+        self._waiting: dict[bytes, float] = {}
+        """Share → when what failed for it is tried again."""
 
     async def prune(self, request: PruneRequest) -> PruneReply:
         """Retire what a policy does not keep, or with ``dry_run`` only tell. Raises ``BadUsage`` without a policy."""
@@ -67,7 +74,7 @@ class Retaining:
                 next_step=f"p2pckpt run prune {share.name} --keep-last 5 --keep-every 1000 -n",
             )
         async with self._turn:
-            trusted, judged = await retire.look(self._services, share, retention, self._verifies(share))
+            trusted, judged = await retire.look(self._services, share, retention, await self._damaged(share))
             doomed = set(judged.retired)
             if request.at_once:
                 doomed |= {row.version for row in self._services.catalogue.retired(share.share_id)}
@@ -101,7 +108,7 @@ class Retaining:
         share = self._services.shares.find(split_name(name)[0])
         async with self._turn:
             numbers = await retire.take_back(self._services, share)
-            trusted, judged = await retire.look(self._services, share, Retention(), self._verifies(share))
+            trusted, judged = await retire.look(self._services, share, Retention(), await self._damaged(share))
         _log.info(f"took back {_named(numbers)} of {share.name}")
         return PruneReply(
             rows=tuple(
@@ -121,7 +128,7 @@ class Retaining:
         try:
             check(retention)
             async with self._turn:
-                trusted, judged = await retire.look(self._services, share, retention, self._verifies(share))
+                trusted, judged = await retire.look(self._services, share, retention, await self._damaged(share))
                 if judged.retired:
                     due = int(time.time()) + UNDO
                     await retire.retire(self._services, share, trusted, judged.retired, due)
@@ -134,8 +141,6 @@ class Retaining:
         while True:
             try:
                 await self.delete_due()
-            except P2pckptError as exc:
-                _log.warning("what was retired is not deleted yet", reason=exc.fact)
             except Exception:
                 _log.exception("deleting what was retired broke")
             await asyncio.sleep(_ROUND)
@@ -169,19 +174,26 @@ class Retaining:
         return newest is not None and free < _ROOM * newest.size
 
     async def _delete(self, share: KnownShare, due: list[RetiredRow]) -> int:
-        share_id, working = share.share_id.hex(), self._working_on()
+        working = self._working_on()
         numbers = {row.version for row in due if row.share == share.share_id}
         numbers -= {version for of, version in working if of == share.share_id}
-        if not numbers:
+        if not numbers or self._waiting.get(share.share_id, 0) > time.monotonic():
             return 0
-        async with self._services.leaning.deleting(share) as may_delete:
-            if not may_delete:
-                return 0
-            for job in self._jobs.jobs():
-                if job.share_id == share_id and job.version in numbers and job.kind is not m.JobKind.VERIFY:
-                    await self._remove(job.id)
-            freed = await retire.delete_retired(self._services, share, numbers, self._in_use())
-        _log.info(f"deleted what {_named(sorted(numbers))} of {share.name} had here", bytes=freed)
+        try:
+            gone = await retire.settle(self._services, share, numbers)
+            async with self._services.leaning.deleting(share) as may_delete:
+                if not (gone and may_delete):
+                    return 0
+                for job in self._jobs.jobs():
+                    of_them = job.share_id == share.share_id.hex() and job.version in gone
+                    if of_them and job.kind is not m.JobKind.VERIFY:
+                        await self._remove(job.id)
+                freed = await remove_versions(self._services, share, gone, self._in_use())
+        except P2pckptError as exc:
+            self._waiting[share.share_id] = time.monotonic() + _RETRY
+            _log.warning(f"what was retired of {share.name} is not deleted yet", reason=exc.fact)
+            return 0
+        _log.info(f"deleted what {_named(sorted(gone))} of {share.name} had here", bytes=freed)
         return freed
 
     def _working_on(self) -> set[Place]:
@@ -192,14 +204,16 @@ class Retaining:
             if job.kind is not m.JobKind.VERIFY and job.share_id and job.version and not job.state.ended
         }
 
-    def _verifies(self, share: KnownShare) -> Callable[[int], bool]:
-        """Whether the last look at a version, if there was one, found nothing wrong with it."""
+    async def _damaged(self, share: KnownShare) -> set[int]:
+        """Versions in whose objects the last verify found damage that is there still."""
         last = {
-            job.version: job.state
+            job.version: job
             for job in self._jobs.jobs()
             if job.kind is m.JobKind.VERIFY and job.share_id == share.share_id.hex() and job.state.ended
         }
-        return lambda version: last.get(version) is not m.JobState.FAILED
+        suspects = [job for job in last.values() if job.state is m.JobState.FAILED]
+        reports = [await asyncio.to_thread(self._reports.newest, [job.id]) for job in suspects]
+        return {report.version for report in reports if report is not None and report.damaged_objects}
 
 
 def _named(numbers: tuple[int, ...] | list[int]) -> str:

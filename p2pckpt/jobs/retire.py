@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
@@ -17,7 +17,7 @@ from operator import attrgetter
 from p2pckpt.control.run_messages import Retention
 from p2pckpt.errors import NotAllowed, NotFound, P2pckptError
 from p2pckpt.jobs.measuring import learn, measured
-from p2pckpt.jobs.removal import Place, begun, needed_besides, on_disk, remove_versions
+from p2pckpt.jobs.removal import Place, begun, needed_besides, on_disk
 from p2pckpt.jobs.retention import Candidate, judge
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare
@@ -40,12 +40,12 @@ class Judged:
 
 
 async def look(
-    services: Services, share: KnownShare, retention: Retention, verifies: Callable[[int], bool]
+    services: Services, share: KnownShare, retention: Retention, damaged: Collection[int]
 ) -> tuple[TrustedShare, Judged]:
     """Apply a policy to what the share offers now; changes nothing.
 
-    ``verifies`` says of a version that is whole here whether nothing is known to be wrong with it. Raises
-    ``NotAllowed`` for who is no owner: publishers add, and can't take away.
+    ``damaged`` are versions that are not whole here though the catalogue says so. Raises ``NotAllowed`` for who is no
+    owner: publishers add, and can't take away.
     """
     trusted = await services.shares.refresh(share)
     if not await services.owners.owns(share):
@@ -64,7 +64,7 @@ async def look(
             step=known[number].step if number in known else None,
             metrics=known[number].metrics if number in known else {},
             tags=[tag for tag, tagged in targets.tags.items() if tagged == number],
-            verified=number in held and verifies(number),
+            verified=number in held and number not in damaged,
         )
         for number in sorted(targets.versions, reverse=True)
     )
@@ -146,19 +146,17 @@ async def take_back(services: Services, share: KnownShare) -> tuple[int, ...]:
     return tuple(sorted((row.version for row in rows), reverse=True))
 
 
-async def delete_retired(
-    services: Services, share: KnownShare, numbers: Collection[int], in_use: Iterable[Place]
-) -> int:
-    """Delete what retired versions have here and nothing else needs; bytes freed. No job may offer them.
+async def settle(services: Services, share: KnownShare, numbers: Collection[int]) -> set[int]:
+    """Which of these noted versions are out of the targets; the others are not noted any more.
 
-    Versions that turn out to be listed, because retiring them failed or they were taken back, are left alone.
+    They are listed because retiring them failed, or somebody took them back. With the tracker away only those count as
+    retired that were when it answered last, and nothing is forgotten.
     """
     try:
         trusted = await services.shares.refresh(share)
-    except P2pckptError:  # the tracker is away: what was out of the targets before is so for good
+    except P2pckptError:
         trusted = await services.shares.trusted(share)
-        gone = [number for number in numbers if trusted.is_retired(number)]
-    else:
-        gone = [number for number in numbers if number not in trusted.targets.versions]
-        await asyncio.to_thread(services.catalogue.forget_retired, share.share_id, set(numbers) - set(gone))
-    return await remove_versions(services, share, gone, in_use) if gone else 0
+        return {number for number in numbers if trusted.is_retired(number)}
+    listed = trusted.targets.versions.keys() & set(numbers)
+    await asyncio.to_thread(services.catalogue.forget_retired, share.share_id, listed)
+    return set(numbers) - listed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,13 @@ async def test_a_killed_prune_loses_nothing_that_is_offered_and_leaves_nothing_b
                 job = await publisher.share(source, name=name, step=step, delta=True)
             request = PruneRequest(name=name, retention=Retention(last=2), at_once=True)
             pruning = asyncio.ensure_future(publisher.client.prune(request))
-            await asyncio.wait({pruning}, timeout=chance.uniform(0, 0.3))
+            stage = (_begun, _noted, _signed)[seed % 3]
+
+            async def reached(stage: Callable[[Home], Awaitable[bool]] = stage) -> bool:
+                return pruning.done() or await stage(publisher)
+
+            await until(reached, "it has come so far")
+            await asyncio.wait({pruning}, timeout=chance.uniform(0, 0.1))
             await publisher.kill()
             await asyncio.gather(pruning, return_exceptions=True)
             await publisher.start()
@@ -44,10 +51,7 @@ async def test_a_killed_prune_loses_nothing_that_is_offered_and_leaves_nothing_b
             if len(offered) > 2:
                 await publisher.client.prune(request)
 
-            async def settled() -> bool:
-                return not _retired(publisher)
-
-            await until(settled, "what was retired is deleted")
+            await until(lambda: _settled(publisher), "what was retired is deleted")
             await publisher.restart()  # what a killed deletion left is swept away before anybody works with the store
             assert await _offered(publisher, name) == [4, 5]
             assert _names(publisher) == await _needed(publisher, name, (4, 5))
@@ -80,9 +84,23 @@ def _names(home: Home) -> set[str]:
     }
 
 
-def _retired(home: Home) -> bool:
+async def _begun(home: Home) -> bool:
+    return True
+
+
+async def _noted(home: Home) -> bool:
+    """What is to be retired is in the catalogue."""
     catalogue = Catalogue(home.store / "catalogue.db")
     try:
         return bool(catalogue.retired())
     finally:
         catalogue.close()
+
+
+async def _signed(home: Home) -> bool:
+    """The signed list is another one, and deleting begins."""
+    return "event='retired v3, v2, v1" in home.log
+
+
+async def _settled(home: Home) -> bool:
+    return not await _noted(home)

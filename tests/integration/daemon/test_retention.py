@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+import contextlib
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from p2pckpt.control import messages as m
 from p2pckpt.control.run_messages import PruneReply, PruneRequest, Retention
 from p2pckpt.errors import BadUsage, NotAllowed, NotFound
 from p2pckpt.store.catalogue import Catalogue
+from p2pckpt.store.retired import RetiredRow
 
-from ...support.homes import Home, failure, seeded_bytes, tree, until, write_files
+from ...support.homes import Home, failure, flip_bit, seeded_bytes, tree, until, write_files
 from ...support.training import Tensors, later, safetensors, weights
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -60,10 +63,15 @@ def retired(reply: PruneReply) -> list[int]:
     return [row.version for row in reply.rows if not row.keep]
 
 
-def stored(home: Home) -> dict[str, int]:
-    """What objects and torrents take of the disk."""
-    files = [path for part in ("objects", "torrents") for path in (home.store / part).rglob("*") if path.is_file()]
-    return {str(path.relative_to(home.store)): path.stat().st_blocks * 512 for path in files}
+def stored(home: Home, besides: Collection[str] = ()) -> dict[str, int]:
+    """What objects and torrents take of the disk, but for what was there before."""
+    found: dict[str, int] = {}
+    for path in [*(home.store / "objects").glob("*/*"), *(home.store / "torrents").glob("*/*")]:
+        name = str(path.relative_to(home.store))
+        if name not in besides:
+            with contextlib.suppress(FileNotFoundError):  # it is being deleted just now
+                found[name] = path.stat().st_blocks * 512
+    return found
 
 
 def objects(paths: Iterable[str]) -> set[str]:
@@ -90,7 +98,7 @@ async def test_a_run_is_pruned_taken_back_and_pruned_for_good(
     last = await run.saved(9)
     await alice.client.tag(m.TagRequest("retention/whole@2", "stable"))
     policy = Retention(last=2, every=6, best=1, metric="eval_loss")
-    before = stored(alice)
+    before = stored(alice, others)
     told = await run.prune(policy, dry_run=True)
     assert {row.version: row.keep for row in told.rows} == {
         12: "newest, one of the last 2, step is a multiple of 6",
@@ -101,14 +109,14 @@ async def test_a_run_is_pruned_taken_back_and_pruned_for_good(
         **dict.fromkeys((10, 9, 8, 7, 5, 3, 1), ""),
     }
     assert (told.undo_until, await offered(alice, run.name)) == (0, list(range(12, 0, -1)))
-    assert stored(alice) == before, "telling changes nothing"
+    assert stored(alice, others) == before, "telling changes nothing"
 
     done = await run.prune(policy)
     assert (done.rows, done.freed) == (told.rows, told.freed)
     assert done.undo_until > 0
     kept = [12, 11, 6, 4, 2]
     assert await offered(alice, run.name) == kept
-    assert stored(alice).items() >= before.items(), "a day later, not now"
+    assert stored(alice, others).items() >= before.items(), "a day later, not now"
 
     # who holds one that is retired can use it, and is told; nobody else gets it
     assert await offered(bob, run.name) == kept
@@ -129,10 +137,10 @@ async def test_a_run_is_pruned_taken_back_and_pruned_for_good(
     assert tree(tmp_path / "bob1") == run.copy(1)
     assert isinstance(await failure(alice.client.undo_prune(run.name)), NotFound)
 
-    before = stored(alice)
+    before = stored(alice, others)
     for_good = await run.prune(policy, at_once=True)
     assert (for_good.freed, for_good.undo_until) == (told.freed, 0)
-    after = stored(alice)
+    after = stored(alice, others)
     assert sum(before.values()) - sum(after.values()) == for_good.freed > 0
     assert isinstance(await failure(alice.client.undo_prune(run.name)), NotFound)
     seeding = {job.version for job in await alice.client.jobs() if job.share == run.name}
@@ -144,7 +152,7 @@ async def test_a_run_is_pruned_taken_back_and_pruned_for_good(
     for job in await bob.client.jobs():
         if job.share == run.name and job.kind is m.JobKind.FETCH:
             await bob.client.pause(job.id)
-    assert objects(after.keys() - others) <= await needed(alice, run.name, kept)
+    assert objects(after) <= await needed(alice, run.name, kept)
     await carol.get(last.link.partition("@")[0], tmp_path / "carol12")
     assert tree(tmp_path / "carol12") == run.copy(12)
     for version in (2, 4, 6, 11):
@@ -180,7 +188,7 @@ async def test_what_is_due_is_deleted_with_its_jobs_and_what_is_left_is_whole(al
     await run.saved(5)
     reply = await run.prune(LAST_TWO)
     assert retired(reply) == [3, 2, 1]
-    before = sum(stored(alice).values())
+    before = sum(stored(alice, others).values())
     await alice.stop()
     catalogue = Catalogue(alice.store / "catalogue.db")
     rows = catalogue.retired()
@@ -190,16 +198,68 @@ async def test_what_is_due_is_deleted_with_its_jobs_and_what_is_left_is_whole(al
     await alice.start()
 
     async def gone() -> bool:
-        return before - sum(stored(alice).values()) == reply.freed
+        return before - sum(stored(alice, others).values()) == reply.freed
 
     await until(gone, "what is due is deleted")
     assert {job.version for job in await alice.client.jobs() if job.share == run.name} == {4, 5}
-    assert objects(stored(alice).keys() - others) <= await needed(alice, run.name, [4, 5])
+    assert objects(stored(alice, others)) <= await needed(alice, run.name, [4, 5])
     assert isinstance(await failure(alice.client.undo_prune(run.name)), NotFound)
     # the data of one version can be dropped by its number, also once it is retired
     await run.save()
     assert retired(await run.prune(LAST_TWO)) == [4]
     assert (await alice.client.drop_version(f"{run.name}@4")).freed > 0
+    assert isinstance(await failure(alice.client.undo_prune(run.name)), NotFound)
+
+
+async def test_publishing_and_pruning_at_once_lose_nothing(alice: Home, carol: Home, tmp_path: Path) -> None:
+    run = Run(alice, tmp_path / "run", "retention/races")
+    await run.saved(3)
+    for _ in range(4):
+        job, _ = await asyncio.gather(run.save(), run.prune(LAST_TWO, at_once=True))
+    assert job.version == 7
+    assert set(await offered(alice, run.name)) >= {6, 7}
+    await alice.verify(f"{run.name}@7", full=True)
+    await carol.get(job.link.partition("@")[0], tmp_path / "carol7")
+    assert tree(tmp_path / "carol7") == run.copy(7)
+
+
+async def test_the_newest_that_verifies_is_kept_where_the_newest_is_damaged(alice: Home, tmp_path: Path) -> None:
+    run = Run(alice, tmp_path / "run", "retention/verified")
+    others = stored(alice).keys()
+    await run.saved(3)
+    own = [await needed(alice, run.name, [version]) for version in (1, 2, 3)]
+    (name,) = (own[2] - own[1] - own[0]) & objects(stored(alice, others))
+    path = alice.store / "objects" / name[:2] / name
+    flip_bit(path, path.stat().st_size // 2)
+    assert "damaged" in (await failure(alice.verify(run.name))).fact
+    # an earlier save whose directory has moved on looks damaged there, and is whole in the store
+    assert "damaged" in (await failure(alice.verify(f"{run.name}@2"))).fact
+    reply = await run.prune(Retention(last=1), dry_run=True)
+    assert {row.version: row.keep for row in reply.rows} == {
+        3: "newest, the last one",
+        2: "the last one that verifies",
+        1: "",
+    }
+
+
+async def test_a_note_of_a_version_that_was_never_retired_changes_nothing(alice: Home, tmp_path: Path) -> None:
+    """As a daemon leaves it that was killed, or lost the race with a tag, before the signed list had changed."""
+    run = Run(alice, tmp_path / "run", "retention/noted")
+    job = await run.saved(2)
+    await alice.stop()
+    catalogue = Catalogue(alice.store / "catalogue.db")
+    catalogue.note_retired([RetiredRow(bytes.fromhex(job.share_id), 1, 2, b"{}", 1)])
+    await alice.start()
+    try:
+
+        async def forgotten() -> bool:
+            return not catalogue.retired(bytes.fromhex(job.share_id))
+
+        await until(forgotten, "the note is dropped")
+    finally:
+        catalogue.close()
+    assert await offered(alice, run.name) == [2, 1]
+    assert {job.version for job in await alice.client.jobs() if job.share == run.name} == {1, 2}
     assert isinstance(await failure(alice.client.undo_prune(run.name)), NotFound)
 
 

@@ -16,6 +16,7 @@ from p2pckpt.control.run_messages import Retention
 from p2pckpt.daemon import retention
 from p2pckpt.daemon.job_table import JobTable
 from p2pckpt.daemon.retention import Retaining
+from p2pckpt.daemon.verify_reports import VerifyReports
 from p2pckpt.errors import TrackerUnreachable
 from p2pckpt.jobs import retire
 from p2pckpt.jobs.leaning import Leaning
@@ -36,6 +37,8 @@ class Desk:
         self.jobs: list[Any] = []
         self.deleted: list[set[int]] = []
         self.removed: list[str] = []
+        self.listed: set[int] = set()
+        self.away = False
         targets = SimpleNamespace(latest=9, versions={9: SimpleNamespace(size=1000)})
 
         async def trusted(share: KnownShare) -> Any:
@@ -49,7 +52,13 @@ class Desk:
         async def remove(job: str) -> None:
             self.removed.append(job)
 
-        monkeypatch.setattr(retire, "delete_retired", delete)
+        async def settle(services: Any, share: KnownShare, numbers: set[int]) -> set[int]:
+            if self.away:
+                raise TrackerUnreachable("the tracker is away")
+            return numbers - self.listed
+
+        monkeypatch.setattr(retire, "settle", settle)
+        monkeypatch.setattr(retention, "remove_versions", delete)
         services = SimpleNamespace(
             catalogue=self.catalogue,
             leaning=self.leaning,
@@ -57,7 +66,7 @@ class Desk:
             shares=SimpleNamespace(known=lambda: [RUN], trusted=trusted),
         )
         table = cast(JobTable, SimpleNamespace(jobs=lambda: tuple(self.jobs)))
-        self.retaining = Retaining(cast(Services, services), table, remove, set)
+        self.retaining = Retaining(cast(Services, services), table, remove, set, VerifyReports(workshop.layout.root))
 
     def retired(self, **due: int) -> None:
         self.catalogue.note_retired(RetiredRow(SHARE, int(name[1:]), 3, b"{}", at) for name, at in due.items())
@@ -93,6 +102,24 @@ async def test_nothing_is_deleted_while_a_publish_leans_on_it_or_somebody_fetche
     assert (desk.deleted, desk.removed) == ([{1}], [])
     desk.jobs.clear()
     assert await desk.retaining.delete_due() == 1
+
+
+async def test_a_version_that_is_listed_after_all_keeps_its_job(desk: Desk) -> None:
+    desk.retired(v1=1, v2=1)
+    for version in (1, 2):
+        desk.job(version, JobState.SEEDING)
+    desk.listed = {2}
+    await desk.retaining.delete_due()
+    assert (desk.deleted, desk.removed) == ([{1}], ["j1"])
+
+
+async def test_what_can_not_be_deleted_now_is_tried_again_later_and_told_once(desk: Desk) -> None:
+    desk.retired(v1=1)
+    desk.away = True
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            assert await desk.retaining.delete_due() == 0
+    assert len(logs) == 1
 
 
 async def test_without_room_for_the_next_saves_what_went_first_is_given_up(
