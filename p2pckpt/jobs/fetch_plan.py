@@ -262,7 +262,7 @@ def chosen_files(manifest: Manifest, only: Sequence[str]) -> tuple[int, ...]:
 
 def _matches(path: str, kind: str, pattern: str) -> bool:
     if pattern == "weights":
-        return kind != "opaque" or path.endswith(".index.json")
+        return kind != "opaque" or path.endswith((".index.json", ".metadata"))
     return fnmatch.fnmatch(path, pattern) or fnmatch.fnmatch(path.rpartition("/")[2], pattern)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final
 
@@ -80,16 +79,13 @@ def _items(
         report.problem(directory + METADATA, f"it does not say where all of {short(name)} is")
     if len(missing) > _MAX_NAMED:
         report.problem(directory + METADATA, f"nor where {len(missing) - _MAX_NAMED:,} more are")
-    by_file: dict[str, list[DcpItem]] = defaultdict(list)
-    for item in metadata.items:
-        by_file[item.file].append(item)
-    for name, items in sorted(by_file.items()):
+    for name, items in sorted(metadata.by_file().items()):
         file = files.get(name)
         if file is None:
             report.problem(directory, f"the shard {short(name)} with {len(items):,} tensors and objects is missing")
             continue
         with FileSource(file) as source:
-            _ShardCheck(directory + name, source, report, numbers).run(sorted(items, key=lambda item: item.offset))
+            _ShardCheck(directory + name, source, report, numbers).run(items)
 
 
 class _ShardCheck:
