@@ -8,7 +8,6 @@ not looked into, and so must not be what the metadata points at.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from p2pckpt.checkpoint.formats import torch_legacy, zip_row
 from p2pckpt.checkpoint.formats.dcp import DcpItem, read_metadata
@@ -16,9 +15,6 @@ from p2pckpt.checkpoint.formats.layout import Malformed, short
 from p2pckpt.checkpoint.formats.pickle_walk import MAX_BYTES, PickleUnreadable
 from p2pckpt.checkpoint.formats.source import ByteSource
 from p2pckpt.checkpoint.pickles import Finding, Verdict
-
-NAME: Final = ".metadata"
-"""How names end of files that torch takes for such metadata."""
 
 
 def objects_in(path: str, source: ByteSource) -> tuple[tuple[DcpItem, ...], Finding | None]:

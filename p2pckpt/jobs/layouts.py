@@ -6,32 +6,36 @@ The shards of a distributed checkpoint are rows of archives without names; the `
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from p2pckpt.checkpoint.formats import ByteSource, FileLayout, inspect
-from p2pckpt.checkpoint.formats.dcp import DcpItem, DcpMetadata, read_layout, read_metadata
+from p2pckpt.checkpoint.formats.dcp import (
+    METADATA,
+    SHARD,
+    DcpItem,
+    DcpMetadata,
+    is_metadata,
+    read_layout,
+    read_metadata,
+)
 from p2pckpt.checkpoint.formats.layout import Malformed
 from p2pckpt.checkpoint.formats.pickle_walk import MAX_BYTES, PickleUnreadable
 from p2pckpt.jobs.safety import open_source
 from p2pckpt.jobs.scanning import ScannedFile
-
-_SHARD: Final = ".distcp"
-_METADATA: Final = ".metadata"
 
 
 class Layouts:
     """Layouts of the files of one scan. ``of`` may be called from one thread at a time."""
 
     def __init__(self, files: Sequence[ScannedFile]) -> None:
-        self._metadata = {file.path: file for file in files if file.path.endswith(_METADATA)}
+        self._metadata = {file.path: file for file in files if is_metadata(file.path)}
         self._read: dict[str, tuple[DcpMetadata, dict[str, list[DcpItem]]] | None] = {}
 
     def of(self, path: str, source: ByteSource) -> FileLayout:
         """The layout of the file at ``path`` in the scan, as ``inspect`` says it where no other file says more."""
-        if path.endswith(_SHARD):
+        if path.endswith(SHARD):
             parent, slash, name = path.rpartition("/")
             rank = name.removeprefix("__").partition("_")[0]
-            for metadata in (_METADATA, f"__{rank}{_METADATA}"):  # the latter where ranks saved without each other
+            for metadata in (METADATA, f"__{rank}{METADATA}"):  # the latter where ranks saved without each other
                 if (found := self._shard(parent + slash + metadata, name, source)) is not None:
                     return found
         return inspect(source)

@@ -14,7 +14,7 @@ from typing import Final
 
 from p2pckpt.checkpoint import distributed_pickles
 from p2pckpt.checkpoint.formats import ByteSource
-from p2pckpt.checkpoint.formats.dcp import DcpItem
+from p2pckpt.checkpoint.formats.dcp import DcpItem, is_metadata
 from p2pckpt.checkpoint.formats.layout import short
 from p2pckpt.checkpoint.pickles import Finding, Verdict, judge_file
 from p2pckpt.errors import P2pckptError, UnsafeContent
@@ -42,7 +42,7 @@ def scan_files(files: Iterable[tuple[str, Path]], check: Callable[[], None] = la
     there = dict(files)
     found = [finding for path, place in there.items() if (finding := _scan_file(path, place, check)) is not None]
     for path in there:
-        if path.endswith(distributed_pickles.NAME):
+        if is_metadata(path):
             found += _scan_distributed(path, there, check)
     return tuple(found)
 

@@ -7,6 +7,7 @@ that is a ``torch.save`` archive by itself, unless a transform, such as compress
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,7 +28,11 @@ from p2pckpt.checkpoint.formats.source import ByteSource, Slice
 from p2pckpt.checkpoint.formats.torch_names import bytes_of, dtype_of, sizes_of
 from p2pckpt.checkpoint.formats.torch_zip import read_archive
 
-_METADATA: Final = "torch.distributed.checkpoint.metadata"
+METADATA: Final = ".metadata"
+SHARD: Final = ".distcp"
+"""How names of shards end."""
+_MODULE: Final = "torch.distributed.checkpoint.metadata"
+_METADATA_NAME: Final = re.compile(r"(?:.*/)?(?:__\d+)?\.metadata")
 _MAX_PATH: Final = 4096
 
 Offsets = tuple[int, ...]
@@ -90,6 +95,11 @@ class DcpMetadata:
         for name in self.objects:
             if (name, None) not in there:
                 yield name
+
+
+def is_metadata(path: str) -> bool:
+    """Whether torch would take a file for metadata, of all ranks or, ``__3.metadata``, of one: it goes by the name."""
+    return bool(_METADATA_NAME.fullmatch(path))
 
 
 def read_metadata(raw: bytes) -> DcpMetadata:
@@ -188,7 +198,7 @@ def _dtype(properties: object) -> str:
 
 def _is(item: object, name: str) -> bool:
     function = item.function if isinstance(item, Call) else None
-    return isinstance(function, Global) and (function.module, function.name) == (_METADATA, name)
+    return isinstance(function, Global) and (function.module, function.name) == (_MODULE, name)
 
 
 def _state(item: object) -> dict[str, object]:

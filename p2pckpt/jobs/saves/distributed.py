@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from p2pckpt.checkpoint.formats import safetensors
-from p2pckpt.checkpoint.formats.dcp import DcpItem, DcpMetadata, read_metadata
+from p2pckpt.checkpoint.formats import safetensors, torch_legacy
+from p2pckpt.checkpoint.formats.dcp import METADATA, SHARD, DcpItem, DcpMetadata, is_metadata, read_metadata
 from p2pckpt.checkpoint.formats.layout import Malformed, short
 from p2pckpt.checkpoint.formats.pickle_trace import Allowance, trace
 from p2pckpt.checkpoint.formats.pickle_walk import MAX_BYTES, PickleUnreadable
@@ -19,8 +19,6 @@ from p2pckpt.jobs.saves.report import Report
 from p2pckpt.jobs.saves.roles import role_of_file, roles_of_entries
 from p2pckpt.jobs.scanning import ScannedFile
 
-SHARD: Final = ".distcp"
-METADATA: Final = ".metadata"
 _MAX_NAMED: Final = 5
 
 
@@ -30,7 +28,7 @@ def check_distributed(directory: str, files: Mapping[str, ScannedFile], report: 
     ``directory`` is its path in the save with a slash at the end, or empty.
     """
     described: set[str] = set()
-    metadata = [name for name in files if name.endswith(METADATA)]
+    metadata = [name for name in files if is_metadata(name)]
     for name in metadata:
         found = _metadata(directory + name, files[name], report)
         if found is None:
@@ -48,6 +46,16 @@ def check_distributed(directory: str, files: Mapping[str, ScannedFile], report: 
     for name in sorted(files.keys() - described):
         if name.endswith(SHARD):
             report.warn(directory + name, "the metadata names nothing in it")
+
+
+def is_distributed(files: Mapping[str, ScannedFile]) -> bool:
+    """Whether the files of one directory, by their names, are a distributed checkpoint, or what is left of one."""
+    return any(name.endswith(SHARD) or (is_metadata(name) and _is_pickle(file)) for name, file in files.items())
+
+
+def _is_pickle(file: ScannedFile) -> bool:
+    with FileSource(file) as source:
+        return torch_legacy.looks_like(source.read(0, min(2, source.size)))
 
 
 def _metadata(path: str, file: ScannedFile, report: Report) -> DcpMetadata | None:
