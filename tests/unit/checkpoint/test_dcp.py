@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 
-from p2pckpt.checkpoint.formats import BytesSource
-from p2pckpt.checkpoint.formats.dcp import read_metadata, tensors_of
+from p2pckpt.checkpoint.formats import BytesSource, FileLayout
+from p2pckpt.checkpoint.formats.dcp import read_layout, read_metadata
 from p2pckpt.checkpoint.formats.layout import Malformed
 from p2pckpt.checkpoint.formats.pickle_walk import PickleUnreadable
 
@@ -36,6 +36,11 @@ def changed(saved: Path, change: Any) -> bytes:
     return pickle.dumps(metadata)
 
 
+def layout(metadata: Path | bytes, raw: bytes) -> FileLayout:
+    read = read_metadata(metadata if isinstance(metadata, bytes) else metadata.read_bytes())
+    return read_layout(read, read.by_file()["__0_0.distcp"], BytesSource(raw))
+
+
 def test_metadata_says_which_tensors_there_are(saved: Path) -> None:
     metadata = read_metadata((saved / ".metadata").read_bytes())
     assert {(t.name, t.dtype, t.shape) for t in metadata.tensors} == {
@@ -50,7 +55,7 @@ def test_metadata_says_which_tensors_there_are(saved: Path) -> None:
 
 def test_tensors_lie_where_it_says(saved: Path) -> None:
     raw = (saved / "__0_0.distcp").read_bytes()
-    found = tensors_of(read_metadata((saved / ".metadata").read_bytes()), "__0_0.distcp", BytesSource(raw))
+    found = layout(saved / ".metadata", raw).tensors
     by_name = {tensor.name: tensor for tensor in found}
     place = by_name["model.w"]
     numbers = np.frombuffer(raw[place.offset : place.offset + place.length], "<f4")
@@ -76,11 +81,18 @@ def test_a_tensor_that_is_another_ones_archive_is_malformed(saved: Path) -> None
         places["model.w"].offset = places["epoch"].offset
         places["model.w"].length = places["epoch"].length
 
-    source = BytesSource((saved / "__0_0.distcp").read_bytes())
     with pytest.raises(Malformed, match=r"'model\.w' is no tensor"):
-        tensors_of(read_metadata(changed(saved, swap)), "__0_0.distcp", source)
+        layout(changed(saved, swap), (saved / "__0_0.distcp").read_bytes())
     with pytest.raises(Malformed, match="past the end"):
-        tensors_of(read_metadata((saved / ".metadata").read_bytes()), "__0_0.distcp", BytesSource(b"short"))
+        layout(saved / ".metadata", b"short")
+
+
+def test_parts_of_a_tensor_are_told_apart_by_their_names(saved: Path) -> None:
+    def grow(metadata: Any) -> None:
+        metadata.state_dict_metadata["model.w"].size = torch.Size([9, 4])
+
+    names = [tensor.name for tensor in layout(changed(saved, grow), (saved / "__0_0.distcp").read_bytes()).tensors]
+    assert set(names) == {"model.w[0:3,0:4]", "model.b", "optim.step"}
 
 
 @pytest.mark.parametrize(
