@@ -30,9 +30,9 @@ async def base_for(
     if tags:
         return None
     newest = max(trusted.targets.versions, default=0)
+    held = {row.version for row in services.catalogue.versions(share.share_id) if row.held}
     for number in range(newest, max(0, newest - KEYFRAME_EVERY + 1), -1):
-        row = services.catalogue.version(share.share_id, number)
-        if number not in trusted.targets.versions and (row is None or not row.held):
+        if number not in held | trusted.targets.versions.keys():
             continue
         try:
             manifest, _ = await services.shares.manifest(share, trusted, number)
@@ -42,7 +42,7 @@ async def base_for(
             return None
         if manifest.bases.any():
             continue
-        if row is None or not row.held:
+        if number not in held:
             return None
         locate = partial(services.catalogue.locate, share.share_id)
         unpacker = Unpacker(manifest, services.shares.keys(share, trusted), services.objects, locate)

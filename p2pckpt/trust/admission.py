@@ -103,9 +103,13 @@ class TrustedShare:
         """Whether a version was signed once and is offered no more."""
         return version in self.seen and version not in self.targets.versions
 
+    @property
+    def _newest(self) -> int:
+        return max(self.targets.versions, default=0)
+
     def _missing(self, version: int) -> NotFound:
         name = self.terms.name
-        if self.is_retired(version):
+        if 0 < version < self._newest:  # the tracker leaves no number out
             return NotFound(
                 f"version {version} of {name} was retired: it is not offered any more",
                 kept="what of it is on this machine",
@@ -129,10 +133,12 @@ class TrustedShare:
         named = [v.version for v in self.targets.versions.values() if v.name == selector]
         if named:
             return max(named)
-        if is_number(selector) and self.is_retired(number := int(selector.removeprefix("v"))):
-            if retired:
+        if is_number(selector):
+            number = int(selector.removeprefix("v"))
+            if retired and self.is_retired(number):
                 return number
-            raise self._missing(number)
+            if 0 < number < self._newest:
+                raise self._missing(number)
         raise NotFound(f"{self.terms.name} has no version {selector!r}", next_step=f"p2pckpt show {self.terms.name}")
 
 

@@ -29,10 +29,8 @@ def services_of(workshop: Workshop, found: dict[int, Found], held: bool = True) 
         return answer, b""
 
     shares = SimpleNamespace(manifest=manifest, keys=lambda share, trusted: {KEYS.epoch: KEYS})
-    row = SimpleNamespace(held=held)
-    catalogue = SimpleNamespace(
-        version=lambda share, number: row if number in found else None, locate=workshop.catalogue.locate
-    )
+    rows = [SimpleNamespace(version=number, held=held) for number in found]
+    catalogue = SimpleNamespace(versions=lambda share: rows, locate=workshop.catalogue.locate)
     return cast(Services, SimpleNamespace(shares=shares, catalogue=catalogue, objects=workshop.objects))
 
 

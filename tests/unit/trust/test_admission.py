@@ -443,6 +443,9 @@ def test_a_retired_version_is_told_from_one_that_never_was(shelf: Shelf, directo
     assert (share.content(1), share.content(2)) == (target(1).content, target(2).content)
     with pytest.raises(NotFound):
         share.content(3)
+    # somebody new is told so as well
+    with pytest.raises(NotFound, match="was retired"):
+        shelf.refresh(directory.parent / "new").resolve("v1", retired=True)
     # what it was is known after a restart, and it may come back as the same
     assert admission.load(shelf.share_id, directory, OWNER).content(1) == target(1).content
     shelf.put(targets=versions.restore(shelf.targets, OWNER, {1: versions.entry(before, 1)}))
