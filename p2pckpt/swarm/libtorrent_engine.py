@@ -53,6 +53,8 @@ _SETTINGS: Final[dict[str, Any]] = {
     "enable_incoming_utp": False,
     "enable_outgoing_utp": False,
     "request_queue_time": 1,
+    # the first pieces at random, whatever is in a hurry: among equally rare ones the choice is random anyhow
+    "initial_picker_threshold": 0,
     "aio_threads": 2,
     "max_queued_disk_bytes": 16 << 20,
     "file_pool_size": 500,
