@@ -17,8 +17,6 @@ from p2pckpt.checkpoint.pickles import Finding, Verdict, judge
 from p2pckpt.errors import UnsafeContent
 from p2pckpt.jobs.reading import VersionReader
 
-_WITHOUT: Final = (".safetensors", ".gguf")
-"""Names of files that no loader unpickles."""
 _STORAGE: Final = re.compile(r"(.*/)?data/[0-9]+")
 """Members of a ``torch.save`` archive that hold numbers, and that no loader unpickles."""
 _REFUSED: Final = (Verdict.DANGEROUS, Verdict.UNREADABLE)
@@ -33,7 +31,7 @@ async def require_readable(reader: VersionReader, path: str, patience: float) ->
     for recorded in reader.source.manifest.body.findings:
         if recorded.startswith(tuple(f"{verdict}: {path}: " for verdict in _REFUSED)):
             raise _refused(recorded)
-    if not path.lower().endswith(_WITHOUT) and file.size:
+    if file.size:
         source = _Ranges(reader, path, file.size, patience)
         try:
             found = await asyncio.to_thread(_look, path, source)
