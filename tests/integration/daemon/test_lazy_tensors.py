@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gguf import GGUFWriter
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -19,6 +18,7 @@ from p2pckpt.errors import BadUsage, NotFound
 from ...support.homes import Home, until, write_files
 from ...support.reading import pieces_here, pieces_of
 from ...support.training import safetensors, weights
+from ...unit.checkpoint.builders import gguf_bytes
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -115,24 +115,22 @@ async def test_every_format_is_read_and_names_that_several_files_have_are_told_a
     save_file(values, source / "unet" / "model.safetensors")
     torch.save({"conv.weight": values["conv.weight"] * 2, "unet.only": torch.ones(2)}, source / "unet" / "model.bin")
     save_file({"conv.weight": values["conv.weight"] * 3}, source / "vae" / "model.safetensors")
-    writer = GGUFWriter(str(source / "tiny.gguf"), "llama")
-    writer.add_tensor("tok.weight", np.arange(8, dtype=np.float16).reshape(2, 4))
-    writer.add_tensor("quant", np.zeros((2, 34), np.uint8), raw_dtype=8)
-    for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
-        step()
+    write_files(source, {"tiny.gguf": gguf_bytes()})
     await alice.share(source, name="lazy/formats")
     lazy = await opened(alice, "lazy/formats")
     assert set(lazy.keys()) == {
-        "tok.weight", "quant", "bias", "unet.only",
+        "token_embd.weight", "output_norm.weight", "output.weight", "bias", "unet.only",
         "unet/model.safetensors:conv.weight", "vae/model.safetensors:conv.weight",
     }  # fmt: skip
     expected = np.arange(12.0).reshape(3, 4)
     assert np.array_equal(lazy.get_tensor("unet/model.safetensors:conv.weight"), expected)
     assert np.array_equal(lazy.get_tensor("unet/model.bin:conv.weight"), expected * 2)
     assert np.array_equal(lazy.get_slice("vae/model.safetensors:conv.weight")[1], expected[1] * 3)
-    assert lazy.get_tensor("tok.weight").tolist() == np.arange(8).reshape(2, 4).tolist()
+    (half,) = [tensor for tensor in lazy.contents.tensors if tensor.name == "output.weight"]
+    raw = gguf_bytes()[half.offset : half.offset + half.length]
+    assert np.array_equal(lazy.get_tensor("output.weight"), np.frombuffer(raw, "<f2").reshape(half.shape))
     with pytest.raises(BadUsage, match="stored as Q8_0"):
-        lazy.get_tensor("quant")
+        lazy.get_tensor("token_embd.weight")
     with pytest.raises(NotFound, match=r"no tensor 'conv.weight'"):
         lazy.get_tensor("conv.weight")
     chosen = await opened(alice, "lazy/formats", only=("vae/model.safetensors",))
