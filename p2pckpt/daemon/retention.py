@@ -39,7 +39,8 @@ _RETRY: Final = 600.0
 
 class Retaining:
     """Lives on the daemon's loop. ``remove`` takes a job off the table, without its data; ``in_use`` names the versions
-    that jobs work on; ``policy_of`` gives the policy that a run of that name has of its own."""
+    that jobs work on; ``policy_of`` gives the policy that a run of that name has of its own; ``forget`` has nobody look
+    into a version any more."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Retaining:
         in_use: Callable[[], set[Place]],
         reports: VerifyReports,
         policy_of: Callable[[str], Retention],
+        forget: Callable[[bytes, int], Awaitable[None]],
     ) -> None:
         self._services = services
         self._jobs = jobs
@@ -56,6 +58,7 @@ class Retaining:
         self._in_use = in_use
         self._reports = reports
         self._policy_of = policy_of
+        self._forget = forget
         self._turn = asyncio.Lock()
         self._waiting: dict[bytes, float] = {}
         """Share → when what failed for it is tried again."""
@@ -190,6 +193,8 @@ class Retaining:
                     of_them = job.share_id == share.share_id.hex() and job.version in gone
                     if of_them and job.kind is not m.JobKind.VERIFY:
                         await self._remove(job.id)
+                for version in gone:
+                    await self._forget(share.share_id, version)
                 freed = await remove_versions(self._services, share, gone, self._in_use())
         except P2pckptError as exc:
             self._waiting[share.share_id] = time.monotonic() + _RETRY
