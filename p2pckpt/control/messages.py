@@ -238,6 +238,16 @@ class TensorRow(msgspec.Struct, frozen=True):
     file: str
 
 
+class BaseShare(msgspec.Struct, frozen=True):
+    """A share that this daemon knows and that a card names as the base, by its name, id or link."""
+
+    name: str
+    """As the card has it."""
+    share: str
+    version: int
+    """The one that is named, else the newest; 0 where that is not known here."""
+
+
 class VersionDetail(msgspec.Struct, frozen=True):
     """``show NAME``: everything a manifest says that a person may want to read."""
 
@@ -269,6 +279,8 @@ class VersionDetail(msgspec.Struct, frozen=True):
     """Who that is, as far as this machine knows; null for ourselves."""
     signing_key: str = ""
     """PEM of the key that verifies ``model.sig`` in a checkout; empty for versions without one."""
+    bases: tuple[BaseShare, ...] = ()
+    """Of ``base_model`` those that are shares here. A name that is the same proves nothing."""
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
