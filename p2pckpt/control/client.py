@@ -24,6 +24,7 @@ from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
 from p2pckpt.control import publish_messages as pm
+from p2pckpt.control import read_messages as rm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.errors import DaemonUnavailable, P2pckptError, by_code
 
@@ -157,6 +158,10 @@ class ControlClient:
     async def version_detail(self, name: str) -> m.VersionDetail:
         """``name`` is NAME[@VERSION|@TAG]."""
         return await self._call("GET", f"/v1/versions/{quote(name, safe='')}", m.VersionDetail)
+
+    async def contents(self, name: str) -> rm.Contents:
+        """Files and tensors of NAME[@VERSION|@TAG], and where a checkout of it is."""
+        return await self._call("GET", f"/v1/contents/{quote(name, safe='')}", rm.Contents)
 
     async def drop_version(self, name: str) -> am.Freed:
         """Delete what a version has here and nothing else needs; its jobs end. No checkout is touched."""
