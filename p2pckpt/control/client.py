@@ -161,10 +161,6 @@ class ControlClient:
         """``name`` is NAME[@VERSION|@TAG]."""
         return await self._call("GET", f"/v1/versions/{quote(name, safe='')}", m.VersionDetail)
 
-    async def contents(self, name: str) -> rm.Contents:
-        """Files and tensors of NAME[@VERSION|@TAG], and where a checkout of it is."""
-        return await self._call("GET", f"/v1/contents/{quote(name, safe='')}", rm.Contents)
-
     async def drop_version(self, name: str) -> am.Freed:
         """Delete what a version has here and nothing else needs; its jobs end. No checkout is touched."""
         return await self._call("DELETE", f"/v1/versions/{quote(name, safe='')}", am.Freed)
