@@ -26,7 +26,7 @@ from p2pckpt.tracker_protocol import Visibility
 
 T = TypeVar("T")
 
-_CARD: Final = "README.md"
+CARD: Final = "README.md"
 _MAX_CARD: Final = 256 << 10
 _MAX_ROWS: Final = 2_000
 """Files that a report lists."""
@@ -45,9 +45,9 @@ def places(found: Scan) -> list[tuple[str, Path]]:
 
 def readme_of(directory: Path, found: Scan) -> bytes:
     """The card's file, at most 256 KiB of it; empty without one."""
-    if not any(file.path == _CARD for file in found.files):
+    if not any(file.path == CARD for file in found.files):
         return b""
-    with (directory / _CARD).open("rb") as source:
+    with (directory / CARD).open("rb") as source:
         return source.read(_MAX_CARD)
 
 
@@ -60,7 +60,7 @@ async def look(services: Services, request: LookRequest) -> FolderReport:
 
 def describe(directory: Path, fields: CardFields) -> None:
     """Write ``fields`` into the front matter of the directory's card; the rest of the card stays as it is."""
-    path = directory / _CARD
+    path = directory / CARD
     try:
         before = path.read_bytes() if path.exists() else b""
         after = described(before, fields)
@@ -105,7 +105,7 @@ def _look(services: Services, request: LookRequest, check: Callable[[], None]) -
         licence=card.licence,
         base_model=card.base_model,
         tags=card.tags,
-        has_card=any(file.path == _CARD for file in found.files),
+        has_card=any(file.path == CARD for file in found.files),
         warnings=(*found.warnings, *card.problems, *findings),
         disk_free=free_bytes(services.layout.root),
     )
