@@ -29,7 +29,7 @@ TOOL: Final = "hub cache"
 MAIN: Final = "main"
 _COMMIT_LENGTH: Final = 40
 _PART: Final = r"\b[\w\-.]{1,96}\b"
-_REPO_ID: Final = re.compile(rf"({_PART}/)?{_PART}")
+_REPO_ID: Final = re.compile(rf"({_PART}/)?{_PART}", re.ASCII)
 _REF: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 

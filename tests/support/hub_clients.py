@@ -1,63 +1,83 @@
-"""The model hubs' own client in the generations that people have: 0.x and 1.x beside the one in the environment."""
+"""Real clients of a model hub as processes: huggingface_hub of three major versions, and what uses it."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-ROOT: Final = Path(__file__).parents[2]
-_DEADLINE: Final = 100.0
-_HF: Final = "import sys; from huggingface_hub.cli.hf import main; sys.argv[0] = 'hf'; sys.exit(main())"
+from .homes import DEADLINE
+
+_CLIENTS: Final = Path(__file__).parents[2] / ".clients"
+_HF: Final = "import sys; sys.argv[0] = 'hf'; from huggingface_hub.cli.hf import main; sys.exit(main())"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HubClient:
-    """One version of huggingface_hub, run as a program of its own."""
+    """One version of huggingface_hub. ``directory`` is in front of what is installed; none for the installed one."""
 
     version: str
-    """As it begins."""
-    directory: Path | None
-    """Where `make test` installed it; None for the one of the environment."""
+    directory: Path | None = None
 
-    def environment(self, **variables: str) -> dict[str, str]:
-        """For a process that imports this client. What the user set for their own cache counts for nothing."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGINGFACE_"))}
-        paths = [str(self.directory)] if self.directory is not None else []
-        paths += [path for path in kept.get("PYTHONPATH", "").split(os.pathsep) if path]
-        quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_COLOR": "1"}
-        return {**kept, **quiet, "PYTHONPATH": os.pathsep.join(paths), **variables}
+    @property
+    def is_old(self) -> bool:
+        return self.version.startswith("0.")
 
-    async def python(self, program: str, *arguments: object, **variables: str) -> str:
-        """What ``program`` prints; fails if it does, or is not run with this client."""
-        check = f"import huggingface_hub as _h; assert _h.__version__.startswith({self.version!r}), _h.__version__\n"
-        return await self._run([sys.executable, "-c", check + program, *map(str, arguments)], variables)
+    def environment(self, endpoint: str, home: Path) -> dict[str, str]:
+        """Nothing of whoever runs the tests: a cache of its own, and no question to anybody but ``endpoint``."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "P2PCKPT_", "PYTHON"))}
+        switches = ("DISABLE_UPDATE_CHECK", "DISABLE_TELEMETRY", "DISABLE_PROGRESS_BARS")
+        return {
+            **kept,
+            **{f"HF_HUB_{name}": "1" for name in switches},
+            "HF_ENDPOINT": endpoint,
+            "HF_HOME": str(home),
+            "HF_TOKEN": "hf_atokenofsomebody",
+            **({"PYTHONPATH": str(self.directory)} if self.directory is not None else {}),
+        }
 
-    async def hf(self, *arguments: object, **variables: str) -> str:
-        """What ``hf ARGUMENTS`` prints on stdout; fails if it does."""
-        return await self._run([sys.executable, "-c", _HF, *map(str, arguments)], variables)
-
-    async def _run(self, command: list[str], variables: Mapping[str, str]) -> str:
-        done = await asyncio.to_thread(
-            subprocess.run,
-            command,
-            env=self.environment(**variables),
+    def popen(self, script: str, *arguments: object, endpoint: str, home: Path) -> subprocess.Popen[str]:
+        """A program of its own that is not waited for."""
+        return subprocess.Popen(
+            [sys.executable, "-c", script, *map(str, arguments)],
+            env=self.environment(endpoint, home),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=_DEADLINE,
-            check=False,
+            cwd=home.parent,
         )
-        assert done.returncode == 0, f"{command[2:]}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+
+    async def run(self, script: str, *arguments: object, endpoint: str, home: Path) -> str:
+        """What a program prints. Its failure is the test's."""
+        process = self.popen(script, *arguments, endpoint=endpoint, home=home)
+        try:
+            out, err = await asyncio.to_thread(process.communicate, timeout=DEADLINE)
+        except BaseException:
+            process.kill()
+            raise
+        assert process.returncode == 0, f"{self.version}: {err[-4000:]}"
+        assert "hf_atoken" not in out
+        return out
+
+    async def ask(self, script: str, *arguments: object, endpoint: str, home: Path) -> Any:
+        """The JSON that a program prints as its last line."""
+        return json.loads((await self.run(script, *arguments, endpoint=endpoint, home=home)).splitlines()[-1])
+
+    def hf(self, *arguments: object, endpoint: str, home: Path) -> subprocess.Popen[str]:
+        """The command ``hf``, not waited for."""
+        return self.popen(_HF, *arguments, endpoint=endpoint, home=home)
+
+    async def hf_run(self, *arguments: object, endpoint: str, home: Path) -> str:
+        return await self.run(_HF, *arguments, endpoint=endpoint, home=home)
 
 
-OLD: Final = HubClient("0.36.", ROOT / ".clients" / "hub-0.36")
-MIDDLE: Final = HubClient("1.33.", ROOT / ".clients" / "hub-1.33")
-NEW: Final = HubClient("2.", None)
-CLIENTS: Final = (OLD, MIDDLE, NEW)
+INSTALLED: Final = HubClient("2.4.0")
+OLDEST: Final = HubClient("0.36.2", _CLIENTS / "hub-0.36")
+CLIENTS: Final = (OLDEST, HubClient("1.33.0", _CLIENTS / "hub-1.33"), INSTALLED)
+"""``make test`` installs those that are not installed beside us."""

@@ -11,11 +11,16 @@ from p2pckpt.cloning import clone
 from tests.support.training import safetensors, weights
 
 from ...support.homes import Home, seeded_bytes, tree, write_files
-from ...support.hub_clients import CLIENTS, MIDDLE, NEW, OLD, HubClient
+from ...support.hub_clients import CLIENTS, INSTALLED, HubClient
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.timeout(300)]
 
-FIND = """
+NOWHERE = "http://127.0.0.1:9"
+"""Where nobody answers: what is not in the cache is not found."""
+OFFLINE = "import os; os.environ['HF_HUB_OFFLINE'] = '1'\n"
+FIND = (
+    OFFLINE
+    + """
 import sys
 from huggingface_hub import hf_hub_download, snapshot_download
 for revision in sys.argv[2:]:
@@ -24,6 +29,7 @@ for revision in sys.argv[2:]:
     assert file.startswith(where), (file, where)
     print(where)
 """
+)
 DELETE = """
 import sys
 from huggingface_hub import scan_cache_dir
@@ -33,7 +39,9 @@ commits = [revision.commit_hash for repo in found.repos for revision in repo.rev
 assert len(commits) == int(sys.argv[2]), commits
 found.delete_revisions(*commits).execute()
 """
-LOAD = """
+LOAD = (
+    OFFLINE
+    + """
 import sys, torch
 from transformers import AutoModel
 from diffusers import DDPMPipeline
@@ -41,6 +49,7 @@ model = AutoModel.from_pretrained(sys.argv[1])
 print(model.dtype, float(sum(p.sum() for p in model.parameters())))
 print(type(DDPMPipeline.from_pretrained(sys.argv[2]).unet).__name__)
 """
+)
 MAKE = """
 import sys, torch
 from transformers import BertConfig, BertModel
@@ -78,8 +87,9 @@ def is_shared(blob: Path, source: Path, tmp_path: Path) -> bool:
     return blob.samefile(source) or clone(source, tmp_path / "a clone")
 
 
-async def checkout(home: Home, cache: Path, *arguments: object) -> dict[str, object]:
-    home.env["HF_HUB_CACHE"] = str(cache)
+async def checkout(home: Home, hf_home: Path, *arguments: object) -> dict[str, object]:
+    """``checkout --hf-cache`` into the cache below ``hf_home``, and what it says."""
+    home.env["HF_HOME"] = str(hf_home)
     done = await home.cli("checkout", *arguments, "--hf-cache", "--json")
     assert done.returncode == 0, done.stderr
     found: dict[str, object] = json.loads(done.stdout)
@@ -89,54 +99,56 @@ async def checkout(home: Home, cache: Path, *arguments: object) -> dict[str, obj
 async def test_from_pretrained_finds_a_received_version_offline_with_no_byte_copied(
     alice: Home, bob: Home, tmp_path: Path
 ) -> None:
-    made = (await NEW.python(MAKE, tmp_path / "bert", tmp_path / "ddpm")).split("\n")[-2]
+    made = (
+        await INSTALLED.run(MAKE, tmp_path / "bert", tmp_path / "ddpm", endpoint=NOWHERE, home=tmp_path / "hf")
+    ).split("\n")[-2]
     for name in ("bert", "ddpm"):
         link = (await alice.share(tmp_path / name, name=f"hub/{name}")).link
         await bob.get(link, tmp_path / f"bob {name}")
-        found = await checkout(bob, tmp_path / "cache", f"hub/{name}")
+        found = await checkout(bob, tmp_path / "hf", f"hub/{name}")
         assert (found["copied"], found["source"]) == (0, str(tmp_path / f"bob {name}"))
     snapshot = Path(str(found["paths"][0]))  # type: ignore[index]
     blob = (snapshot / "unet" / "diffusion_pytorch_model.safetensors").resolve()
-    assert blob.parent == tmp_path / "cache" / "models--hub--ddpm" / "blobs"
+    assert blob.parent == tmp_path / "hf" / "hub" / "models--hub--ddpm" / "blobs"
     assert is_shared(blob, tmp_path / "bob ddpm" / "unet" / "diffusion_pytorch_model.safetensors", tmp_path)
-    said = await NEW.python(LOAD, "hub/bert", "hub/ddpm", HF_HUB_CACHE=str(tmp_path / "cache"), HF_HUB_OFFLINE="1")
+    said = await INSTALLED.run(LOAD, "hub/bert", "hub/ddpm", endpoint=NOWHERE, home=tmp_path / "hf")
     assert said.split("\n")[-3:-1] == [made, "UNet2DModel"]
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.version)
 async def test_deleting_the_revision_never_touches_the_checkout(alice: Home, tmp_path: Path, client: HubClient) -> None:
-    source, cache = a_model(tmp_path / "model", 1), tmp_path / "cache"
+    source, hf = a_model(tmp_path / "model", 1), tmp_path / "hf"
     name = f"hub/deleted-{client.version[0]}"
     await alice.share(source, name=name)
     before, shape = tree(source), shape_of(source)
-    found = await checkout(alice, cache, name)
+    found = await checkout(alice, hf, name)
     assert shape_of(source) == shape, "the checkout's own files are as they were"
-    seen = await client.python(FIND, name, "main", "v1", "latest", HF_HUB_CACHE=str(cache), HF_HUB_OFFLINE="1")
+    seen = await client.run(FIND, name, "main", "v1", "latest", endpoint=NOWHERE, home=hf)
     assert seen.split() == found["paths"] * 3  # type: ignore[operator]
-    await client.python(DELETE, name, 1, HF_HUB_CACHE=str(cache))
-    assert not list(cache.glob("models--*"))
+    await client.run(DELETE, name, 1, endpoint=NOWHERE, home=hf)
+    assert not list((hf / "hub").glob("models--*"))
     assert (tree(source), shape_of(source)) == (before, shape)
-    if client is not OLD:  # which has no command for it that asks nothing
-        await checkout(alice, cache, name)
-        await client.hf("cache", "prune", "--yes", HF_HUB_CACHE=str(cache))
-        await client.python(FIND, name, "main", HF_HUB_CACHE=str(cache), HF_HUB_OFFLINE="1")
-        await client.hf("cache", "rm", f"model/{name}", "--yes", HF_HUB_CACHE=str(cache))
-        assert not list(cache.glob("models--*"))
+    if not client.is_old:  # which has no command for it that asks nothing
+        await checkout(alice, hf, name)
+        await client.hf_run("cache", "prune", "--yes", endpoint=NOWHERE, home=hf)
+        await client.run(FIND, name, "main", endpoint=NOWHERE, home=hf)
+        await client.hf_run("cache", "rm", f"model/{name}", "--yes", endpoint=NOWHERE, home=hf)
+        assert not list((hf / "hub").glob("models--*"))
         assert (tree(source), shape_of(source)) == (before, shape)
 
 
 async def test_versions_share_blobs_and_go_one_by_one(alice: Home, tmp_path: Path) -> None:
-    source, cache, name = a_model(tmp_path / "model", 1), tmp_path / "cache", "hub/versions"
+    source, hf, name = a_model(tmp_path / "model", 1), tmp_path / "hf", "hub/versions"
     await alice.share(source, name=name)
     kept = tmp_path / "kept"
     await alice.get(f"{name}@1", kept)
-    await checkout(alice, cache, name)
+    await checkout(alice, hf, name)
     write_files(source, {"unet/model.safetensors": safetensors(weights(2, width=64))})
     await alice.share(source, name=name, tags=("best",), version_name="step-2")
-    await checkout(alice, cache, name)
+    await checkout(alice, hf, name)
     before = tree(kept), tree(source)
-    assert await checkout(alice, cache, name) == await checkout(alice, cache, name), "again changes nothing"
-    repo = cache / "models--hub--versions"
+    assert await checkout(alice, hf, name) == await checkout(alice, hf, name), "again changes nothing"
+    repo = hf / "hub" / "models--hub--versions"
     assert len(list((repo / "blobs").iterdir())) == 4, "two of three files are the same"
     assert {path.name for path in (repo / "refs").iterdir()} == {"main", "v1", "v2", "latest", "best", "step-2"}
     first, second = (repo / "refs" / name for name in ("v1", "v2"))
@@ -145,7 +157,7 @@ async def test_versions_share_blobs_and_go_one_by_one(alice: Home, tmp_path: Pat
     assert removed.returncode == 0, removed.stderr
     assert not first.exists()
     assert len(list((repo / "blobs").iterdir())) == 3
-    await NEW.python(FIND, name, "main", "best", "step-2", HF_HUB_CACHE=str(cache), HF_HUB_OFFLINE="1")
+    await INSTALLED.run(FIND, name, "main", "best", "step-2", endpoint=NOWHERE, home=hf)
     await alice.cli("checkout", name, "--hf-cache", "--remove")
     assert not repo.exists()
     assert (tree(kept), tree(source)) == before
@@ -153,27 +165,27 @@ async def test_versions_share_blobs_and_go_one_by_one(alice: Home, tmp_path: Pat
 
 
 async def test_a_repository_that_came_from_elsewhere_is_left_alone(alice: Home, tmp_path: Path) -> None:
-    source, cache, name = a_model(tmp_path / "model", 3), tmp_path / "cache", "hub/taken"
+    source, hf, name = a_model(tmp_path / "model", 3), tmp_path / "hf", "hub/taken"
     await alice.share(source, name=name)
     theirs = write_files(
-        cache / "models--hub--taken",
+        hf / "hub" / "models--hub--taken",
         {"refs/main": b"c" * 40, f"snapshots/{'c' * 40}/unet/model.safetensors": b"theirs", "blobs/x": b"y"},
     )
     before = tree(theirs)
-    alice.env["HF_HUB_CACHE"] = str(cache)
+    alice.env["HF_HOME"] = str(hf)
     refused = await alice.cli("checkout", name, "--hf-cache")
     assert refused.returncode == 1, refused.stderr
     assert "--repo-id" in refused.stderr
     assert tree(theirs) == before
-    found = await checkout(alice, cache, name, "--repo-id", "mine/taken")
-    seen = await MIDDLE.python(FIND, "mine/taken", "main", HF_HUB_CACHE=str(cache), HF_HUB_OFFLINE="1")
+    found = await checkout(alice, hf, name, "--repo-id", "mine/taken")
+    seen = await CLIENTS[1].run(FIND, "mine/taken", "main", endpoint=NOWHERE, home=hf)
     assert seen.split() == found["paths"]
 
 
 async def test_without_a_whole_checkout_one_is_restored_and_what_differs_is_never_linked(
     alice: Home, tmp_path: Path
 ) -> None:
-    source, cache, name = a_model(tmp_path / "model", 4), tmp_path / "cache", "hub/restored"
+    source, hf, name = a_model(tmp_path / "model", 4), tmp_path / "hf", "hub/restored"
     await alice.share(source, name=name)
     before = tree(source)
     write_files(source, {"a file of its own.bin": seeded_bytes(5000, 99)})  # as long, and not what was published
@@ -183,5 +195,5 @@ async def test_without_a_whole_checkout_one_is_restored_and_what_differs_is_neve
     assert found["source"].startswith(str(alice.config.data_dir / "checkouts" / "hub" / "restored"))
     assert tree(Path(found["source"])) == before
     assert tree(Path(found["paths"][0])) == before
-    again = await checkout(alice, cache, name)
+    again = await checkout(alice, hf, name)
     assert again["source"] == found["source"]

@@ -70,7 +70,7 @@ def test_gguf_tells_its_name_architecture_quantisation_and_licence() -> None:
         ({"adapter_config.json": {"peft_type": "LORA", "base_model_name_or_path": "org/b", "r": 8}},
          "peft", "", ("org/b",)),
         ({"modules.json": {}, "config.json": {"transformers_version": "4"}}, "sentence-transformers", "", ()),
-        ({"config.json": {"architectures": "no list", "model_type": 7, "quantization_config": []}}, "transformers", "", ()),
+        ({"config.json": {"architectures": "?", "model_type": 7, "quantization_config": []}}, "transformers", "", ()),
     ],
 )  # fmt: skip
 def test_configurations_tell_library_architecture_and_base(
