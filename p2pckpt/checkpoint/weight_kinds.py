@@ -37,7 +37,7 @@ _LORA: Final = re.compile(
     r"(?:^|\.)(?:lora_(?:unet|te\d?|transformer|prior)_)|\.lora_(?:down|up|mid|A|B)(?:\.|$)|\.lora\.(?:down|up)\."
     r"|\.(?:hada_w\d_[ab]|lokr_w\d|oft_(?:blocks|diag)|dora_scale)(?:$|\.)"
 )
-_TIME: Final = r"^(?:t_embedder|t_block|time_|timestep|adaln_single|final_layer|norm_out|head\.modulation)"
+_TIME: Final = r"^(?:(?:condition_embedder\.)?time_|t_embedder|t_block|timestep|adaln_single|final_layer|norm_out)"
 """What diffusion transformers have besides blocks, and vision transformers have not."""
 _LANGUAGE: Final = re.compile(r"(?:^|\.)model\.layers\.\d+\.(?:self_attn|mlp)\.")
 """Language models, which some programs use as text encoders; which, their names don't tell."""
@@ -69,6 +69,7 @@ _LAYOUTS: Final[tuple[tuple[WeightKind, tuple[str, ...]], ...]] = (
     ),
     (WeightKind.CLIP_VISION, (r"^(?:vision_model|visual)\.", r"(?:patch_embedding|conv1|class_embedding)")),
     (WeightKind.TEXT_ENCODER, (r"(?:^|\.)text_model\.encoder\.layers\.\d",)),
+    (WeightKind.TEXT_ENCODER, (r"^embeddings\.token_embedding\.", r"^encoder\.layers\.\d+\.self_attn\.")),
     (WeightKind.TEXT_ENCODER, (r"(?:^|\.)transformer\.resblocks\.\d", r"(?:^|\.)token_embedding\.")),
     (
         WeightKind.TEXT_ENCODER,

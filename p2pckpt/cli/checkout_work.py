@@ -113,12 +113,12 @@ class HubCache:
         return hub_cache.unlink(placement, placements)
 
 
-@dataclass(frozen=True, slots=True)
 class _Files:
     """Files at names of their own."""
 
-    tool: str
-    directory: Path
+    def __init__(self, tool: str, directory: Path) -> None:
+        self.tool = tool
+        self.directory = directory
 
     def made(self, placement: Placement) -> bool:
         return (placement.tool, placement.directory) == (self.tool, str(self.directory))

@@ -34,6 +34,9 @@ NAMES: dict[str, tuple[WeightKind | None, tuple[str, ...]]] = {
     "flux of diffusers": (WeightKind.DIFFUSION_MODEL, (
         "transformer_blocks.0.attn.to_q.weight", "single_transformer_blocks.0.attn.to_k.weight",
         "time_text_embed.timestep_embedder.linear_1.weight")),
+    "wan of diffusers": (WeightKind.DIFFUSION_MODEL, (
+        "condition_embedder.time_embedder.linear_1.weight", "blocks.0.attn1.to_q.weight")),
+    "wan": (WeightKind.DIFFUSION_MODEL, ("time_embedding.0.weight", "blocks.0.self_attn.q.weight")),
     "kohya lora": (WeightKind.LORA, (
         "lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight",
         "lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight")),
@@ -47,6 +50,8 @@ NAMES: dict[str, tuple[WeightKind | None, tuple[str, ...]]] = {
     "vae with prefix": (WeightKind.VAE, (
         "first_stage_model.encoder.mid.block_1.conv1.weight", "first_stage_model.decoder.mid.block_1.conv1.weight")),
     "clip": (WeightKind.TEXT_ENCODER, ("text_model.encoder.layers.0.mlp.fc1.weight", "text_projection.weight")),
+    "clip without its prefix": (WeightKind.TEXT_ENCODER, (
+        "embeddings.token_embedding.weight", "encoder.layers.0.self_attn.k_proj.weight")),
     "open clip": (WeightKind.TEXT_ENCODER, (
         "transformer.resblocks.0.attn.in_proj_weight", "token_embedding.weight")),
     "t5": (WeightKind.TEXT_ENCODER, ("encoder.block.0.layer.0.SelfAttention.q.weight", "shared.weight")),
