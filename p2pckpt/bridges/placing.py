@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import hashlib
 import os
 import shutil
@@ -158,13 +159,15 @@ def place_all(
     *,
     copy: bool = False,
     check: Callable[[], None] = lambda: None,
-    is_same: Callable[[Path, Path], bool] = lambda source, target: False,
+    is_same: Callable[[Path, Path], bool] | None = None,
 ) -> Made:
     """``place`` for pairs of source and target, all or none of them.
 
     A target that is there already counts as placed where it is the same file, an ``earlier`` placement's untouched one,
-    or where ``is_same(source, target)`` says so, though it is not ours then. Raises ``Conflict`` for any other.
+    or where ``is_same(source, target)`` (default: it has the same bytes) says so, though it is not ours then. Raises
+    ``Conflict`` for any other.
     """
+    is_same = is_same or _reads_the_same
     known = {placed.path: placed for placement in earlier for placed in placement.files}
     mine = {path for path, placed in known.items() if placed.is_untouched()}
     todo = {target: source for source, target in pairs}
@@ -187,6 +190,13 @@ def place_all(
                 target.unlink(missing_ok=True)
         raise
     return Made(made, tuple(_remember(todo[target], target) for target in made if target not in there - ours))
+
+
+def _reads_the_same(source: Path, target: Path) -> bool:
+    try:
+        return target.is_file() and filecmp.cmp(source, target, shallow=False)
+    except OSError:
+        return False
 
 
 def _is_file_of(source: Path, target: Path) -> bool:

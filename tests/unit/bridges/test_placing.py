@@ -80,6 +80,13 @@ def test_all_are_placed_or_none(tmp_path: Path) -> None:
     assert not list(target.iterdir())
 
 
+def test_a_file_with_the_same_bytes_is_there_already_and_somebody_else_s(tmp_path: Path) -> None:
+    source = write_files(tmp_path / "s", {"a": b"1"}) / "a"
+    target = write_files(tmp_path / "t", {"a": b"1"}) / "a"
+    made = place_all([(source, target)], ())
+    assert (made.ways, made.files) == ({target: Way.THERE}, ())
+
+
 def test_what_is_ours_is_taken_away_and_what_somebody_put_in_its_place_stays(tmp_path: Path) -> None:
     source = write_files(tmp_path / "s", {"a": b"1", "b": b"2", "c": b"3"})
     target = tmp_path / "t"
