@@ -61,9 +61,9 @@ def check_repo_id(text: str) -> str:
     return text
 
 
-def commit_of(contents: Contents) -> str:
+def commit_of(manifest: str) -> str:
     """The commit that stands for a version: the first 40 hex digits of its manifest's SHA-256."""
-    return contents.manifest[:_COMMIT_LENGTH]
+    return manifest[:_COMMIT_LENGTH]
 
 
 def folder(cache: Path, repo_id: str) -> Path:
@@ -76,6 +76,7 @@ def link(
     cache: Path,
     repo_id: str,
     tags: Iterable[str],
+    manifests: Iterable[str],
     placements: Placements,
     *,
     copy: bool = False,
@@ -84,13 +85,14 @@ def link(
     """Put a version into ``cache`` as ``repo_id``; ``found`` are its files, verified.
 
     It becomes ``main`` there, and is also found by its number, its name and ``tags``. Run again, it changes nothing but
-    what these mean. Raises ``Conflict`` for a repository that the hub's client has fetched from somewhere else.
+    what these mean. Raises ``Conflict`` for a repository that the hub's client has fetched from somewhere else;
+    ``manifests`` of the share's versions tell what is from here, by whatever way it came.
     """
-    repo, commit = folder(cache, check_repo_id(repo_id)), commit_of(contents)
+    repo, commit = folder(cache, check_repo_id(repo_id)), commit_of(contents.manifest)
     names = dict.fromkeys((MAIN, f"v{contents.version}", contents.version_name, *tags))
     refs = {repo / "refs" / name: commit for name in names if _REF.fullmatch(name)}
     ours = placements.in_directory(TOOL, repo)
-    _require_ours(refs, ours, repo_id)
+    _require_ours(refs, {commit_of(manifest) for manifest in (contents.manifest, *manifests)}, ours, repo_id)
     blobs = [(found.files[file.path], repo / "blobs" / file.sha256) for file in contents.files]
     try:
         made = place_all(blobs, ours, copy=copy, check=check, is_same=_is_same)
@@ -143,17 +145,17 @@ def _tidy(repo: Path) -> None:
             (repo / name).rmdir()
 
 
-def _require_ours(refs: Mapping[Path, str], ours: Iterable[Placement], repo_id: str) -> None:
+def _require_ours(refs: Iterable[Path], commits: set[str], ours: Iterable[Placement], repo_id: str) -> None:
     """Raises ``Conflict`` where a ref means a commit that is none of ours: somebody would lose it."""
-    commits = {text for placement in ours for text in placement.texts.values()}
-    for path, commit in refs.items():
+    commits = commits | {text for placement in ours for text in placement.texts.values()}
+    for path in refs:
         try:
             found = path.read_text("utf-8").strip()
         except FileNotFoundError:
             continue
         except (OSError, UnicodeDecodeError):
             found = ""
-        if found != commit and found not in commits:
+        if found not in commits:
             raise Conflict(
                 f"the cache has {repo_id} from somewhere else: its {path.name} is {found[:12] or 'unreadable'}",
                 kept="the cache as it was",

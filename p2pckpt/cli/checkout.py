@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_share
 from p2pckpt.cli.options import Command, Invocation
 from p2pckpt.errors import BadUsage, NotFound
@@ -87,13 +88,13 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-def _kind(text: str) -> tuple[str, str]:
+def _kind(option: str) -> tuple[str, str]:
     """``KIND[:GLOB]`` as glob and kind."""
     from p2pckpt.checkpoint.weight_kinds import WeightKind
 
-    kind, _, glob = text.partition(":")
+    kind, _, glob = option.partition(":")
     if kind not in set(WeightKind):
-        raise click.UsageError(f"--as {text}: KIND is one of {', '.join(WeightKind)}")
+        raise click.UsageError(f"--as {option}: KIND is one of {', '.join(WeightKind)}")
     return glob or "*", kind
 
 
@@ -104,8 +105,8 @@ def _print(invocation: Invocation, done: Checkout) -> None:
         return
     for path in done.paths:
         report.line(path)
-    for text in done.said:
-        report.narrate(text)
+    for line in done.said:
+        report.narrate(line)
 
 
 def _remove(invocation: Invocation, target: Target, name: str) -> None:
@@ -124,7 +125,7 @@ def _remove(invocation: Invocation, target: Target, name: str) -> None:
     if not report.as_text:
         report.json({"removed": removed, "left": left})
         return
-    report.narrate(f"took away {removed:,} names; the checkout and the store are as they were")
+    report.narrate(f"took away {text.count(removed, 'name')}; the checkout and the store are as they were")
     for path in left:
         report.narrate(f"left alone, it was changed since: {path}", colour="yellow")
 

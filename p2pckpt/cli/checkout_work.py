@@ -56,6 +56,8 @@ class Job:
     contents: Contents
     found: Found
     tags: tuple[str, ...]
+    manifests: tuple[str, ...]
+    """Of all versions of the share."""
     placements: Placements
     copy: bool
     stop: threading.Event
@@ -96,7 +98,8 @@ class HubCache:
     def place(self, job: Job) -> tuple[Made, tuple[str, ...], tuple[str, ...]]:
         repo = self.repo_id or job.contents.share
         linked = hub_cache.link(
-            job.contents, job.found, self.cache, repo, job.tags, job.placements, copy=job.copy, check=job.check
+            job.contents, job.found, self.cache, repo, job.tags, job.manifests, job.placements,
+            copy=job.copy, check=job.check,
         )  # fmt: skip
         said = (
             f'from_pretrained("{repo}") finds it now, without a network: HF_HUB_OFFLINE=1',
@@ -228,11 +231,11 @@ def run(
             f"v{contents.version}"
         )
         source, found = await searching.whole_checkout(managed, accept_licence)
-        tags: tuple[str, ...] = ()
+        rows: tuple[m.VersionRow, ...] = ()
         with contextlib.suppress(P2pckptError):  # only names for it
             rows = (await client.share_detail(contents.share_id)).versions
-            tags = next((row.tags for row in rows if row.version == contents.version), ())
-        job = Job(contents, found, tags, placements, copy, stop)
+        tags = next((row.tags for row in rows if row.version == contents.version), ())
+        job = Job(contents, found, tags, tuple(row.manifest for row in rows), placements, copy, stop)
         made, paths, said = await asyncio.to_thread(target.place, job)
         if not still_there(found):
             raise ChangedWhileReading(

@@ -75,7 +75,7 @@ def test_a_blob_that_the_client_fetched_is_used_and_stays(tmp_path: Path) -> Non
     cache, placements = tmp_path / "cache", Placements(tmp_path / "placed")
     blob = version.files[0].sha256
     repo = write_files(cache / "models--cars--sd15", {f"blobs/{blob}": b"x" * 99})
-    link(version, found(version, tmp_path / "m"), cache, "cars/sd15", (), placements)
+    link(version, found(version, tmp_path / "m"), cache, "cars/sd15", (), (), placements)
     assert not (repo / "blobs" / blob).samefile(tmp_path / "m" / "a")
     [placement] = placements.all()
     unlink(placement, placements)
@@ -87,7 +87,7 @@ def test_a_blob_of_another_size_is_nobody_s_to_replace(tmp_path: Path) -> None:
     cache, placements = tmp_path / "cache", Placements(tmp_path / "placed")
     repo = write_files(cache / "models--cars--sd15", {f"blobs/{version.files[0].sha256}": b"torn"})
     with pytest.raises(Conflict):
-        link(version, found(version, tmp_path / "m"), cache, "cars/sd15", (), placements)
+        link(version, found(version, tmp_path / "m"), cache, "cars/sd15", (), (), placements)
     assert [path.name for path in repo.rglob("*")] == ["blobs", version.files[0].sha256]
     assert not list(placements.all())
 
@@ -95,6 +95,18 @@ def test_a_blob_of_another_size_is_nobody_s_to_replace(tmp_path: Path) -> None:
 def test_a_ref_is_a_name_that_can_be_one(tmp_path: Path) -> None:
     version = contents(write_files(tmp_path / "m", {"a": b"x"}), name="my best run / 3")
     made = link(
-        version, found(version, tmp_path / "m"), tmp_path / "c", "x", ("best", "../up"), Placements(tmp_path / "p")
+        version, found(version, tmp_path / "m"), tmp_path / "c", "x", ("best", "../up"), (), Placements(tmp_path / "p")
     )
     assert made.refs == ("main", "v3", "best")
+
+
+def test_what_the_client_fetched_of_another_version_of_the_share_is_no_conflict(tmp_path: Path) -> None:
+    version = contents(write_files(tmp_path / "m", {"a": b"x"}))
+    cache, earlier = tmp_path / "cache", "e" * 64
+    repo = write_files(cache / "models--cars--sd15", {"refs/main": b"e" * 40, f"snapshots/{'e' * 40}/a": b"old"})
+    right, placements = found(version, tmp_path / "m"), Placements(tmp_path / "p")
+    with pytest.raises(Conflict, match="from somewhere else"):
+        link(version, right, cache, "cars/sd15", (), ("f" * 64,), placements)
+    made = link(version, right, cache, "cars/sd15", (), ("f" * 64, earlier), placements)
+    assert (repo / "refs" / "main").read_text() == made.commit
+    assert (repo / "snapshots" / ("e" * 40) / "a").read_bytes() == b"old"
