@@ -16,7 +16,8 @@ from p2pckpt.errors import BadUsage, NotFound
 
 if TYPE_CHECKING:
     from p2pckpt.bridges.placing import Placement
-    from p2pckpt.cli.checkout_work import Checkout, Target
+    from p2pckpt.cli.checkout_targets import Target
+    from p2pckpt.cli.checkout_work import Checkout
 
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 _SHORTEST_ID = 8
@@ -56,6 +57,7 @@ def checkout(
     Files are clones of, or hard links to, those of a checkout, which is restored first if there is none.
     """
     from p2pckpt.bridges import hub_cache, image_tools
+    from p2pckpt.cli import checkout_targets as targets
     from p2pckpt.cli import checkout_work as work
 
     chosen = [choice for choice in (hf_cache, comfyui, a1111, directory) if choice]
@@ -65,16 +67,16 @@ def checkout(
         raise click.UsageError("--repo-id goes with --hf-cache")
     if kinds and not (comfyui or a1111):
         raise click.UsageError("--as goes with --comfyui and --a1111")
-    target: work.Target
+    target: targets.Target
     if hf_cache:
-        target = work.HubCache(hub_cache.cache_directory(os.environ), repo_id)
+        target = targets.HubCache(hub_cache.cache_directory(os.environ), repo_id)
     elif directory is not None:
-        target = work.Plain(_absolute(directory))
+        target = targets.Plain(_absolute(directory))
     else:
         tool, place = (image_tools.COMFYUI, comfyui) if comfyui else (image_tools.A1111, a1111)
         assert place is not None
         root = image_tools.root_of(tool, _absolute(place))
-        target = work.ImageTool(tool, root, tuple(map(_kind, kinds)), allow_unsafe_pickle)
+        target = targets.ImageTool(tool, root, tuple(map(_kind, kinds)), allow_unsafe_pickle)
     if remove:
         _remove(invocation, target, name)
         return

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 ODD = b"""---
 license: do what you like
-base_model: [cards/base, "cards/base@v1", org/unknown]
+base_model: [cards/base, "p2pckpt:cards/base@v1", org/unknown]
 ---
 # Odd
 """
@@ -55,7 +55,7 @@ async def test_what_a_version_was_made_from_is_linked_to_the_share_here(alice: H
     detail = await alice.client.version_detail("cards/tuned")
     assert detail.bases == (
         m.BaseShare("cards/base", "cards/base", 2),
-        m.BaseShare("cards/base@v1", "cards/base", 1),
+        m.BaseShare("p2pckpt:cards/base@v1", "cards/base", 1),
     )
     shown = (await alice.cli("show", "cards/tuned")).stdout
-    assert "cards/base (share here, v2), cards/base@v1 (share here, v1), org/unknown\n" in shown
+    assert "cards/base (share here, v2), p2pckpt:cards/base@v1 (share here, v1), org/unknown\n" in shown
