@@ -16,7 +16,9 @@ from typing import Final
 from blake3 import blake3
 
 from p2pckpt.access.client import licence_due
+from p2pckpt.checkpoint.card import read_card
 from p2pckpt.checkpoint.formats.dcp import is_metadata
+from p2pckpt.checkpoint.licences import NO_LICENCE
 from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.checkpoint.pieces import count
 from p2pckpt.checkpoint.plan import missing_chunks, pieces_wanted, wire_bytes
@@ -218,7 +220,7 @@ async def preview(services: Services, request: FetchRequest) -> FetchPreview:
         rows.append(FileRow(file.path, file.size, done, file.kind))
     wire = wire_bytes(manifest, wanted)
     in_place = sum(manifest.body.files[number].size for number in found.in_place)
-    warnings = [*source.doubts, *(() if manifest.body.licence else ("no licence is named",))]
+    warnings = [*source.doubts, *await _card_problems(services, source)]
     warnings += as_warnings(manifest.body.findings, "the publisher's scan: ")
     return FetchPreview(
         share_id=source.share.share_id.hex(),
@@ -240,6 +242,18 @@ async def preview(services: Services, request: FetchRequest) -> FetchPreview:
         warnings=tuple(warnings),
         licence_due=source.licence_due,
     )
+
+
+async def _card_problems(services: Services, source: Source) -> tuple[str, ...]:
+    """What is wrong with the card; that no licence is named is known without it."""
+    problems: tuple[str, ...] = () if source.manifest.body.licence else ("no licence is named",)
+    if not source.target.card:
+        return problems
+    try:
+        card = read_card(await services.shares.card(source.share, source.target.card))
+    except P2pckptError:
+        return problems  # the tracker is away, or its copy damaged: the card comes with the files
+    return (*problems, *(problem for problem in card.problems if card.licence or problem != NO_LICENCE))
 
 
 async def _seeds(services: Services, source: Source) -> int:

@@ -147,7 +147,7 @@ class Inflow:
                 services.swarms.listen(self._job, self._on_event, stay=True)
             if self._keeper is not None:
                 return
-            self._torrents = await torrents_of(services, source.share, source.target, manifest)
+            self._torrents = await torrents_of(services, source.share, bytes.fromhex(source.target.infohash), manifest)
             await asyncio.to_thread(check_objects, manifest, self._torrents)
             self._journal = Journal(services, manifest, self._torrents)
             await asyncio.to_thread(self._journal.record_carriers, source.target)

@@ -25,7 +25,7 @@ from p2pckpt.control.publish_messages import PublishRequest
 from p2pckpt.errors import BadUsage, Conflict, P2pckptError, VerificationFailed
 from p2pckpt.jobs import model_signature
 from p2pckpt.jobs.delta_base import DeltaBase
-from p2pckpt.jobs.folder import default_name, describe, places, readme_of
+from p2pckpt.jobs.folder import card_warnings, default_name, describe, places, readme_of
 from p2pckpt.jobs.keyframes import base_for
 from p2pckpt.jobs.packing import Packed, Packer
 from p2pckpt.jobs.progress import Progress
@@ -144,8 +144,8 @@ async def _share(
             kept="nothing was published",
             next_step="add 'license: apache-2.0' to its front matter, or use --allow-no-licence",
         )
-    if not card.licence:
-        progress.warn("no licence is named: add 'license: …' to the front matter of README.md")
+    for problem in card_warnings(card, Path(request.path)):
+        progress.warn(problem)
     if share is None:
         progress.enter(Phase.REGISTERING)
         share = await services.shares.create(name, request.to, tracker)

@@ -27,6 +27,8 @@ EXPECTED = {
     "verify",
     "diff",
     "convert",
+    "card",
+    "checkout",
     "tag",
     "run",
     "access",
