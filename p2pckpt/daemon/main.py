@@ -195,7 +195,7 @@ async def _build(
         workers=settings.workers,
     )
     operations = Operations(services, beside, feed, stalls, live, limits)
-    swarms.on_tracker_event(operations.on_tracker_event)
+    swarms.on_tracker_event(operations.news.on_tracker_event)
     return operations, beside
 
 
