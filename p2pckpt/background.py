@@ -39,6 +39,8 @@ class _Background:
 
 _lock = threading.Lock()
 _current: _Background | None = None
+_of_parents: list[_Background] = []
+"""Those of the processes this one was forked from: their connections are not ours to close, nor to be collected."""
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
@@ -72,7 +74,10 @@ async def client_of(config: Config) -> ControlClient:
 def _background() -> _Background:
     global _current
     with _lock:
-        if _current is None or _current.pid != os.getpid():
+        if _current is not None and _current.pid != os.getpid():
+            _of_parents.append(_current)
+            _current = None
+        if _current is None:
             _current = _Background()
         return _current
 

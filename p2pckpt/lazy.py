@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Final
 
@@ -50,9 +50,14 @@ def open(
     """
     arrays.check(framework, "", "F32")
 
+    settings = config or load()
+
+    async def client() -> ControlClient:
+        return await client_of(settings)  # of this process: a fork has its own
+
     async def opened() -> AsyncLazyTensors:
-        client = await client_of(config or load())
-        return AsyncLazyTensors(client, await client.contents(name), framework, device, only, patience)
+        contents = await (await client()).contents(name)
+        return AsyncLazyTensors(client, contents, framework, device, only, patience)
 
     return LazyTensors(run(opened()))
 
@@ -69,9 +74,13 @@ async def open_async(
     """See ``open``. Use as an asynchronous context manager, or close it."""
     arrays.check(framework, "", "F32")
     client = await connect(config or load())
+
+    async def own() -> ControlClient:
+        return client
+
     try:
         contents = await client.contents(name)
-        return AsyncLazyTensors(client, contents, framework, device, only, patience, owns_client=True)
+        return AsyncLazyTensors(own, contents, framework, device, only, patience, client.close)
     except BaseException:
         await client.close()
         raise
@@ -82,21 +91,20 @@ class AsyncLazyTensors:
 
     def __init__(
         self,
-        client: ControlClient,
+        client: Callable[[], Awaitable[ControlClient]],
         contents: Contents,
         framework: str,
         device: str,
         only: Sequence[str],
         patience: float,
-        *,
-        owns_client: bool = False,
+        close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.contents = contents
         self._client = client
         self._framework = framework
         self._device = device
         self._patience = patience
-        self._owns_client = owns_client
+        self._close = close
         self._pinned = f"{contents.share_id}@{contents.version}"
         paths = [file.path for file in contents.files]
         if unknown := set(only) - set(paths):
@@ -112,8 +120,8 @@ class AsyncLazyTensors:
 
     async def close(self) -> None:
         """No tensor can be read afterwards."""
-        if self._owns_client:
-            await self._client.close()
+        if self._close is not None:
+            await self._close()
 
     def keys(self) -> list[str]:
         """Names of the tensors, in the order in which they are stored."""
@@ -183,9 +191,8 @@ class AsyncLazyTensors:
         at = 0
         if data:
             # numbers alone are made of these bytes, whatever pickle is beside them
-            blocks = self._client.read(
-                self._pinned, path, start, end, patience=self._patience, allow_unsafe_pickle=True
-            )
+            client = await self._client()
+            blocks = client.read(self._pinned, path, start, end, patience=self._patience, allow_unsafe_pickle=True)
             async with contextlib.aclosing(blocks):
                 async for block in blocks:
                     data[at : at + len(block)] = block

@@ -151,12 +151,16 @@ class Inflow:
             await asyncio.to_thread(check_objects, manifest, self._torrents)
             self._journal = Journal(services, manifest, self._torrents)
             await asyncio.to_thread(self._journal.record_carriers, source.target)
-            numbers = {number: file_numbers(torrent) for number, torrent in self._torrents.items()}
-            for index, number in enumerate(manifest.object_torrents.tolist()):
-                file = self._file_of[index] = numbers[number][manifest.root(index)]
-                self._object_of[self._torrents[number].info_hash, file] = index
+            await asyncio.to_thread(self._number)
             services.swarms.listen(self._job, self._on_event, stay=True)
             self._keeper = asyncio.create_task(self._keep())
+
+    def _number(self) -> None:
+        """In a thread: which file of which torrent an object is."""
+        numbers = {number: file_numbers(torrent) for number, torrent in self._torrents.items()}
+        for index, number in enumerate(self._manifest.object_torrents.tolist()):
+            file = self._file_of[index] = numbers[number][self._manifest.root(index)]
+            self._object_of[self._torrents[number].info_hash, file] = index
 
     async def _join(self, torrents: Collection[int]) -> None:
         swarms, share = self._services.swarms, self._source.share

@@ -22,8 +22,8 @@ from p2pckpt.trust import links
 _PREFIX: Final = "read "
 _CACHED: Final = 64 << 20
 """Bytes of decoded chunks that are kept, over all versions."""
-_OPEN: Final = 16
-"""Versions that may be open at once: each holds its manifest."""
+_OPEN: Final = 8
+"""Versions that may be open at once: each holds its manifest, and buffers to decode into."""
 _AT_ONCE: Final = 24
 """Ranges that may be read at once, each with up to three chunks in memory; more wait for their turn."""
 _LINGER: Final = 60.0

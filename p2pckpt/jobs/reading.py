@@ -43,23 +43,43 @@ class Part:
     chunk: int
     offset: int
     """Of the chunk in its file."""
+    length: int
+    """Of the whole chunk."""
     start: int
     end: int
 
 
-def parts_of(manifest: Manifest, file: FileEntry, start: int, end: int) -> list[Part]:
-    """The chunks under bytes ``[start, end)`` of a file, in order."""
-    if start >= end:
-        return []
-    chunks = manifest.chunks_of(file)
-    ends = np.cumsum(manifest.raw_lengths[chunks], dtype=np.uint64)
-    first, last = np.searchsorted(ends, [start, end - 1], side="right").tolist()
-    found = []
-    for place in range(first, last + 1):
-        chunk, stop = int(chunks[place]), int(ends[place])
-        offset = stop - int(manifest.raw_lengths[chunk])
-        found.append(Part(chunk, offset, max(start, offset) - offset, min(end, stop) - offset))
-    return found
+class Parts:
+    """The chunks under bytes ``[start, end)`` of a file, in order; made as they are looked at."""
+
+    def __init__(self, manifest: Manifest, file: FileEntry, start: int, end: int) -> None:
+        self._start = start
+        self._end = end
+        chunks = manifest.chunks_of(file)
+        ends = np.cumsum(manifest.raw_lengths[chunks], dtype=np.uint64)
+        places = np.searchsorted(ends, [start, end - 1], side="right").tolist() if start < end else (0, -1)
+        self._chunks = chunks[places[0] : places[1] + 1]
+        self._ends = ends[places[0] : places[1] + 1]
+        self._lengths = manifest.raw_lengths[self._chunks]
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def __getitem__(self, place: int) -> Part:
+        stop, length = int(self._ends[place]), int(self._lengths[place])
+        offset = stop - length
+        start, end = max(self._start, offset) - offset, min(self._end, stop) - offset
+        return Part(int(self._chunks[place]), offset, length, start, end)
+
+    def window(self, place: int) -> list[Part]:
+        """Those from ``place`` on that are fetched together."""
+        found: list[Part] = []
+        size = 0
+        while place < len(self) and size < WINDOW:
+            found.append(self[place])
+            size += found[-1].length
+            place += 1
+        return found
 
 
 class VersionReader:
@@ -103,28 +123,33 @@ class VersionReader:
         file = self.file(path)
         if not 0 <= start <= end <= file.size:
             raise BadUsage(f"bytes {start} to {end} are not within the {file.size} of {path}")
-        parts = parts_of(self._manifest, file, start, end)
+        parts = Parts(self._manifest, file, start, end)
         who = ("read", next(self._numbers))
-        tasks: deque[asyncio.Task[bytes]] = deque()
+        tasks: deque[tuple[Part, asyncio.Task[bytes]]] = deque()
+        # places up to which is wanted, raw bytes of those that were not handed over yet, places that were begun
+        wanted_until = wanted = begun = 0
         try:
-            wanted_until = 0
-            for place, part in enumerate(parts):
-                if wanted_until < len(parts) and _size(self._manifest, parts[place:wanted_until]) <= _STEP:
-                    window = _window(self._manifest, parts, place)
-                    wanted_until = place + len(window)
+            for place in range(len(parts)):
+                if wanted_until < len(parts) and wanted <= _STEP:
+                    window = parts.window(place)
+                    wanted_until, wanted = place + len(window), sum(part.length for part in window)
                     await self._want(who, path, window)
-                while len(tasks) < min(_DECODED_AHEAD, len(parts) - place):
-                    coming = parts[place + len(tasks)]
-                    tasks.append(asyncio.create_task(self._raw(path, coming, patience)))
-                raw = await tasks.popleft()
+                while begun < min(place + _DECODED_AHEAD, len(parts)):
+                    part = parts[begun]
+                    tasks.append((part, asyncio.create_task(self._raw(path, part, patience))))
+                    begun += 1
+                part, task = tasks[0]
+                raw = await task
+                tasks.popleft()
+                wanted -= part.length
                 yield memoryview(raw)[part.start : part.end]
             if ahead > 0:
-                beyond = parts_of(self._manifest, file, end, min(file.size, end + min(ahead, WINDOW)))
-                await self._want(("ahead", path), path, beyond)
+                beyond = Parts(self._manifest, file, end, min(file.size, end + min(ahead, WINDOW)))
+                await self._want(("ahead", path), path, beyond.window(0))
         finally:
-            for task in tasks:
+            for _, task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*(task for _, task in tasks), return_exceptions=True)
             self._inflow.drop(who)
 
     # -- inside
@@ -195,7 +220,7 @@ class VersionReader:
         try:
             with place.open("rb") as file:
                 file.seek(part.offset)
-                raw = file.read(int(self._manifest.raw_lengths[part.chunk]))
+                raw = file.read(part.length)
         except OSError:
             return None
         return raw if blake3(raw).digest() == self._manifest.chunk_id(part.chunk) else None
@@ -251,18 +276,3 @@ class VersionReader:
                 services.catalogue.lose_pieces(root, lost)
                 damaged.add(root)
         return damaged
-
-
-def _window(manifest: Manifest, parts: Sequence[Part], place: int) -> list[Part]:
-    """The parts from ``place`` on that are fetched together."""
-    found, size = [], 0
-    for part in parts[place:]:
-        found.append(part)
-        size += int(manifest.raw_lengths[part.chunk])
-        if size >= WINDOW:
-            break
-    return found
-
-
-def _size(manifest: Manifest, parts: Sequence[Part]) -> int:
-    return sum(int(manifest.raw_lengths[part.chunk]) for part in parts)

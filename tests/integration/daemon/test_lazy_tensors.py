@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +153,24 @@ async def test_code_with_a_loop_of_its_own_awaits_them(alice: Home, tmp_path: Pa
         found = await asyncio.gather(*(lazy.get_tensor(name) for name in names))
         assert all(np.array_equal(a, tensors[name]) for a, name in zip(found, names, strict=True))
         assert np.array_equal(await lazy.get_slice("layer.0.weight")[3:5], tensors["layer.0.weight"][3:5])
+
+
+_FORK = """
+import os
+import p2pckpt
+tensors = p2pckpt.open("lazy/forked")
+total = float(tensors.get_tensor("layer.0.weight").sum())
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if float(tensors.get_tensor("layer.0.weight").sum()) == total else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+async def test_a_fork_reads_on_with_a_connection_of_its_own(alice: Home, tmp_path: Path) -> None:
+    file = safetensors(weights(width=64, layers=1), "F32")
+    await alice.share(write_files(tmp_path / "s", {"a.safetensors": file}), name="lazy/forked")
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", _FORK], env=alice.env, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout.strip(), done.stderr) == ("0", "")

@@ -20,7 +20,7 @@ from p2pckpt.jobs import readers as pools
 from p2pckpt.jobs.chunk_cache import ChunkCache
 from p2pckpt.jobs.fetch_plan import find
 from p2pckpt.jobs.readers import Readers
-from p2pckpt.jobs.reading import VersionReader, parts_of
+from p2pckpt.jobs.reading import Parts, VersionReader
 from tests.contract.nodes import DEADLINE
 from tests.support import fake_engine
 from tests.unit.jobs import test_fetch
@@ -208,10 +208,10 @@ def test_the_parts_of_a_range_are_the_range(lengths: list[int], data: st.DataObj
     end = data.draw(st.integers(start, len(whole)))
     raw = {manifest.chunk_id(n): n for n in range(manifest.chunk_count)}
     assert len(raw) == manifest.chunk_count
-    parts = parts_of(manifest, manifest.body.files[0], start, end)
+    parts = Parts(manifest, manifest.body.files[0], start, end)
     found = b""
-    for part in parts:
-        length = int(manifest.raw_lengths[part.chunk])
-        found += whole[part.offset : part.offset + length][part.start : part.end]
-        assert part.start < part.end
+    for part in map(parts.__getitem__, range(len(parts))):
+        found += whole[part.offset : part.offset + part.length][part.start : part.end]
+        assert part.start < part.end <= part.length
     assert found == whole[start:end]
+    assert len(parts.window(0)) == len(parts)
