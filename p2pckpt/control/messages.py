@@ -222,6 +222,8 @@ class VersionRow(msgspec.Struct, frozen=True):
     step: int | None = None
     """Of training; as ``metrics`` only of versions whose manifest was seen here."""
     metrics: dict[str, float] = {}
+    manifest: str = ""
+    """SHA-256 of the signed manifest, hex."""
 
 
 class ShareDetail(msgspec.Struct, frozen=True):

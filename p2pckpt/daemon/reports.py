@@ -88,6 +88,7 @@ async def version_rows(services: Services, share: KnownShare, trusted: TrustedSh
             seeds=seeds.get(bytes.fromhex(target.infohash), -1),
             step=known[target.version].step if target.version in known else None,
             metrics=known[target.version].metrics if target.version in known else {},
+            manifest=target.manifest_sha256,
         )
         for target in targets
     )
