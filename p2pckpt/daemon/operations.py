@@ -28,6 +28,7 @@ from p2pckpt.daemon.access import Access
 from p2pckpt.daemon.access_watch import AccessWatch
 from p2pckpt.daemon.bans import Bans
 from p2pckpt.daemon.feed import Feed
+from p2pckpt.daemon.gateway_beside import GatewayBeside
 from p2pckpt.daemon.job_table import JobTable, Request
 from p2pckpt.daemon.keys import Keys
 from p2pckpt.daemon.leaving import Leaving
@@ -81,6 +82,7 @@ class Operations:
         self._reports = VerifyReports(services.config.state_dir / "verify")
         self.bans = Bans(services.config.data_dir / "bans.json", services.swarms.engine.ban)
         self._beside = beside
+        self.gateway = GatewayBeside(settings)
         self._stalls = stalls
         self._started_at = int(time.time())
         self._process = psutil.Process()
