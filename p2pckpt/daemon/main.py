@@ -109,6 +109,7 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
             with contextlib.suppress(P2pckptError, TimeoutError):
                 async with asyncio.timeout(_TRACKER_PATIENCE):
                     await beside.ensure(public=any(s.visibility == Visibility.PUBLIC for s in beside_us))
+        stack.push_async_callback(operations.reading.readers.close)
         server = ControlServer(operations, log, settings.socket_path, stop.set)
         await server.start()
         stack.push_async_callback(server.close)

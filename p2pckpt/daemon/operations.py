@@ -35,6 +35,7 @@ from p2pckpt.daemon.leaving import Leaving
 from p2pckpt.daemon.live_settings import LiveSettings
 from p2pckpt.daemon.peers import peers_reply
 from p2pckpt.daemon.rate_limits import RateLimits
+from p2pckpt.daemon.reading import Reading
 from p2pckpt.daemon.reports import job_detail, share_row, version_detail, version_rows
 from p2pckpt.daemon.sharing import Sharing
 from p2pckpt.daemon.stalls import StallMeter
@@ -90,11 +91,19 @@ class Operations:
         self._stored = 0
         self._watch = AccessWatch(services, feed, self._share_row)
         self._row_lock = asyncio.Lock()
+        self.reading = Reading(services, self._need_tracker)
         self._background: set[asyncio.Task[None]] = set()
         self._measuring: set[bytes] = set()
         self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)
         self.keys = Keys(services, feed, self.jobs)
-        self.leaving = Leaving(services, feed, self.jobs, lambda job: self.remove(job, data=False), self._watch.forget)
+        self.leaving = Leaving(
+            services,
+            feed,
+            self.jobs,
+            lambda job: self.remove(job, data=False),
+            self.reading.readers.forget,
+            self._watch.forget,
+        )
 
     async def load(self) -> None:
         """Take over what the last daemon left; before the first request is taken."""
@@ -178,6 +187,7 @@ class Operations:
                 await self.remove(job.id, data=False)
                 if job.kind is m.JobKind.FETCH and job.path:
                     await asyncio.to_thread(_discard_partial, Path(job.path))
+        await self.reading.readers.forget(share.share_id, version)
         freed = await remove_version(self.services, share, version, self._in_use())
         await self._watch.tell(share)
         return am.Freed(freed)
@@ -304,6 +314,7 @@ class Operations:
     async def tick(self) -> None:
         """Once a second: rates, peers and times of every job, and the daemon's own."""
         self._limits.look()
+        self._in_background(self.reading.readers.tidy())
         stats = await self.services.swarms.refresh_stats()
         self._rates = (sum(s.rate_down for s in stats.values()), sum(s.rate_up for s in stats.values()))
         swarms = self.services.swarms

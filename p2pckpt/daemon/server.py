@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -24,6 +24,7 @@ from p2pckpt.control import messages as m
 from p2pckpt.control import publish_messages as pm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.control.client import failure_of
+from p2pckpt.control.read_messages import ReadRequest
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.log import LogRing
 from p2pckpt.daemon.operations import Operations
@@ -37,8 +38,10 @@ _LINES: Final = 256
 """Events encoded at a time."""
 _SLICE: Final = 1 << 16
 """Bytes of the event stream given to the transport at a time."""
+_BYTES: Final = 1 << 20
+"""The same of a file's bytes."""
 _PATIENCE: Final = 120.0
-"""Seconds in which a reader of events has to take such a slice."""
+"""Seconds in which a reader has to take such a slice."""
 
 
 class ControlServer:
@@ -103,6 +106,8 @@ class ControlServer:
             web.get("/v1/versions/{name}", _answer(lambda r: do.version_detail(r.match_info["name"]))),
             web.delete("/v1/versions/{name}", _answer(lambda r: do.drop_version(r.match_info["name"]))),
             web.get("/v1/versions/{name}/manifest", _answer(lambda r: do.manifest(r.match_info["name"]))),
+            web.get("/v1/contents/{name}", _ask(lambda r: do.reading.contents(r.match_info["name"]))),
+            web.get("/v1/bytes", self._bytes),
             web.get("/v1/diff", _answer(lambda r: do.diff(_text(r, "a"), _text(r, "b")))),
             web.post("/v1/tags", _answer(_with(m.TagRequest, do.tag))),
             web.get("/v1/members", _answer(lambda r: sharing.members(_text(r, "share")))),
@@ -151,6 +156,14 @@ class ControlServer:
     async def _events(self, request: web.Request) -> web.StreamResponse:
         return await stream(request, self._operations.feed, self._operations.snapshot)
 
+    async def _bytes(self, request: web.Request) -> web.StreamResponse:
+        try:
+            wanted = msgspec.convert(dict(request.query), ReadRequest, strict=False)
+        except msgspec.ValidationError as exc:
+            raise BadUsage(f"the request is malformed: {exc}") from exc
+        async with self._operations.reading.read(wanted) as (length, blocks):
+            return await _send(request, length, blocks)
+
     async def _follow_log(self, request: web.Request) -> web.StreamResponse:
         since, level = _number(request, "since"), _level(request)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
@@ -186,6 +199,27 @@ async def stream(request: web.Request, feed: Feed, first: Callable[[], Awaitable
         pass
     except TimeoutError:
         _log.info("a reader of events reads nothing and is let go")
+        if request.transport is not None:
+            request.transport.abort()
+    return response
+
+
+async def _send(request: web.Request, length: int, blocks: AsyncIterator[memoryview]) -> web.StreamResponse:
+    """Bytes as fast as they are taken; what fails before the first of them is raised, and later breaks off."""
+    block = await anext(blocks, None)
+    response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+    response.content_length = length
+    try:
+        await response.prepare(request)
+        while block is not None:
+            for at in range(0, len(block), _BYTES):
+                async with asyncio.timeout(_PATIENCE):
+                    await response.write(block[at : at + _BYTES])
+            block = await anext(blocks, None)
+    except ConnectionError:
+        pass
+    except (P2pckptError, TimeoutError) as exc:
+        _log.info("a range broke off", reason=str(exc) or "its reader takes nothing")
         if request.transport is not None:
             request.transport.abort()
     return response

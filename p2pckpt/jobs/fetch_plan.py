@@ -90,13 +90,14 @@ async def resolve(services: Services, request: FetchRequest) -> Source:
     what is newest, only a version that is named by its number is. Raises ``LicenceNotAccepted``, ``Stale``,
     ``BlockedKey``, ``KeyToReview``.
     """
-    source = await _resolve(services, request)
+    source = await find(services, request)
     if source.licence_due:
         raise licence_due(source.licence_due)
     return source
 
 
-async def _resolve(services: Services, request: FetchRequest) -> Source:
+async def find(services: Services, request: FetchRequest) -> Source:
+    """As ``resolve``, for who only looks: a licence that has to be accepted first is said, and keeps nobody out."""
     shares = services.shares
     if links.is_link(request.source):
         link = links.Link.parse(request.source)
@@ -195,7 +196,7 @@ def to_fetch(
 
 async def preview(services: Services, request: FetchRequest) -> FetchPreview:
     """What ``get`` shows before anything is fetched."""
-    source = await _resolve(services, request)
+    source = await find(services, request)
     path = checkout_path(source, request)
     found = await look(services, source, path, borrow=not request.seed)
     _, wanted = await asyncio.to_thread(to_fetch, services, source, found)
@@ -275,7 +276,7 @@ def _look_in_store(services: Services, source: Source, found: OnDisk) -> set[byt
         for chunk in set(manifest.chunks_of(manifest.body.files[number]).tolist()):
             if chunk in found.stored:
                 continue
-            places = _places_in_store(services, share_id, manifest, chunk)
+            places = places_in_store(services, share_id, manifest, chunk)
             for root in {place.root for place in places} - present - gone:
                 (present if services.layout.object(root).exists() else gone).add(root)
             if places and present.issuperset(place.root for place in places):
@@ -310,7 +311,7 @@ async def _keep_what_opens(services: Services, found: OnDisk) -> None:
     found.elsewhere = {chunk: other for chunk, other in found.elsewhere.items() if opens(*other)}
 
 
-def _places_in_store(services: Services, share_id: bytes, manifest: Manifest, chunk: int) -> list[ChunkLocation]:
+def places_in_store(services: Services, share_id: bytes, manifest: Manifest, chunk: int) -> list[ChunkLocation]:
     """The frames in the store that give a chunk: its own, or with its base a delta; none where that is not enough."""
     own = services.catalogue.locate(share_id, manifest.chunk_id(chunk))
     if own is None or not own.delta:

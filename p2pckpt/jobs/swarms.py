@@ -172,6 +172,19 @@ class Swarms:
         self._membership.wake(tracker)
         self._tell_arrived(job, joined)
 
+    def want(
+        self, job: str, info_hash: bytes, wanted: Mapping[int, set[int]], first: Sequence[tuple[int, int]] = ()
+    ) -> None:
+        """What ``job`` wants from now on of a torrent that it has joined; of that, ``first`` comes first, in order."""
+        joined = self._joined.get(info_hash)
+        if joined is None or job not in joined.wanted:
+            return
+        joined.wanted[job] = wanted
+        self._want(joined)
+        if joined.in_engine:
+            self._engine.hurry(info_hash, first)
+        self._tell_arrived(job, joined)
+
     async def forget(self, roots: Collection[bytes]) -> None:
         """Objects were taken out of the store: torrents that carry them offer what is left."""
         async with self._changing:

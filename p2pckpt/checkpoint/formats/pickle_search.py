@@ -49,21 +49,26 @@ class Content:
     pickles: int = 0
 
 
-def search(source: ByteSource, check: Callable[[], None] = lambda: None) -> Content:
+def search(
+    source: ByteSource,
+    check: Callable[[], None] = lambda: None,
+    skip: Callable[[str], bool] = lambda name: False,
+) -> Content:
     """Look into a whole file. Content never makes this raise; ``check`` is called often, to be stopped by.
 
     Memory stays below some hundred MB and time at some seconds whatever the file does; of a file without pickles a
-    few kB are read.
+    few kB are read. Members of an archive whose name ``skip`` accepts are not looked into.
     """
-    seeker = _Search(check)
+    seeker = _Search(check, skip)
     seeker.look(Slice(source), 0, "")
     return seeker.found
 
 
 class _Search:
-    def __init__(self, check: Callable[[], None]) -> None:
+    def __init__(self, check: Callable[[], None], skip: Callable[[str], bool]) -> None:
         self.found = Content()
         self._check = check
+        self._skip = skip
         self._allowance = Allowance()
         self._budget = Budget()
         self._members = _MAX_MEMBERS
@@ -149,7 +154,7 @@ class _Search:
                 raise Malformed("zip: there are two directories")
             entries = read_directory(archive)
             for entry in entries:
-                if entry.length:
+                if entry.length and not self._skip(entry.name):
                     self._member(archive, entry, data_offset(archive, entry), depth, where)
         except (Malformed, EOFError) as exc:
             self._problem(where, f"it is a damaged archive ({exc})" if isinstance(exc, Malformed) else "it ends early")
