@@ -7,13 +7,13 @@ import json
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode
 
 from aiohttp import web
 
 from p2pckpt.bridges.hub_gateway import answers
+from p2pckpt.bridges.hub_gateway.beginnings import Beginnings
 from p2pckpt.bridges.hub_gateway.etags import Span, commit_of, etag, is_named, span_of
 from p2pckpt.bridges.hub_gateway.repos import Repos, Source
 from p2pckpt.bridges.hub_gateway.routes import Kind, Route, parse
@@ -23,7 +23,9 @@ from p2pckpt.errors import BadUsage, P2pckptError
 _log = logging.getLogger("p2pckpt.bridges.hub_gateway")
 ADDRESS: Final = "127.0.0.1"
 PATIENCE: Final = 7.0
-"""Seconds that a first byte may take: clients give up after 10, and then ask five times in a row."""
+"""Seconds without a byte from anybody before a client is told to come back: it gives up by itself after 10."""
+_MARGIN: Final = 1.0
+"""Seconds more that a first byte may take while others come that have to come before it."""
 _MAX_BODY: Final = 2 << 20
 """Bytes of a request: the paths that somebody asks about."""
 _MAX_PATHS: Final = 20_000
@@ -48,6 +50,7 @@ class HubGateway:
         self._source = source
         self._secret = secret
         self._patience = patience
+        self._reading = Beginnings(patience + _MARGIN, linger=patience + 2 * retry_after)
         self._retry_after = retry_after
         self._repos = Repos(source)
         self._hosts: tuple[str, ...] = ()
@@ -76,6 +79,7 @@ class HubGateway:
         return int(port)
 
     async def stop(self) -> None:
+        await self._reading.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -167,11 +171,9 @@ class HubGateway:
             return response
         version = f"{contents.share_id}@{contents.version}"
         pieces = self._source.read(version, file.path, part.start, part.end, patience=self._patience)
-        async with aclosing(pieces) as reading:
-            first = await anext(reading, b"")  # what goes wrong before it is still said in a status
+        async with self._reading.begun(pieces, (version, file.path, part.start)) as reading:
             await response.prepare(request)
             try:
-                await response.write(first)
                 async for piece in reading:
                     await response.write(piece)
             except P2pckptError as exc:
