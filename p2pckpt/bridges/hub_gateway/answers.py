@@ -38,7 +38,7 @@ def whoami(status: DaemonStatus) -> Body:
 def repo_info(repo: str, contents: Contents, *, blobs: bool) -> Body:
     """What ``model_info`` and ``dataset_info`` read; with ``blobs`` also sizes and hashes of files."""
     at = _time(contents)
-    card: Body = {"license": contents.licence} if contents.licence else {}
+    card: Body = {"license": contents.licence.lower()} if contents.licence else {}
     if contents.base_model:
         card["base_model"] = list(contents.base_model)
     return {

@@ -29,8 +29,8 @@ _MARGIN: Final = 1.0
 _MAX_BODY: Final = 2 << 20
 """Bytes of a request: the paths that somebody asks about."""
 _MAX_PATHS: Final = 20_000
-_UNTOLD: Final = 50 * 1000**3
-"""Bytes from which clients refuse what they know the size of, unless it comes by the hub's own protocols."""
+UNTOLD: Final = 50 * 1000**3
+"""Bytes above which clients refuse what they know the size of, unless it comes by the hub's own protocols."""
 _HEADERS: Final = {
     # a version's files are other people's: none is to run as a page of this address
     "Cache-Control": "no-store",
@@ -45,13 +45,20 @@ class HubGateway:
     """Serves what ``source`` has on a loopback port, below ``/SECRET``."""
 
     def __init__(
-        self, source: Source, secret: str, *, patience: float = PATIENCE, retry_after: int = answers.RETRY_AFTER
+        self,
+        source: Source,
+        secret: str,
+        *,
+        patience: float = PATIENCE,
+        retry_after: int = answers.RETRY_AFTER,
+        untold: int = UNTOLD,
     ) -> None:
         self._source = source
         self._secret = secret
         self._patience = patience
         self._reading = Beginnings(patience + _MARGIN, linger=patience + 2 * retry_after)
         self._retry_after = retry_after
+        self._untold = untold
         self._repos = Repos(source)
         self._hosts: tuple[str, ...] = ()
         self._runner: web.AppRunner | None = None
@@ -150,7 +157,7 @@ class HubGateway:
             span = _span(request, file)
         except ValueError:
             return web.Response(status=416, headers={**headers, "Content-Range": f"bytes */{file.size}"})
-        told = request.method == "GET" or file.size < _UNTOLD or answers.is_old(request.headers.get("User-Agent", ""))
+        told = request.method == "GET" or file.size <= self._untold or answers.is_old(request.headers.get("User-Agent", ""))
         if told:
             headers["X-Linked-Size"] = str(file.size)
         if request.method == "HEAD":

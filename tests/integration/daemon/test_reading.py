@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import pytest
 
-from p2pckpt.control import messages as m
-
-from ...support.homes import Home, failure, flip_bit, seeded_bytes, tree, until, write_files
-from ...support.training import later, safetensors, weights
-from .halves import HALF, half_seeded
+from ...support.homes import Home, seeded_bytes, write_files
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 MIB = 1 << 20
