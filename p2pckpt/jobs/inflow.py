@@ -142,7 +142,7 @@ class Inflow:
                 for what in (self._wishes, self._awaited, self._arrived, self._joined):
                     what.clear()
                 await services.swarms.leave(self._job)
-                services.swarms.listen(self._job, self._on_event)
+                services.swarms.listen(self._job, self._on_event, stay=True)
             if self._keeper is not None:
                 return
             self._torrents = await torrents_of(services, source.share, source.target, manifest)
@@ -153,7 +153,7 @@ class Inflow:
             for index, number in enumerate(manifest.object_torrents.tolist()):
                 file = self._file_of[index] = numbers[number][manifest.root(index)]
                 self._object_of[self._torrents[number].info_hash, file] = index
-            services.swarms.listen(self._job, self._on_event)
+            services.swarms.listen(self._job, self._on_event, stay=True)
             self._keeper = asyncio.create_task(self._keep())
 
     async def _join(self, torrents: Collection[int]) -> None:

@@ -163,6 +163,9 @@ class Engine(Protocol):
         Pieces that are here or not wanted are ignored, and so are unknown torrents.
         """
 
+    def stay_connected(self, stay: bool) -> None:
+        """Whether connections are kept over which nothing can move at present, because more will be wanted soon."""
+
     def renew(self, info_hash: bytes, tls: TlsCredentials) -> None:
         """Another certificate of the same authority; open connections stay. Unknown torrents are ignored."""
 

@@ -11,6 +11,8 @@
 * Pieces are wanted by piece priority, never by file priority: a file of priority 0 goes to a part file.
 * Files are never deleted and never moved by libtorrent.
 * Whatever a torrent asked the DHT before that had its first nodes is lost for a quarter of an hour: ask again then.
+* Seeds hang up on whoever wants nothing and says so, and it takes seconds to be let in again: who is about to want more
+  does not say so.
 * A dial that is silently dropped keeps the same peer's own connection out until it gives up: that is 15 s by default.
 """
 
@@ -51,6 +53,8 @@ _SETTINGS: Final[dict[str, Any]] = {
     "enable_incoming_utp": False,
     "enable_outgoing_utp": False,
     "request_queue_time": 1,
+    # the first pieces at random, whatever is in a hurry: among equally rare ones the choice is random anyhow
+    "initial_picker_threshold": 0,
     "aio_threads": 2,
     "max_queued_disk_bytes": 16 << 20,
     "file_pool_size": 500,
@@ -302,6 +306,9 @@ class LibtorrentEngine:
         # a deadline makes libtorrent want a piece that it does not
         for place, number in enumerate(number for number in numbers if number in active.wanted):
             active.handle.set_piece_deadline(number, place * _APART_MS)
+
+    def stay_connected(self, stay: bool) -> None:
+        self._apply({"close_redundant_connections": not stay})
 
     def renew(self, info_hash: bytes, tls: TlsCredentials) -> None:
         if (active := self._added(info_hash)) is not None:

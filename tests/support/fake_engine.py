@@ -187,6 +187,9 @@ class FakeEngine:
         have = [set(pieces) for pieces in placement.have]
         self._torrents[info_hash] = _Torrent(placement, have, [set() for _ in have])
 
+    def stay_connected(self, stay: bool) -> None:
+        """Nobody hangs up here."""
+
     def renew(self, info_hash: bytes, tls: TlsCredentials) -> None:
         if (torrent := self._torrents.get(info_hash)) is not None:
             torrent.placement = replace(torrent.placement, tls=tls)
