@@ -27,8 +27,8 @@ class Beginnings:
     ) -> AsyncIterator[AsyncGenerator[bytes, None]]:
         """``pieces``, once the first of them is here.
 
-        Raises what they raise before it, and ``NoSeeds`` when it takes too long: a chunk is verified before any of it
-        is handed out, and over a slow line that may be longer than a client waits.
+        Raises what they raise before it, and ``NoSeeds`` when it takes too long: because nobody has it, or since a
+        chunk is verified before any of it is handed out, which over a slow line takes longer than a client waits.
         """
         first = asyncio.ensure_future(anext(pieces, b""))
         try:
@@ -38,7 +38,11 @@ class Beginnings:
             raise
         if not done:
             self._fetch_on(pieces, first, name)
-            raise NoSeeds("what is at the beginning comes slowly", kept="what arrived before", next_step="try again")
+            raise NoSeeds(
+                f"no peer gave what is needed within {self._patience:g} s",
+                kept="what arrived before",
+                next_step="try again, or ask the publisher to seed",
+            )
         async with aclosing(pieces), aclosing(_chained(first.result(), pieces)) as reading:
             yield reading
 

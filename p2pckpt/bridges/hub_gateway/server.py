@@ -22,10 +22,8 @@ from p2pckpt.errors import BadUsage, P2pckptError
 
 _log = logging.getLogger("p2pckpt.bridges.hub_gateway")
 ADDRESS: Final = "127.0.0.1"
-PATIENCE: Final = 7.0
-"""Seconds without a byte from anybody before a client is told to come back: it gives up by itself after 10."""
-_MARGIN: Final = 1.0
-"""Seconds more that a first byte may take while others come that have to come before it."""
+PATIENCE: Final = 8.0
+"""Seconds until a client is told to come back for a first byte: by itself it gives up after 10."""
 _MAX_BODY: Final = 2 << 20
 """Bytes of a request: the paths that somebody asks about."""
 _MAX_PATHS: Final = 20_000
@@ -55,8 +53,8 @@ class HubGateway:
     ) -> None:
         self._source = source
         self._secret = secret
-        self._patience = patience
-        self._reading = Beginnings(patience + _MARGIN, linger=patience + 2 * retry_after)
+        self._linger = patience + 2 * retry_after
+        self._reading = Beginnings(patience, linger=self._linger)
         self._retry_after = retry_after
         self._untold = untold
         self._repos = Repos(source)
@@ -157,7 +155,8 @@ class HubGateway:
             span = _span(request, file)
         except ValueError:
             return web.Response(status=416, headers={**headers, "Content-Range": f"bytes */{file.size}"})
-        told = request.method == "GET" or file.size <= self._untold or answers.is_old(request.headers.get("User-Agent", ""))
+        is_old = answers.is_old(request.headers.get("User-Agent", ""))
+        told = request.method == "GET" or file.size <= self._untold or is_old
         if told:
             headers["X-Linked-Size"] = str(file.size)
         if request.method == "HEAD":
@@ -177,7 +176,8 @@ class HubGateway:
             await response.prepare(request)
             return response
         version = f"{contents.share_id}@{contents.version}"
-        pieces = self._source.read(version, file.path, part.start, part.end, patience=self._patience)
+        # while a client waits to come back, the daemon goes on: peers who hear of nothing wanted hang up
+        pieces = self._source.read(version, file.path, part.start, part.end, patience=self._linger)
         async with self._reading.begun(pieces, (version, file.path, part.start)) as reading:
             await response.prepare(request)
             try:
