@@ -116,7 +116,9 @@ class HubSource:
         return self._find(name)[0]
 
     async def read(self, name: str, path: str, start: int, end: int, *, patience: float) -> AsyncGenerator[bytes, None]:
-        _, directory = self._find(name)
+        contents, directory = self._find(name)
+        if path not in [file.path for file in contents.files]:
+            raise NotFound(f"{name} has no file {path!r}")
         if path in self.failures:
             raise self.failures[path]
         self.read_ranges.append((path, start, end))

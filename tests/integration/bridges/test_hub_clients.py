@@ -13,17 +13,16 @@ import pytest_asyncio
 
 from p2pckpt.bridges.hub_gateway.etags import commit_of
 from p2pckpt.bridges.hub_gateway.server import HubGateway
+from p2pckpt.errors import UnsafeContent
 
 from ...support.homes import Home, seeded_bytes, tree, until, write_files
 from ...support.hub_clients import CLIENTS, HubClient
 from ...support.hub_source import HubSource
 from ...support.owner import change_keyring
-from ...support.pickles import call
 from .conftest import Quick, join
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 MIB = 1 << 20
-HARMFUL = call("os", "system")
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,6 @@ print(json.dumps([
     error(snapshot_download, "cars/nothing"),
     error(snapshot_download, "cars/sd15", revision="0" * 40),
     error(hf_hub_download, "gated/model", "model.bin"),
-    error(hf_hub_download, "harmful/model", "model.pt"),
     error(HfApi(endpoint=sys.argv[1]).model_info, "cars/sd15"),
 ]))
 """
@@ -207,7 +205,6 @@ async def test_a_client_raises_its_own_errors_and_says_what_to_do(
         ("RepositoryNotFoundError", ""),
         ("RevisionNotFoundError", ""),
         ("GatedRepoError", "--accept-licence"),
-        ("RepositoryNotFoundError", ""),
         ("HfHubHTTPError", "p2pckpt gateway env"),
     ]
     for (kinds, text), (kind, said) in zip(found, expected, strict=True):
@@ -242,6 +239,24 @@ async def test_a_client_waits_while_nobody_seeds_and_goes_on_once_somebody_does(
     assert Path(out.splitlines()[-1]).read_bytes() == data
 
 
+REFUSED = """
+import json
+from huggingface_hub import hf_hub_download
+try:
+    hf_hub_download("big/model", "model.pt")
+except Exception as exc:
+    print(json.dumps([[kind.__name__ for kind in type(exc).__mro__], str(exc)]))
+"""
+
+
+async def test_a_file_that_is_not_handed_out_fails_with_the_reason(
+    client: HubClient, small_world: str, tmp_path: Path
+) -> None:
+    kinds, text = await client.ask(REFUSED, endpoint=small_world, home=tmp_path / "hf")
+    assert "HfHubHTTPError" in kinds and "GatedRepoError" not in kinds
+    assert "403" in text and "dangerous: model.pt: posix.system" in text
+
+
 LARGE = """
 import json
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
@@ -256,9 +271,10 @@ print(json.dumps([get_hf_file_metadata(hf_hub_url("big/model", "model.bin")).siz
 
 @pytest_asyncio.fixture(loop_scope="package")
 async def small_world(tmp_path: Path) -> AsyncIterator[str]:
-    """A gateway for which 1,000 bytes are as 50 GB are."""
+    """A gateway for which 1,000 bytes are as 50 GB are, with a file that the daemon refuses to read."""
     source = HubSource()
-    source.add("big/model", write_files(tmp_path / "big", {"model.bin": seeded_bytes(50_000)}))
+    source.add("big/model", write_files(tmp_path / "big", {"model.bin": seeded_bytes(50_000), "model.pt": b"pickle"}))
+    source.failures["model.pt"] = UnsafeContent("dangerous: model.pt: posix.system")
     gateway = HubGateway(source, "secret", untold=1000)
     try:
         yield f"http://127.0.0.1:{await gateway.start()}/secret"
@@ -286,19 +302,13 @@ async def test_after_a_kill_a_download_goes_on_where_the_swarm_was(
     job = await alice.share(write_files(tmp_path / "source", {"model.bin": data}), name=name)
     await join(bob, job.link)
     await bob.limit(6 * MIB)
-    before = (await bob.client.status()).stored_bytes
     process = client.hf("download", name, endpoint=endpoint, home=tmp_path / "hf")
-
-    async def half() -> bool:
-        return (await alice.client.job(job.id)).uploaded > size // 3
-
-    await until(half, "a third was sent")
+    await alice.wait_until(job.id, lambda job: job.uploaded > size // 3)
     process.kill()
     process.communicate()
     await bob.limit(0)
     out = await client.hf_run("download", name, endpoint=endpoint, home=tmp_path / "hf")
     snapshot = Path(out.split()[-1])
     assert (snapshot / "model.bin").read_bytes() == data
-    sent = (await alice.client.job(job.id)).uploaded
-    print(f"{client.version}: {sent / MIB:.1f} MiB sent for {size / MIB:.0f} MiB, {before}")
-    assert sent < size + 2 * MIB, "pieces that bob's daemon had were sent again"
+    sent = (await alice.wait_until(job.id, lambda job: job.uploaded >= size and job.rate_up < MIB)).uploaded
+    assert sent < size + 2 * MIB, "what bob's daemon had was sent again"
