@@ -22,6 +22,7 @@ from p2pckpt.control.settings_messages import SetRequest
 from p2pckpt.daemon.beside import complaint, last_port, start
 from p2pckpt.daemon.live_settings import LiveSettings
 from p2pckpt.errors import P2pckptError
+from p2pckpt.loopback import ADDRESS
 
 _log = structlog.get_logger(__name__)
 _MODULE: Final = "p2pckpt.bridges.hub_gateway"
@@ -153,7 +154,7 @@ class GatewayBeside:
             process, ready = await start(_MODULE, arguments, self._log_file, self._ready_of, stdin=PIPE)
             if ready is not None:
                 self._process, self._port = process, ready.port
-                self._endpoint = f"http://127.0.0.1:{ready.port}/{secret}"
+                self._endpoint = f"http://{ADDRESS}:{ready.port}/{secret}"
                 await asyncio.to_thread(atomic.write, self._port_file, str(ready.port).encode())
                 return
             self._process = process

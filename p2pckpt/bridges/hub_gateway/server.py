@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode
@@ -19,9 +17,9 @@ from p2pckpt.bridges.hub_gateway.repos import Repos, Source
 from p2pckpt.bridges.hub_gateway.routes import Kind, Route, parse
 from p2pckpt.control.read_messages import Contents, FileInfo
 from p2pckpt.errors import BadUsage, P2pckptError
+from p2pckpt.loopback import ADDRESS, listen
 
 _log = logging.getLogger("p2pckpt.bridges.hub_gateway")
-ADDRESS: Final = "127.0.0.1"
 PATIENCE: Final = 8.0
 """Seconds until a client is told to come back for a first byte: by itself it gives up after 10."""
 _MAX_BODY: Final = 2 << 20
@@ -71,7 +69,7 @@ class HubGateway:
 
     async def start(self, port: int = 0) -> int:
         """Listen on ``port``, 0 for any, and return it. Raises ``BadUsage`` when it is taken."""
-        listening = _listen(port)
+        listening = listen(port, otherwise="p2pckpt config set gateway_port")
         port = listening.getsockname()[1]
         self._hosts = tuple(f"{name}:{port}" for name in (ADDRESS, "localhost"))
         app = web.Application(client_max_size=_MAX_BODY)
@@ -252,14 +250,3 @@ def _number(route: Route, name: str, otherwise: int) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise BadUsage(f"{name} is a number")
     return int(text)
-
-
-def _listen(port: int) -> socket.socket:
-    try:
-        return socket.create_server((ADDRESS, port), backlog=64)
-    except OSError as exc:
-        if exc.errno in (errno.EADDRINUSE, errno.EACCES):
-            raise BadUsage(
-                f"port {port} can't be used: {exc.strerror}", next_step="p2pckpt config set gateway_port"
-            ) from exc
-        raise P2pckptError(f"{ADDRESS} can't be listened on: {exc.strerror}") from exc

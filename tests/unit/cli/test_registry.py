@@ -14,6 +14,7 @@ from tests.unit.cli.conftest import Cli
 
 HEAVY = ("libtorrent", "textual", "aiohttp", "numpy", "msgspec", "asyncio", "tuf", "sqlalchemy", "humanize", "tomlkit")
 EXPECTED = {
+    "gateway",
     "share",
     "get",
     "ls",
