@@ -13,7 +13,7 @@ from p2pckpt.cli import registry
 from p2pckpt.cli.options import Command
 
 ROOT = Path(__file__).parents[3]
-PAGES = ("README.md", "docs/cli.md", "docs/tui.md", "docs/configuration.md")
+PAGES = ("README.md", "docs/cli.md", "docs/tui.md", "docs/configuration.md", "docs/other-tools.md")
 ENTRIES = {name for commands in registry.sections().values() for name, _ in commands}
 
 

@@ -14,7 +14,6 @@ from tests.unit.cli.conftest import Cli
 
 HEAVY = ("libtorrent", "textual", "aiohttp", "numpy", "msgspec", "asyncio", "tuf", "sqlalchemy", "humanize", "tomlkit")
 EXPECTED = {
-    "gateway",
     "share",
     "get",
     "ls",
@@ -25,6 +24,7 @@ EXPECTED = {
     "limit",
     "rm",
     "leave",
+    "gateway",
     "verify",
     "diff",
     "convert",
@@ -84,6 +84,7 @@ def test_groups_hold_the_planned_subcommands() -> None:
         "peers": {"ls", "bans", "ban", "unban", "announce"},
         "daemon": {"start", "stop", "status", "logs", "install"},
         "config": {"get", "set", "unset", "show"},
+        "gateway": {"start", "stop", "status", "env"},
     }
 
 
