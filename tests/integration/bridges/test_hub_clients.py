@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from p2pckpt.bridges.hub_gateway.etags import commit_of
 from p2pckpt.bridges.hub_gateway.server import HubGateway
+from p2pckpt.control import messages as m
 from p2pckpt.errors import UnsafeContent
 
 from ...support.homes import Home, seeded_bytes, tree, until, write_files
@@ -296,7 +297,7 @@ async def test_a_file_above_the_client_s_limit_comes_by_plain_http_where_the_cli
 async def test_after_a_kill_a_download_goes_on_where_the_swarm_was(
     client: HubClient, alice: Home, bob: Home, endpoint: str, tmp_path: Path
 ) -> None:
-    size = 24 * MIB
+    size = 16 * MIB
     data = seeded_bytes(size, sum(client.version.encode()) + 1)
     name = f"killed/of-{client.version}"
     job = await alice.share(write_files(tmp_path / "source", {"model.bin": data}), name=name)
@@ -310,5 +311,11 @@ async def test_after_a_kill_a_download_goes_on_where_the_swarm_was(
     out = await client.hf_run("download", name, endpoint=endpoint, home=tmp_path / "hf")
     snapshot = Path(out.split()[-1])
     assert (snapshot / "model.bin").read_bytes() == data
-    sent = (await alice.wait_until(job.id, lambda job: job.uploaded >= size and job.rate_up < MIB)).uploaded
+    told: list[int] = []
+
+    def is_all(job: m.Job) -> bool:
+        told.append(job.uploaded)
+        return len(told) > 2 and told[-3] == told[-1] >= size
+
+    sent = (await alice.wait_until(job.id, is_all)).uploaded
     assert sent < size + 2 * MIB, "what bob's daemon had was sent again"
