@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from p2pckpt.api import Received, Shared, get, share
-    from p2pckpt.lazy import open, open_async
+    from p2pckpt.lazy import LazyTensors, open, open_async
 
 __version__ = "0.1.0"
-__all__ = ["Received", "Shared", "__version__", "get", "open", "open_async", "share"]
+__all__ = ["LazyTensors", "Received", "Shared", "__version__", "get", "open", "open_async", "share"]
 
-_LAZY = ("open", "open_async")
+_LAZY = ("LazyTensors", "open", "open_async")
 
 
 def __getattr__(name: str) -> Any:

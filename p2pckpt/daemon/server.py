@@ -218,8 +218,11 @@ async def _send(request: web.Request, length: int, blocks: AsyncIterator[memoryv
             block = await anext(blocks, None)
     except ConnectionError:
         pass
-    except (P2pckptError, TimeoutError) as exc:
-        _log.info("a range broke off", reason=str(exc) or "its reader takes nothing")
+    except Exception as exc:  # the answer has begun: an error can't be told any more
+        if isinstance(exc, P2pckptError | TimeoutError):
+            _log.info("a range broke off", reason=str(exc) or "its reader takes nothing")
+        else:
+            _log.exception("a range broke")
         if request.transport is not None:
             request.transport.abort()
     return response

@@ -65,6 +65,8 @@ class Inflow:
         self._decoded: set[int] = set()
         """Chunks to be noted with the pieces that they are made of."""
         self._problem: P2pckptError | None = None
+        self._problems = 0
+        """How many there were so far."""
         self._bell = asyncio.Event()
         self._work = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -139,7 +141,7 @@ class Inflow:
             services, source, manifest = self._services, self._source, self._manifest
             if self._problem is not None:  # somebody tries again
                 self._problem = None
-                for what in (self._wishes, self._awaited, self._arrived, self._joined):
+                for what in (self._wishes, self._awaited, self._arrived, self._joined, self._rechecked):
                     what.clear()
                 await services.swarms.leave(self._job)
                 services.swarms.listen(self._job, self._on_event, stay=True)
@@ -204,6 +206,7 @@ class Inflow:
 
     def _fail(self, problem: P2pckptError) -> None:
         self._problem = problem
+        self._problems += 1
         self._ring()
 
     def _ring(self) -> None:
@@ -296,11 +299,11 @@ class Inflow:
                 self._fail(disk_error(exc, self._services.layout.root))
 
     async def _flush(self) -> None:
-        arrived = set(self._arrived)
+        arrived, problems = set(self._arrived), -1 if self._problem is not None else self._problems
         numbers = {int(self._manifest.object_torrents[index]) for index, _ in arrived}
         await self._services.swarms.flush({self._torrents[number].info_hash for number in numbers})
         self._arrived -= arrived
-        if self._problem is None:  # else what arrived may not have been written
+        if self._problems == problems:  # else what arrived may not have been written
             self._written |= arrived
         self._ring()
 

@@ -24,8 +24,8 @@ _CACHED: Final = 64 << 20
 """Bytes of decoded chunks that are kept, over all versions."""
 _OPEN: Final = 16
 """Versions that may be open at once: each holds its manifest."""
-_AT_ONCE: Final = 64
-"""Ranges that may be read at once; more wait for their turn."""
+_AT_ONCE: Final = 24
+"""Ranges that may be read at once, each with up to three chunks in memory; more wait for their turn."""
 _LINGER: Final = 60.0
 """Seconds for which a version stays open, and in its swarms, after the last read."""
 _SURE: Final = 30.0

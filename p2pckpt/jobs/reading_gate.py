@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from concurrent.futures import Future
 from typing import Final
 
+from p2pckpt.checkpoint.formats.layout import Malformed
 from p2pckpt.checkpoint.formats.pickle_search import search
+from p2pckpt.checkpoint.formats.source import ByteSource
+from p2pckpt.checkpoint.formats.torch_zip import looks_like
+from p2pckpt.checkpoint.formats.zip_directory import read_directory
 from p2pckpt.checkpoint.pickles import Finding, Verdict, judge
 from p2pckpt.errors import UnsafeContent
 from p2pckpt.jobs.reading import VersionReader
 
-_WITHOUT: Final = (".safetensors", ".gguf")
-"""Names of files that no loader unpickles."""
-_STORAGE: Final = re.compile(r"(.*/)?data/[0-9]+")
-"""Members of a ``torch.save`` archive that hold numbers, and that no loader unpickles."""
+_PICKLE: Final = "data.pkl"
 _REFUSED: Final = (Verdict.DANGEROUS, Verdict.UNREADABLE)
 
 
@@ -33,10 +33,10 @@ async def require_readable(reader: VersionReader, path: str, patience: float) ->
     for recorded in reader.source.manifest.body.findings:
         if recorded.startswith(tuple(f"{verdict}: {path}: " for verdict in _REFUSED)):
             raise _refused(recorded)
-    if not path.lower().endswith(_WITHOUT) and file.size:
+    if file.size:
         source = _Ranges(reader, path, file.size, patience)
         try:
-            found = await asyncio.to_thread(_look, path, source)
+            found = await asyncio.to_thread(look, path, source)
         except asyncio.CancelledError:
             source.stop()
             raise
@@ -76,8 +76,22 @@ class _Ranges:
             return b"".join([bytes(block) async for block in blocks])
 
 
-def _look(path: str, source: _Ranges) -> Finding | None:
-    return judge(path, search(source, skip=lambda name: _STORAGE.fullmatch(name) is not None))
+def look(path: str, source: ByteSource) -> Finding | None:
+    """What the scan says about a file, without the numbers of a ``torch.save`` archive."""
+    storages = _storages(source)
+    return judge(path, search(source, skip=storages.__contains__))
+
+
+def _storages(source: ByteSource) -> frozenset[str]:
+    """Members that hold a tensor's numbers, which no loader unpickles."""
+    if not looks_like(source.read(0, min(16, source.size))):
+        return frozenset()
+    try:
+        names = [entry.name for entry in read_directory(source) if entry.stored]
+    except Malformed:
+        return frozenset()  # and the scan will say so
+    roots = {name[: -len(_PICKLE)] for name in names if name.rpartition("/")[2] == _PICKLE}
+    return frozenset(name for name in names if name.rpartition("/")[0] in {f"{root}data" for root in roots})
 
 
 def _refused(finding: str) -> UnsafeContent:
