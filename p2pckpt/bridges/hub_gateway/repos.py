@@ -81,6 +81,7 @@ class Repos:
         kept = self._recent.pop(name, None)
         if kept is None or kept[0] < time.monotonic() or (kept[1].done() and kept[1].exception() is not None):
             kept = time.monotonic() + _FRESH, asyncio.ensure_future(self._source.contents(name))
+            kept[1].add_done_callback(lambda task: task.cancelled() or task.exception())
         self._recent[name] = kept
         while len(self._recent) > _KEPT:
             self._recent.popitem(last=False)

@@ -58,8 +58,10 @@ def parse(method: str, target: str, secret: str) -> Route:
     """The route of a request's raw target.
 
     Raises ``NotAllowed`` without the right secret, ``NotFound`` for what is no route, ``RepoNotFound`` for a name that
-    no repository has, ``BadUsage`` for another method than the route's.
+    no repository has, ``BadUsage`` for another method than the route's, and for what can't be read.
     """
+    if not target.isascii():
+        raise BadUsage("what is no ASCII is percent-encoded in a target")
     raw, _, query = target.partition("?")
     given, *segments = [unquote(segment, errors="replace") for segment in raw.removeprefix("/").split("/")]
     if not hmac.compare_digest(given.encode(), secret.encode()):

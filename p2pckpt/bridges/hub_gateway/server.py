@@ -218,7 +218,7 @@ def _json(body: Any, contents: Contents | None = None) -> web.Response:
 
 
 def _refuse(refusal: answers.Refusal, more: dict[str, str] | None = None) -> web.Response:
-    message = " ".join(refusal.message.split()).encode("ascii", "replace").decode()
+    message = "".join(letter if " " <= letter <= "~" else "?" for letter in refusal.message)
     headers = {**_HEADERS, **refusal.headers, **(more or {}), "X-Error-Message": message}
     text = json.dumps({"error": refusal.message})
     return web.Response(status=refusal.status, text=text, content_type="application/json", headers=headers)
@@ -236,7 +236,7 @@ def _asked(content_type: str, body: bytes) -> tuple[list[str], bool]:
         paths = [paths] if isinstance(paths, str) else paths
         if len(paths) > _MAX_PATHS or not all(isinstance(path, str) for path in paths):
             raise ValueError("paths")
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise BadUsage("the request names no paths") from exc
     return paths, expand is True
 

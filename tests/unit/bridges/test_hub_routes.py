@@ -52,7 +52,7 @@ def test_paths_are_asked_about_by_post_and_everything_else_is_read() -> None:
             parse(method, f"/{SECRET}/cars/sd15/resolve/main/x", SECRET)
 
 
-@pytest.mark.parametrize("prefix", ["", "/", "/wrong", f"/{SECRET}x", f"/{SECRET[:-1]}", f"//{SECRET}", "/%00", "/é"])
+@pytest.mark.parametrize("prefix", ["", "/", "/wrong", f"/{SECRET}x", f"/{SECRET[:-1]}", f"//{SECRET}", "/%00", "/%ff"])
 def test_nothing_is_understood_without_the_secret(prefix: str) -> None:
     with pytest.raises(NotAllowed) as refused:
         parse("GET", f"{prefix}/api/whoami-v2", SECRET)
@@ -68,7 +68,9 @@ def test_what_is_no_route_is_not_found(target: str) -> None:
         parse("GET", f"/{SECRET}{target}", SECRET)
 
 
-@pytest.mark.parametrize("name", ["..", ".git", "a%2Fb%2Fc", "a@v1", "a%00", "-x", "a" * 97, "a%0d%0ab", "é"])
+@pytest.mark.parametrize(
+    "name", ["..", ".git", "a%2Fb%2Fc", "a@v1", "a%00", "-x", "a" * 97, "a%0d%0ab", "%c3%a9", "%ff"]
+)
 def test_names_that_no_repository_has_are_not_asked_for(name: str) -> None:
     with pytest.raises(RepoNotFound):
         parse("GET", f"/{SECRET}/api/models/{name}", SECRET)
@@ -89,6 +91,13 @@ def test_a_path_and_a_revision_come_back_as_they_were_quoted(path: list[str], re
     name = "/".join(path)
     target = f"/{SECRET}/cars/sd15/resolve/{quote(revision, safe='')}/{quote(name)}"
     assert parse("GET", target, SECRET) == Route(Kind.RESOLVE, "cars/sd15", revision, name)
+
+
+@pytest.mark.parametrize("text", ["é", "\udcff", "\x80"])
+def test_a_target_is_ascii(text: str) -> None:
+    for target in (f"/{text}/api/whoami-v2", f"/{SECRET}/cars/sd15/resolve/{text}/a"):
+        with pytest.raises(BadUsage):
+            parse("GET", target, SECRET)
 
 
 def test_a_query_has_few_fields() -> None:

@@ -133,7 +133,7 @@ async def test_paths_are_told_about_and_those_that_are_none_left_out(gateway: Ga
     assert told[0]["lfs"]["oid"] and told[0]["lastCommit"]
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"paths": [1]}', b'{"paths": 7}', b"{"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"paths": [1]}', b'{"paths": 7}', b"{", b"[" * 100_000])
 async def test_a_body_that_names_no_paths_is_refused(gateway: Gateway, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     async with gateway.ask("/api/models/cars/sd15/paths-info/main", "POST", data=body, headers=headers) as got:
@@ -208,6 +208,13 @@ async def test_an_error_before_the_first_byte_is_said_as_the_client_expects_it(
             assert (got.status, got.headers.get("X-Error-Code")) == (status, code)
             assert ("Retry-After" in got.headers) == (status in (429, 503))
             assert error.fact in got.headers["X-Error-Message"] and error.next_step in got.headers["X-Error-Message"]
+
+
+async def test_an_error_s_text_is_one_line_of_a_header_whatever_is_in_it(gateway: Gateway) -> None:
+    gateway.source.failures["weights.bin"] = e.BadUsage("no\r\nSet-Cookie: a=b\0 ü", next_step="\x1b[31m")
+    async with gateway.ask("/cars/sd15/resolve/main/weights.bin") as got:
+        assert (got.status, "Set-Cookie" in got.headers) == (400, False)
+        assert got.headers["X-Error-Message"] == "no??Set-Cookie: a=b? ?; next: ?[31m"
 
 
 async def test_an_error_after_the_first_byte_breaks_the_connection_off(gateway: Gateway) -> None:
