@@ -49,6 +49,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "config": Entry("This machine", _CLI + "settings:config", "Read and change settings."),
     "doctor": Entry("This machine", _CLI + "doctor:doctor", "Check that this machine is ready."),
     "completion": Entry("This machine", _CLI + "completion:completion", "Print a completion script for a shell."),
+    "gateway": Entry("Interfaces", _CLI + "gateway:gateway", "Let from_pretrained and hf download read your shares."),
     "tui": Entry("Interfaces", _CLI + "fronts:tui", "Open the terminal interface."),
     "demo": Entry("Interfaces", _CLI + "fronts:demo", "Play the whole story on this machine."),
 }

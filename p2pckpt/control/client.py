@@ -20,6 +20,7 @@ import msgspec
 
 from p2pckpt.config import Config
 from p2pckpt.control import access_messages as am
+from p2pckpt.control import gateway_messages as gm
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
@@ -321,6 +322,12 @@ class ControlClient:
     async def reload_settings(self) -> sm.Settings:
         """Have the daemon read files again that somebody else has written."""
         return await self._call("POST", "/v1/settings/reload", sm.Settings)
+
+    async def gateway(self) -> gm.GatewayState:
+        return await self._call("GET", "/v1/gateway", gm.GatewayState)
+
+    async def set_gateway(self, request: gm.GatewayRequest) -> gm.GatewayState:
+        return await self._call("POST", "/v1/gateway", gm.GatewayState, request)
 
     async def limits(self) -> sm.Limits:
         return await self._call("GET", "/v1/limits", sm.Limits)

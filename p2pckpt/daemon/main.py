@@ -114,10 +114,15 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
         server = ControlServer(operations, log, settings.socket_path, stop.set)
         await server.start()
         stack.push_async_callback(server.close)
+        stack.push_async_callback(operations.gateway.stop)
         works = (
-            _tick(operations), upkeep(operations.services, operations.feed), operations.retaining.delete_for_ever(),
-            stalls.watch(), beside.watch(),
-        )  # fmt: skip
+            _tick(operations),
+            upkeep(operations.services, operations.feed),
+            operations.retaining.delete_for_ever(),
+            stalls.watch(),
+            beside.watch(),
+            operations.gateway.watch(),
+        )
         background = [asyncio.create_task(work) for work in works]
         _log.info("daemon ready", port=operations.services.swarms.port, home=str(settings.home or ""))
         for share in operations.services.shares.known():

@@ -29,6 +29,7 @@ from p2pckpt.daemon.access_watch import AccessWatch
 from p2pckpt.daemon.background import Background
 from p2pckpt.daemon.bans import Bans
 from p2pckpt.daemon.feed import Feed
+from p2pckpt.daemon.gateway_beside import GatewayBeside
 from p2pckpt.daemon.job_table import JobTable, Request
 from p2pckpt.daemon.keys import Keys
 from p2pckpt.daemon.leaving import Leaving
@@ -85,6 +86,7 @@ class Operations:
         self._reports = VerifyReports(services.config.state_dir / "verify")
         self.bans = Bans(services.config.data_dir / "bans.json", services.swarms.engine.ban)
         self._beside = beside
+        self.gateway = GatewayBeside(settings)
         self._stalls = stalls
         self._started_at = int(time.time())
         self._process = psutil.Process()

@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 
 from p2pckpt.control import access_messages as am
+from p2pckpt.control import gateway_messages as gm
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
@@ -143,6 +144,8 @@ class ControlServer:
             web.get("/v1/settings", _answer(lambda r: _now(do.settings.rows()))),
             web.post("/v1/settings", _answer(_with(sm.SetRequest, do.settings.set))),
             web.post("/v1/settings/reload", _answer(lambda r: do.settings.reload())),
+            web.get("/v1/gateway", _answer(lambda r: _now(do.gateway.state))),
+            web.post("/v1/gateway", _answer(_with(gm.GatewayRequest, do.gateway.set))),
             web.get("/v1/limits", _answer(lambda r: _now(do.limits()))),
             web.post("/v1/limits/turtle", _answer(_with(sm.TurtleRequest, do.turtle))),
             web.get("/v1/key", _answer(lambda r: do.keys.own())),
