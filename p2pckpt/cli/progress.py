@@ -11,7 +11,7 @@ from p2pckpt.control.messages import Job, JobKind, JobState, Notice
 
 _BAR = 20
 """Columns of the bar: enough to see it move, short enough to leave 60 for words on an 80-column terminal."""
-_MOVED = {JobKind.PUBLISH: "packed", JobKind.FETCH: "received", JobKind.VERIFY: "checked"}
+_MOVED = {JobKind.PUBLISH: "packed", JobKind.FETCH: "received", JobKind.VERIFY: "checked", JobKind.RESTORE: "restored"}
 
 
 def bar(done: int, total: int, width: int = _BAR) -> str:
@@ -36,7 +36,7 @@ def progress_line(job: Job, width: int) -> str:
         parts.append(f"{text.span(job.eta)} left")
     if job.size:
         parts.append(f"{text.size(job.done)} of {text.size(job.size)}")
-    if job.kind is JobKind.FETCH:
+    if job.kind.receives:
         parts.append(f"{text.count(job.seeds, 'seed')}, {text.count(job.peers, 'peer')}")
     if job.rate_up:
         parts.append(f"↑ {text.rate(job.rate_up)}")

@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "diff": Entry("Versions", _CLI + "versions:diff", "Compare two versions."),
     "tag": Entry("Versions", _CLI + "versions:tag", "List, move or remove tags."),
     "convert": Entry("Versions", _CLI + "convert:convert", "Turn PyTorch checkpoints into safetensors."),
+    "run": Entry("Training runs", _CLI + "run:run", "Publish each save, restart from the last good."),
     "access": Entry("Access", _CLI + "access:access", "Show and change what protects a share."),
     "member": Entry("Access", _CLI + "members:member", "List, add, approve, change and remove members."),
     "invite": Entry("Access", _CLI + "invite:invite", "Let one person in, by key or by a link for one use."),

@@ -24,6 +24,7 @@ from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
 from p2pckpt.control import publish_messages as pm
+from p2pckpt.control import run_messages as rm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.errors import DaemonUnavailable, P2pckptError, by_code
 
@@ -100,6 +101,32 @@ class ControlClient:
 
     async def verify(self, request: m.VerifyRequest) -> m.Job:
         return await self._call("POST", "/v1/verify", m.Job, request)
+
+    # -- training runs
+
+    async def runs(self) -> list[rm.RunRow]:
+        return await self._call("GET", "/v1/runs", list[rm.RunRow])
+
+    async def run_detail(self, name: str) -> rm.RunDetail:
+        return await self._call("GET", f"/v1/runs/{quote(name, safe='')}", rm.RunDetail)
+
+    async def watch_run(self, request: rm.WatchRequest) -> rm.RunRow:
+        """Publish every save in a directory from now on, or change how that is done."""
+        return await self._call("POST", "/v1/runs", rm.RunRow, request)
+
+    async def unwatch_run(self, name: str) -> rm.RunRow:
+        """Look at a run's directory no more; its versions stay."""
+        return await self._call("DELETE", f"/v1/runs/{quote(name, safe='')}", rm.RunRow)
+
+    async def save(self, request: rm.SaveRequest) -> rm.SaveRow:
+        """Hand over a finished save; it may be deleted once this returns, and is published afterwards."""
+        return await self._call("POST", "/v1/saves", rm.SaveRow, request)
+
+    async def restore(self, request: rm.RestoreRequest) -> m.Job:
+        """Put the newest version that verifies on the disk; ``restored`` of the job that ended says which."""
+        return await self._call("POST", "/v1/restore", m.Job, request)
+
+    # -- jobs, every kind
 
     async def jobs(self) -> list[m.Job]:
         return await self._call("GET", "/v1/jobs", list[m.Job])

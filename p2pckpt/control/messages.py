@@ -11,6 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from p2pckpt.control.key_messages import KeyRow, KeysChanged
+from p2pckpt.control.run_messages import Restored
 from p2pckpt.control.settings_messages import Limits
 from p2pckpt.tracker_protocol import Role, Visibility
 
@@ -21,6 +22,12 @@ class JobKind(StrEnum):
     PUBLISH = "publish"
     FETCH = "fetch"
     VERIFY = "verify"
+    RESTORE = "restore"
+
+    @property
+    def receives(self) -> bool:
+        """Whether it brings a checkout here."""
+        return self in (JobKind.FETCH, JobKind.RESTORE)
 
 
 class JobState(StrEnum):
@@ -111,6 +118,8 @@ class Job(msgspec.Struct, frozen=True):
     """For a publish: the link to send; it carries a secret unless the share is public."""
     warnings: tuple[str, ...] = ()
     failure: Failure | None = None
+    restored: Restored | None = None
+    """What a restore ended with."""
 
 
 class PeerRow(msgspec.Struct, frozen=True):

@@ -47,6 +47,9 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
     """``POST /v1/publish`` → Job; ``POST /v1/publish/plan`` → PublishPlan (nothing is written)."""
 
     path: str
+    snapshot: str = ""
+    """Where what was at ``path`` is to be read: somebody else may change or delete it there. Not ``path`` is known as
+    the version's checkout then."""
     name: str = ""
     """Share name; empty: the directory's name. An existing share of that name gets a new version."""
     version_name: str = ""
@@ -54,6 +57,8 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Only for a new share; an existing one keeps its own."""
     tags: tuple[str, ...] = ()
     """Besides ``latest``."""
+    passed: bool = False
+    """It was found to be whole and sound: ``stable`` moves to it. Unlike ``tags`` no reason for it to be whole."""
     delta: bool = False
     """Let tensors be differences to those of the newest whole version where that pays: small for who has that one,
     both for who does not. The version is whole all the same where it gets a tag, and at every eighth at the latest."""

@@ -138,7 +138,7 @@ class Tried(msgspec.Struct, frozen=True):
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """``GET /v1/jobs/{id}/restored``: what a restore ended with."""
+    """What a restore ended with: ``restored`` of its job."""
 
     version: int
     step: int | None

@@ -30,13 +30,14 @@ from p2pckpt.control.messages import (
     VerifyRequest,
 )
 from p2pckpt.control.publish_messages import PublishRequest
+from p2pckpt.control.run_messages import RestoreRequest
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.errors import Cancelled, Conflict, NotFound, P2pckptError
 from p2pckpt.jobs.progress import Progress
 
 _log = structlog.get_logger(__name__)
 
-Request = PublishRequest | FetchRequest | VerifyRequest
+Request = PublishRequest | FetchRequest | VerifyRequest | RestoreRequest
 Run = Callable[[Request, Progress], Awaitable[JobState]]
 """Does a job's work and says how it ended: seeding or done."""
 Resume = Callable[[Progress], Awaitable[None]]
@@ -46,13 +47,20 @@ _KINDS: Final[dict[JobKind, type[Request]]] = {
     JobKind.PUBLISH: PublishRequest,
     JobKind.FETCH: FetchRequest,
     JobKind.VERIFY: VerifyRequest,
+    JobKind.RESTORE: RestoreRequest,
 }
-_BEGINS: Final = {JobKind.PUBLISH: "publishing", JobKind.FETCH: "receiving", JobKind.VERIFY: "verifying"}
+_BEGINS: Final = {
+    JobKind.PUBLISH: "publishing",
+    JobKind.FETCH: "receiving",
+    JobKind.VERIFY: "verifying",
+    JobKind.RESTORE: "restoring",
+}
 _ENDED: Final = {
     (JobKind.PUBLISH, False): "published",
     (JobKind.FETCH, False): "received",
     (JobKind.VERIFY, False): "verified",
     (JobKind.VERIFY, True): "verified and repaired",
+    (JobKind.RESTORE, False): "restored",
 }
 _PASSWORD_USED: Final = "(used)"  # noqa: S105 - stands where a password was
 _TICK: Final = 0.1
@@ -135,6 +143,14 @@ class JobTable:
         """What the job was asked to do; its password is gone once it has ended."""
         return self._requests[job_id]
 
+    async def ended(self, job_id: str) -> Job:
+        """The job once it works no more: ended, or paused by somebody. Raises ``NotFound`` when it was removed."""
+        while (task := self._tasks.get(job_id)) is not None:
+            await asyncio.wait([task])
+            if self._tasks.get(job_id) is task:
+                break
+        return self.progress(job_id).job
+
     # -- commands
 
     def submit(self, kind: JobKind, request: Request, **fields: object) -> Job:
@@ -144,9 +160,10 @@ class JobTable:
             job = progress.job
             if kind is JobKind.FETCH and job.kind is kind and path and job.path == path:
                 return self._fetch_again(job_id, request)
-            if kind is JobKind.PUBLISH and job.kind is kind and job.path == path and not job.state.ended:
+            alone = kind in (JobKind.PUBLISH, JobKind.RESTORE)
+            if alone and job.kind is kind and job.path == path and not job.state.ended:
                 if self._requests[job_id] != request:
-                    raise Conflict(f"{path} is being published as {job_id}", next_step=f"p2pckpt watch {job_id}")
+                    raise Conflict(f"{path} is being worked on by {job_id}", next_step=f"p2pckpt watch {job_id}")
                 return self.resume(job_id) if job.state is JobState.PAUSED else job
         cursor = self._db.execute("INSERT INTO jobs(kind, request, job) VALUES (?, ?, ?)", (kind.value, b"", b""))
         job_id = f"j{cursor.lastrowid}"

@@ -11,6 +11,7 @@ import getpass
 import itertools
 import logging
 import os
+import shutil
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -119,6 +120,8 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
             operations.services.swarms.follow(share.tracker)
         operations.jobs.go_on()
         stack.push_async_callback(operations.jobs.stop)
+        operations.runs.go_on()
+        stack.push_async_callback(operations.runs.stop)
         await stop.wait()
         _log.info("daemon stops")
         operations.feed.close()
@@ -262,7 +265,9 @@ def _bound_allocator() -> None:
 def _clear_packing(layout: StoreLayout) -> None:
     """Objects that were being written when the last daemon ended have no name yet and no row: drop them."""
     for path in layout.packing.iterdir():
-        if path.is_file():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)  # what a repair needed for a while
+        else:
             path.unlink()
 
 

@@ -23,6 +23,7 @@ from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import messages as m
 from p2pckpt.control import publish_messages as pm
+from p2pckpt.control import run_messages as rm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.daemon.access import Access
 from p2pckpt.daemon.access_watch import AccessWatch
@@ -35,6 +36,9 @@ from p2pckpt.daemon.live_settings import LiveSettings
 from p2pckpt.daemon.peers import peers_reply
 from p2pckpt.daemon.rate_limits import RateLimits
 from p2pckpt.daemon.reports import job_detail, share_row, version_detail, version_rows
+from p2pckpt.daemon.run_book import RunBook
+from p2pckpt.daemon.run_worker import Doors
+from p2pckpt.daemon.runs import Runs
 from p2pckpt.daemon.sharing import Sharing
 from p2pckpt.daemon.stalls import StallMeter
 from p2pckpt.daemon.tracker_beside import TrackerBeside
@@ -47,6 +51,7 @@ from p2pckpt.jobs.compare import compare
 from p2pckpt.jobs.measuring import learn
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.removal import drop_objects, remove_version
+from p2pckpt.jobs.restore import restore
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
 from p2pckpt.store.catalogue import KnownShare
@@ -92,6 +97,15 @@ class Operations:
         self._measuring: set[bytes] = set()
         self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)
         self.keys = Keys(services, feed, self.jobs)
+        doors = Doors(
+            publish=self.publish,
+            ended=self.jobs.ended,
+            resume=self.jobs.resume,
+            remove=lambda job: self.remove(job, data=False),
+            published=self._save_published,
+            tell=lambda text: feed.send(m.Notice("warning", text)),
+        )
+        self.runs = Runs(services, RunBook(services.config.data_dir / "runs.db"), doors)
         self.leaving = Leaving(services, feed, self.jobs, lambda job: self.remove(job, data=False), self._watch.forget)
 
     async def load(self) -> None:
@@ -146,6 +160,26 @@ class Operations:
         found = await fetch_plan.preview(self.services, request)
         return await self.keys.described(found)
 
+    async def restore(self, request: rm.RestoreRequest) -> m.Job:
+        """Finds or joins the share first, so that a bad name or link fails here and not in a job."""
+        await self._need_tracker(request.source)
+        shares, source = self.services.shares, request.source
+        if links.is_link(source):
+            link = links.Link.parse(source)
+            share = await shares.join(link, request.password)
+            selector = str(link.version) if link.version else ""
+        else:
+            name, selector = split_name(source)
+            share = shares.find(name)
+        base = self.runs.directory(share.name) or request.base
+        path = request.to or base
+        if not path.startswith("/"):
+            raise BadUsage(f"{path!r} is no absolute path")
+        # known by its id from here on: the job needs no link, and keeps no secret
+        pinned = replace(request, source=f"{share.share_id.hex()}@{selector}", base=base, password="")
+        fields = {"path": path, "share_id": share.share_id.hex(), "share": share.name}
+        return self.jobs.submit(m.JobKind.RESTORE, pinned, **fields)
+
     async def verify(self, request: m.VerifyRequest) -> m.Job:
         share, row = await asyncio.to_thread(verifying.find_version, self.services, request.name)
         return self.jobs.submit(m.JobKind.VERIFY, request, share=share.name, version=row.version, path=row.path)
@@ -165,7 +199,7 @@ class Operations:
         if share is None or (share.share_id, job.version) in others:
             return
         await remove_version(self.services, share, job.version, others)
-        if job.kind is m.JobKind.FETCH and job.path:
+        if job.kind.receives and job.path:
             await asyncio.to_thread(_discard_partial, Path(job.path))
 
     async def drop_version(self, name: str) -> am.Freed:
@@ -174,7 +208,7 @@ class Operations:
         for job in self.jobs.jobs():
             if (job.share_id, job.version) == (share.share_id.hex(), version) and job.kind is not m.JobKind.VERIFY:
                 await self.remove(job.id, data=False)
-                if job.kind is m.JobKind.FETCH and job.path:
+                if job.kind.receives and job.path:
                     await asyncio.to_thread(_discard_partial, Path(job.path))
         freed = await remove_version(self.services, share, version, self._in_use())
         await self._watch.tell(share)
@@ -354,21 +388,35 @@ class Operations:
         if isinstance(request, m.FetchRequest):
             await self._need_tracker(request.source)
             await fetching.fetch(services, request, progress)
-            self._announce_share(progress.job.share_id)
-            if not request.seed:
-                await services.swarms.leave(progress.job.id)
-                share = services.catalogue.share(bytes.fromhex(progress.job.share_id))
-                if share is not None and not self._seeds_version(progress.job):
-                    await drop_objects(services, share, progress.job.version)
-                return m.JobState.DONE
-            for info_hash in services.swarms.torrents_of(progress.job.id):
-                services.swarms.finish(progress.job.id, info_hash)
-            return m.JobState.SEEDING
+            return await self._received(progress.job, seed=request.seed)
+        if isinstance(request, rm.RestoreRequest):
+            name = progress.job.share
+            restored = await restore(services, request, progress, lambda at, v: self.runs.restoring(name, at, v))
+            progress.update(restored=restored)
+            await self._drop_twins(progress.job)
+            return await self._received(progress.job, seed=request.seed)
         try:
             await verifying.verify(services, request, progress, self._reports.save)
         finally:
             await services.swarms.leave(progress.job.id)
         return m.JobState.DONE
+
+    async def _received(self, job: m.Job, *, seed: bool) -> m.JobState:
+        """What becomes of a version whose checkout is complete."""
+        services = self.services
+        self._announce_share(job.share_id)
+        if not seed:
+            await services.swarms.leave(job.id)
+            share = services.catalogue.share(bytes.fromhex(job.share_id))
+            if share is not None and not self._seeds_version(job):
+                await drop_objects(services, share, job.version)
+            return m.JobState.DONE
+        for info_hash in services.swarms.torrents_of(job.id):
+            services.swarms.finish(job.id, info_hash)
+        return m.JobState.SEEDING
+
+    async def _save_published(self, name: str) -> None:
+        """A save of the run ``name`` has become a version."""
 
     def _earlier_link(self, share_id: str) -> str:
         """The newest link without limits that a publish to this share handed out."""
@@ -492,7 +540,7 @@ class Operations:
 def _live_fields(job: m.Job, torrents: list[Any]) -> dict[str, Any]:
     down, up = sum(t.rate_down for t in torrents), sum(t.rate_up for t in torrents)
     left = max(0, job.wire_size - job.wire_done)
-    running = job.state is m.JobState.RUNNING and job.kind is m.JobKind.FETCH
+    running = job.state is m.JobState.RUNNING and job.kind.receives
     return {
         "rate_down": down,
         "rate_up": up,

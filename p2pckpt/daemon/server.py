@@ -21,6 +21,7 @@ from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
 from p2pckpt.control import publish_messages as pm
+from p2pckpt.control import run_messages as rm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.control.client import failure_of
 from p2pckpt.daemon.feed import Feed
@@ -84,6 +85,12 @@ class ControlServer:
             web.post("/v1/fetch", _answer(_with(m.FetchRequest, do.fetch))),
             web.post("/v1/fetch/plan", _answer(_with(m.FetchRequest, do.fetch_plan))),
             web.post("/v1/verify", _answer(_with(m.VerifyRequest, do.verify))),
+            web.get("/v1/runs", _answer(lambda r: _now(do.runs.rows()))),
+            web.post("/v1/runs", _answer(_with(rm.WatchRequest, do.runs.watch))),
+            web.get("/v1/runs/{name}", _answer(lambda r: _now(do.runs.detail(r.match_info["name"])))),
+            web.delete("/v1/runs/{name}", _answer(lambda r: do.runs.unwatch(r.match_info["name"]))),
+            web.post("/v1/saves", _answer(_with(rm.SaveRequest, do.runs.save))),
+            web.post("/v1/restore", _answer(_with(rm.RestoreRequest, do.restore))),
             web.get("/v1/jobs", _answer(lambda r: _now(do.jobs.jobs()))),
             web.get("/v1/jobs/{id}", _answer(lambda r: _now(do.jobs.progress(r.match_info["id"]).job))),
             web.get("/v1/jobs/{id}/detail", _answer(lambda r: do.job_detail(r.match_info["id"]))),

@@ -66,7 +66,7 @@ async def fetch(
     source = await resolve(services, request)
     path = checkout_path(source, request)
     _describe(source, path, progress)
-    for warning in (*source.doubts, *(() if source.manifest.body.licence else ("no licence is named",))):
+    for warning in (*source.doubts, *(() if source.manifest.body.licence or source.own else ("no licence is named",))):
         progress.warn(warning)
     progress.enter(Phase.ADOPTING)
     # who goes on seeding needs this share's own frames, so nothing would be saved
@@ -177,8 +177,9 @@ class _Fetch:
         places = [(files[n].path, root / files[n].path) for n, root in roots]
         findings = scan_files(places, self._progress.checkpoint)
         require_receivable(findings, target, allow=self._allow_unsafe_pickle)
-        for text in as_warnings(tuple(map(str, findings))):
-            self._progress.warn(text)
+        if not self._source.own:  # who published it was told then, and meant it
+            for text in as_warnings(tuple(map(str, findings))):
+                self._progress.warn(text)
 
     # -- what is on this disk
 

@@ -46,6 +46,8 @@ class Source:
     """Indices of the files wanted."""
     licence_due: str = ""
     """What has to be accepted before anything is fetched."""
+    own: bool = False
+    """Whether we published it ourselves."""
     doubts: tuple[str, ...] = ()
     """Why this may not be the newest: what the user should know."""
 
@@ -125,7 +127,8 @@ async def _resolve(services: Services, request: FetchRequest) -> Source:
     await services.key_book.require_own_word(share, trusted, manifest)
     due = await shares.licence_due(share, trusted, request.accept_licence)
     chosen = chosen_files(manifest, request.only)
-    return Source(share, trusted, trusted.target(version), manifest, chosen, due, doubts)
+    own = manifest.body.publisher == services.identity.public_bytes
+    return Source(share, trusted, trusted.target(version), manifest, chosen, due, own, doubts)
 
 
 def checkout_path(source: Source, request: FetchRequest) -> Path:

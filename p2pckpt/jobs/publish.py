@@ -40,6 +40,8 @@ from p2pckpt.trust import oms, sealing, versions
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.sealing import EpochKeys
 
+STABLE: Final = "stable"
+"""The tag of the newest save of a run that was found to be whole and sound."""
 _RACES: Final = 20
 _MAX_VERSION_NAME: Final = 100
 
@@ -51,7 +53,7 @@ async def publish(
 
     ``earlier_link`` gives the link of an earlier publish to the share of that id, or nothing.
     """
-    directory = Path(request.path)
+    directory = Path(request.snapshot or request.path)
     if len(request.version_name) > _MAX_VERSION_NAME or not request.version_name.isprintable():
         raise BadUsage(f"a version's name has at most {_MAX_VERSION_NAME} printable characters")
     progress.enter(Phase.SCANNING)
@@ -199,7 +201,7 @@ async def _sign_and_register(
         version = max(trusted.targets.versions, default=0) + 1
         progress.update(version=version)
         signed, sealed, target = await asyncio.to_thread(_describe, services, draft, trusted, keys, version)
-        targets = versions.publish_version(trusted.targets_bytes, services.identity, target, draft.request.tags)
+        targets = versions.publish_version(trusted.targets_bytes, services.identity, target, _tags(draft.request))
         progress.enter(Phase.REGISTERING)
         await client.put_blob(share_id, tp.BlobKind.MANIFEST, target.manifest_sha256, sealed)
         await client.put_blob(share_id, tp.BlobKind.TORRENT, target.infohash, signed.torrent.data)
@@ -215,7 +217,9 @@ async def _sign_and_register(
             continue
         await services.shares.refresh(share)
         await asyncio.to_thread(_record, services, draft, signed.torrent, target)
-        if not await asyncio.to_thread(model_signature.renew, Path(draft.request.path), signed.manifest.body):
+        if not draft.request.snapshot and not await asyncio.to_thread(
+            model_signature.renew, Path(draft.request.path), signed.manifest.body
+        ):
             progress.warn(f"{oms.FILE} in {draft.request.path} can't be written: it stays an earlier version's")
         if oms.is_taken(signed.manifest.body):
             progress.warn(f"{oms.FILE} travels as it is: this version gets no model signature of yours")
@@ -330,12 +334,16 @@ def _body(
         torrents=tuple(torrent_rows),
         metrics=dict(request.metrics),
         step=request.step,
-        tags=request.tags,
+        tags=_tags(request),
         card=hashlib.sha256(draft.readme).digest() if draft.readme else b"",
         licence=card.licence,
         base_model=card.base_model,
         findings=draft.findings,
     )
+
+
+def _tags(request: PublishRequest) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*request.tags, *((STABLE,) if request.passed else ()))))
 
 
 async def _link(services: Services, request: PublishRequest, share: KnownShare, earlier: str) -> str:
@@ -361,7 +369,7 @@ async def _is_latest(services: Services, draft: _Draft, trusted: TrustedShare) -
     except VerificationFailed:
         return False  # whatever somebody signed there must not stop the next version
     before = manifest.body
-    asked = (request.version_name, request.metrics, request.step, request.tags)
+    asked = (request.version_name, request.metrics, request.step, _tags(request))
     if any(asked) and asked != (before.name, before.metrics, before.step, before.tags):
         return False
 
@@ -385,18 +393,20 @@ async def _remember(services: Services, draft: _Draft, trusted: TrustedShare, ta
     rows = [services.catalogue.object(manifest.root(index)) for index in range(manifest.object_count)]
     held = all(row is not None and row.complete for row in rows)
     await asyncio.to_thread(_record, services, draft, torrent, target, held=held)
-    await asyncio.to_thread(model_signature.renew, Path(draft.request.path), manifest.body)
+    if not draft.request.snapshot:
+        await asyncio.to_thread(model_signature.renew, Path(draft.request.path), manifest.body)
 
 
 def _record(
     services: Services, draft: _Draft, torrent: torrents.Torrent, target: versions.VersionTarget, *, held: bool = True
 ) -> None:
+    path = "" if draft.request.snapshot else draft.request.path
     with services.catalogue.transaction():
         services.catalogue.record_carriers(
             draft.share.share_id, ((file.root, torrent.info_hash, target.version) for file in torrent.objects)
         )
         services.catalogue.record_version(
-            VersionRow(draft.share.share_id, target.version, torrent.info_hash, held, draft.request.path)
+            VersionRow(draft.share.share_id, target.version, torrent.info_hash, held, path)
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -92,7 +93,7 @@ async def _look(
         findings.check("signature", Outcome.BAD, exc.fact)
         raise
     _tell_signatures(findings, trusted, manifest)
-    files = chosen_files(manifest, held.only)
+    files = chosen_files(manifest, held.only) if held.path else ()  # a snapshot that was published leaves only frames
     size = sum(manifest.body.files[number].size for number in files)
     progress.update(version=version, path=held.path, size=size, done=0)
     for number in files:
@@ -162,11 +163,15 @@ async def _repair(
     await asyncio.to_thread(_forget_damaged, services, findings.objects)
     await services.swarms.forget(findings.objects)
     source = f"{share.share_id.hex()}@{row.version}"
-    # whatever is in its pickles, somebody decided to have this checkout
-    request = FetchRequest(source=source, to=row.path, only=row.only, allow_unsafe_pickle=True)
     # of a version that was never whole here, what its files don't need is not fetched for the sake of the store
     restore = findings.objects if row.held else ()
-    await fetch(services, request, progress, restore=restore, placed=findings.placed)
+    with tempfile.TemporaryDirectory(dir=services.layout.packing) as scratch:
+        # whatever is in its pickles, somebody decided to have this checkout
+        to = row.path or str(Path(scratch, "files"))
+        request = FetchRequest(source=source, to=to, only=row.only, allow_unsafe_pickle=True)
+        await fetch(services, request, progress, restore=restore, placed=findings.placed)
+    if not row.path:
+        services.catalogue.record_version(row)
     progress.note("repaired")
 
 

@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS versions (
   version INTEGER NOT NULL,
   info_hash BLOB NOT NULL,
   held INTEGER NOT NULL,           -- all its objects are durable here
-  path TEXT NOT NULL,              -- last checkout or published directory
+  path TEXT NOT NULL,              -- last checkout or published directory; empty for none
   chosen TEXT NOT NULL DEFAULT '',   -- which of its files that has, one pattern a line; empty for all
   PRIMARY KEY (share, version)
 ) WITHOUT ROWID;

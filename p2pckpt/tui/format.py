@@ -26,6 +26,7 @@ _RUNNING_GLYPHS: Final[dict[JobKind, str]] = {
     JobKind.FETCH: "▼",
     JobKind.PUBLISH: "◆",
     JobKind.VERIFY: "≡",
+    JobKind.RESTORE: "▼",
 }
 
 _NOT_YET_ALL: Final = 0.99
@@ -112,7 +113,7 @@ def fraction(job: Job) -> float:
     if job.size <= 0:
         return 0.0
     done = job.done / job.size
-    if job.kind is JobKind.FETCH and job.wire_size:
+    if job.kind.receives and job.wire_size:
         received = (job.reused + (job.size - job.reused) * job.wire_done / job.wire_size) / job.size
         done = max(done, min(received, _NOT_YET_ALL))
     return min(max(done, 0.0), 1.0)

@@ -30,6 +30,7 @@ _RUNNING_ALIASES: Final[dict[JobKind, tuple[str, ...]]] = {
     JobKind.FETCH: ("down",),
     JobKind.PUBLISH: ("publishing",),
     JobKind.VERIFY: ("verifying",),
+    JobKind.RESTORE: ("restoring",),
 }
 _SUMMARY: Final = ("▼ down", "◆ publish", "≡ verify", "▲ seed", "‖ paused", "◦ queued", "✔ done", "✗ failed")
 
@@ -45,7 +46,7 @@ def _progress(job: Job, width: int) -> Cell:
 
 
 def _seeds(job: Job, width: int) -> Cell:
-    lonely = job.state is JobState.RUNNING and job.kind is JobKind.FETCH and job.seeds == 0
+    lonely = job.state is JobState.RUNNING and job.kind.receives and job.seeds == 0
     return str(job.seeds), "warn" if lonely else ""
 
 

@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.widgets import Static, TabbedContent, TabPane
 
 from p2pckpt.control.health_messages import VerifyReport
-from p2pckpt.control.messages import FileRow, Job, JobDetail, JobKind, JobState, PeerRow
+from p2pckpt.control.messages import FileRow, Job, JobDetail, JobState, PeerRow
 from p2pckpt.tui import format as f
 from p2pckpt.tui import peer_columns
 from p2pckpt.tui.screens.verify_tab import VerifyTab
@@ -181,7 +181,7 @@ def notes(detail: JobDetail) -> list[str]:
     job, found = detail.job, []
     if detail.copies:
         found.append(f"{detail.spread / 1000:.2f} copies among {f.plural(len(detail.peers), 'connected peer')}")
-    if job.reused and job.kind is JobKind.FETCH:
+    if job.reused and job.kind.receives:
         found.append(f"{f.size(job.reused)} of {f.size(job.size)} reused from this disk")
     return [" · ".join(found)] if found else []
 

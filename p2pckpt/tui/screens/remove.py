@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from p2pckpt.control.messages import Job, JobKind, JobState
+from p2pckpt.control.messages import Job, JobState
 from p2pckpt.tui import format as f
 from p2pckpt.tui.screens.confirm import ConfirmDialog
 
@@ -43,11 +43,11 @@ def _consequences(job: Job, *, data: bool) -> list[str]:
         lines.append("! No other seed is known: without this machine nobody can fetch it.")
     elif job.state is JobState.SEEDING:
         lines.append(f"It is no longer offered from here; {f.plural(job.seeds, 'other seed')} known.")
-    elif job.kind is JobKind.FETCH and job.state is not JobState.DONE:
+    elif job.kind.receives and job.state is not JobState.DONE:
         lines.append(f"The transfer stops at {f.percent(f.fraction(job))}.")
     if data:
         lines.append("Its objects that nothing else needs are deleted from the store.")
-    elif job.kind is JobKind.FETCH:
+    elif job.kind.receives:
         lines.append("What was received stays in the store and is reused by a later fetch.")
     else:
         lines.append("Its objects stay in the store.")

@@ -28,6 +28,7 @@ EXPECTED = {
     "diff",
     "convert",
     "tag",
+    "run",
     "access",
     "member",
     "invite",

@@ -1,0 +1,210 @@
+"""Training runs of this machine: watched directories and trainers' hooks, each run with a worker of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from msgspec.structs import replace
+
+from p2pckpt.control.run_messages import (
+    Retention,
+    RunDetail,
+    RunRow,
+    SaveRequest,
+    SaveRow,
+    SaveState,
+    WatchRequest,
+)
+from p2pckpt.daemon.run_book import RunBook, RunRecord, SaveRecord
+from p2pckpt.daemon.run_worker import Doors, RunWorker, fingerprint
+from p2pckpt.errors import BadUsage, NotFound
+from p2pckpt.jobs import folder, saves
+from p2pckpt.jobs.services import Services
+from p2pckpt.jobs.shares import check_name
+
+_SHOWN: Final = 200
+_PACE: Final = 8
+"""Saves from whose times the interval between two is told."""
+
+
+class Runs:
+    """One method a request. Lives on the daemon's loop."""
+
+    def __init__(self, services: Services, book: RunBook, doors: Doors) -> None:
+        self._services = services
+        self._book = book
+        self._doors = doors
+        self._workers: dict[str, tuple[RunWorker, asyncio.Task[None]]] = {}
+
+    def go_on(self) -> None:
+        """Go on with every run where the last daemon ended."""
+        for run in self._book.runs():
+            self._start(run)
+
+    async def stop(self) -> None:
+        for name in list(self._workers):
+            await self._halt(name)
+        self._book.close()
+
+    # -- what front ends and hooks ask for
+
+    async def watch(self, request: WatchRequest) -> RunRow:
+        """Watch a directory, which may not be there yet; what lies in it already is published, too."""
+        path = Path(request.path)
+        if not path.is_absolute():
+            raise BadUsage(f"{request.path!r} is no absolute path")
+        if path.exists() and not path.is_dir():
+            raise BadUsage(f"{path} is a file", next_step=f"p2pckpt run watch {path.parent}")
+        path = await asyncio.to_thread(path.resolve)
+        name = request.name or await asyncio.to_thread(folder.default_name, path)
+        for run in self._book.runs():
+            if run.watching and run.path == str(path) and run.name != name:
+                raise BadUsage(f"{path} is watched as {run.name}", next_step=f"p2pckpt run unwatch {run.name}")
+        run = await self._run(name)
+        run = replace(
+            run,
+            path=str(path),
+            watching=True,
+            to=request.to,
+            delta=request.delta,
+            quiet=request.quiet,
+            retention=_checked(request.retention),
+            allow_nonfinite=request.allow_nonfinite,
+        )
+        self._book.keep(run)
+        await self._halt(name)
+        self._start(run)
+        return self._row(run)
+
+    async def unwatch(self, name: str) -> RunRow:
+        """Look at the directory no more; what was noticed is still published, and versions stay."""
+        run = replace(self._known(name), watching=False)
+        self._book.keep(run)
+        await self._halt(name)
+        self._start(run)
+        return self._row(run)
+
+    async def save(self, request: SaveRequest) -> SaveRow:
+        """Take on a save that a trainer's hook tells of; it may be rotated away once this returns."""
+        path = Path(request.path)
+        if not path.is_absolute():
+            raise BadUsage(f"{request.path!r} is no absolute path")
+        run = await self._run(request.name)
+        asked = replace(
+            run,
+            to=request.to,
+            delta=request.delta,
+            allow_nonfinite=request.allow_nonfinite,
+            retention=run.retention if request.retention is None else _checked(request.retention),
+        )
+        worker = self._worker(asked)
+        if worker.run != asked:
+            worker.keep(replace(asked, shape=worker.run.shape, kind=worker.run.kind))
+        save = await asyncio.to_thread(saves.look, path)
+        return (await worker.notice(save, request.step, dict(request.metrics))).row
+
+    def rows(self) -> list[RunRow]:
+        return [self._row(run) for run in self._book.runs()]
+
+    def detail(self, name: str) -> RunDetail:
+        return RunDetail(self._row(self._known(name)), tuple(save.row for save in self._book.saves(name, _SHOWN)))
+
+    # -- what other parts of the daemon ask for
+
+    def retention(self, name: str) -> Retention:
+        """What is kept of a run's versions; everything of one that is not published from here."""
+        run = self._book.run(name)
+        return run.retention if run is not None else Retention()
+
+    def directory(self, name: str) -> str:
+        """Where a run saves on this machine; empty when it does not."""
+        run = self._book.run(name)
+        return run.path if run is not None else ""
+
+    @asynccontextmanager
+    async def restoring(self, name: str, target: Path, version: int) -> AsyncIterator[None]:
+        """While a version is put at ``target`` it is no new save, and afterwards it is known as what it is."""
+        entry = self._workers.get(name)
+        if entry is None:
+            yield
+            return
+        worker, _ = entry
+        worker.restoring.add(target)
+        try:
+            yield
+            save = await asyncio.to_thread(saves.look, target)
+            if self._book.find(name, str(target), fingerprint(save)) is None:
+                state = SaveState.PUBLISHED
+                row = SaveRow(name=save.name, path=str(target), state=state, version=version, step=save.step)
+                self._book.add(name, SaveRecord(row=row, print=fingerprint(save), single=False))
+        finally:
+            worker.restoring.discard(target)
+
+    # -- inside
+
+    def _known(self, name: str) -> RunRecord:
+        run = self._book.run(name)
+        if run is None:
+            raise NotFound(f"no run {name!r} is published from here", next_step="p2pckpt run ls")
+        return run
+
+    async def _run(self, name: str) -> RunRecord:
+        """The run of that name, or a new one. Raises ``BadUsage`` where we can't publish to its share."""
+        known = self._book.run(name)
+        if known is not None:
+            return known
+        check_name(name)
+        if any(share.name == name for share in self._services.shares.known()):
+            share = await self._services.shares.own(name)
+            if share is None:
+                raise BadUsage(f"{name} is somebody else's share", next_step="choose another name with --name")
+        return RunRecord(name=name)
+
+    def _worker(self, run: RunRecord) -> RunWorker:
+        if run.name not in self._workers:
+            self._book.keep(run)
+            self._start(run)
+        return self._workers[run.name][0]
+
+    def _start(self, run: RunRecord) -> None:
+        worker = RunWorker(run, self._book, self._doors)
+        self._workers[run.name] = worker, asyncio.create_task(worker.work())
+
+    async def _halt(self, name: str) -> None:
+        found = self._workers.pop(name, None)
+        if found is not None:
+            found[1].cancel()
+            await asyncio.gather(found[1], return_exceptions=True)
+
+    def _row(self, run: RunRecord) -> RunRow:
+        recent = self._book.saves(run.name, _PACE)
+        times = sorted({save.row.noticed_at for save in recent if save.row.noticed_at})
+        gaps = [later - earlier for earlier, later in pairwise(times)]
+        found = self._workers.get(run.name)
+        return RunRow(
+            name=run.name,
+            path=run.path,
+            kind=run.kind,
+            watching=run.watching,
+            retention=run.retention,
+            published=self._book.count(run.name, SaveState.PUBLISHED),
+            rejected=self._book.count(run.name, SaveState.REJECTED),
+            last=recent[0].row if recent else None,
+            every=int(median(gaps)) if gaps else 0,
+            problem=found[0].problem if found is not None else "",
+        )
+
+
+def _checked(retention: Retention) -> Retention:
+    """Raises ``BadUsage`` for one that makes no sense."""
+    if min(retention.last, retention.every, retention.best) < 0:
+        raise BadUsage("what is kept is counted from 1")
+    if retention.best and not retention.metric:
+        raise BadUsage("the best by which metric?", next_step="name it with --metric, such as eval_loss")
+    return retention

@@ -1,0 +1,206 @@
+"""Which saves there are in a run's directory, and whether their writers are done with them.
+
+How the writers end, read in their sources and seen at work (Linux, ext4):
+
+- transformers 5.24, ``Trainer._save_checkpoint``: model, optimizer, scheduler, scaler, RNG states, and at the very end
+  ``trainer_state.json``, written in place: there, and whole, it is the mark. With several ranks the other ones write
+  ``rng_state_<rank>.pth`` without waiting for the first or being waited for, so a mark also has to rest a moment.
+- Lightning 2.6 with fsspec 2026.9: ``torch.save`` to memory, then a file of a random name in ``$TMPDIR``, then
+  ``shutil.move``: a rename, but a plain copy where ``$TMPDIR`` is another file system. The mark is therefore that the
+  zip's directory is at the file's end, where it is written last.
+- torch 2.13, ``torch.distributed.checkpoint``: every rank's ``__<rank>_<n>.distcp`` in place with fsync, then
+  ``.metadata.tmp``, fsync, renamed to ``.metadata`` by the coordinator. ``dcp.save(no_dist=True)``-like use without
+  collectives leaves one ``__<rank>.metadata`` for each rank. ``.metadata`` of an earlier save in the same directory is
+  only removed at the end, so here too the print has to be at rest.
+- safetensors 0.8 writes a file of a random name beside the target and renames it; ``torch.save`` writes in place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from p2pckpt.checkpoint.formats.layout import Malformed
+from p2pckpt.checkpoint.formats.zip_directory import read_directory
+from p2pckpt.errors import BadUsage, NotFound, P2pckptError
+from p2pckpt.jobs.safety import open_source
+from p2pckpt.jobs.saves import names
+from p2pckpt.jobs.saves.save import Save, Writer, survey
+
+OURS: Final = ".p2pckpt"
+"""Our own directory inside a run."""
+TRAINER_STATE: Final = "trainer_state.json"
+DCP_METADATA: Final = ".metadata"
+_LIGHTNING_META: Final = "meta.pt"
+"""Beside the shards, of what is not sharded; Lightning's FSDP and model-parallel strategies write it last."""
+_MAX_JSON: Final = 64 << 20
+_DEPTH: Final = 4
+"""Directories between a run and its saves: ``lightning_logs/version_0/checkpoints``."""
+_MAX_DIRECTORIES: Final = 10_000
+_SETTLED: Final = 0.5
+"""Seconds without a change after which a save that has its writer's mark is finished."""
+_FUTURE: Final = 3600.0
+
+
+def find(run: Path) -> list[Save]:
+    """Every save below a run's directory, oldest first: by step where all names say one, else by time.
+
+    Raises ``NotFound`` when there is no such directory. What can't be read, or goes away meanwhile, is left out.
+    """
+    if not run.is_dir():
+        raise NotFound(f"there is no directory {run}")
+    saves = [save for path in _candidates(run) if (save := _look(path)) is not None]
+    if all(save.step is not None for save in saves):
+        return sorted(saves, key=lambda save: (save.step or 0, save.changed_at, save.name))
+    return sorted(saves, key=lambda save: (_written_at(save), save.name))
+
+
+def look(path: Path) -> Save:
+    """The save at ``path``, whatever its name.
+
+    Raises ``NotFound`` when nothing is there, and ``BadUsage`` for what is no save: an empty directory, a device.
+    """
+    if not path.exists():
+        raise NotFound(f"there is no save {path}")
+    if not path.is_dir() and not path.is_file():
+        raise BadUsage(f"{path} is neither a directory nor a file")
+    save = _look(path)
+    if save is None:
+        raise BadUsage(f"there is no file in {path}")
+    return save
+
+
+def is_finished(save: Save, quiet: float, now: float) -> bool:
+    """Whether nothing more is to be expected: unchanged for ``quiet`` seconds, or a moment where there is a mark.
+
+    ``now`` is seconds since 1970. Times that lie far in the future say nothing, and are passed over.
+    """
+    rested = now - save.changed_at
+    return rested >= (min(quiet, _SETTLED) if save.marked else quiet) or rested < -_FUTURE
+
+
+def writer_of(path: Path) -> Writer:
+    """What wrote a save, by its name and by which files there are."""
+    if path.is_file():
+        return Writer.LIGHTNING if path.suffix == ".ckpt" and _is_zip(path) else Writer.FILES
+    entries = _names_in(path)
+    if TRAINER_STATE in entries or names.is_of_transformers(path.name):
+        return Writer.TRANSFORMERS
+    if path.suffix == ".ckpt" and (_LIGHTNING_META in entries or "checkpoint" in entries):
+        return Writer.LIGHTNING
+    if any(name == DCP_METADATA or _is_rank_metadata(name) or name.endswith(".distcp") for name in entries):
+        return Writer.DCP
+    only = [name for name in entries if not name.startswith(".")]
+    if len(only) == 1 and only[0].endswith(".ckpt") and (path / only[0]).is_file():
+        return writer_of(path / only[0])
+    return Writer.FILES
+
+
+def _look(path: Path) -> Save | None:
+    printed, size, changed_at = survey(path)
+    if not printed:
+        return None
+    writer = writer_of(path)
+    return Save(
+        path=path,
+        name=path.name,
+        writer=writer,
+        step=names.step_in(path.name),
+        marked=_is_marked(path, writer),
+        print=printed,
+        size=size,
+        changed_at=changed_at,
+    )
+
+
+def _candidates(run: Path) -> Iterator[Path]:
+    """Paths in a run that are saves by their names and places. Links are others' names for the same save."""
+    pending = [(run, 0)]
+    visited = 0
+    while pending and visited < _MAX_DIRECTORIES:
+        directory, depth = pending.pop()
+        visited += 1
+        try:
+            entries = list(os.scandir(directory))
+        except OSError:
+            continue
+        for entry in entries:
+            if entry.is_symlink() or names.is_temporary(entry.name):
+                continue
+            path, inside = Path(entry.path), entry.is_dir(follow_symlinks=False)
+            if names.is_log(entry.name, directory=inside):
+                continue
+            if not inside:
+                if names.is_single(entry.name):
+                    yield path
+            elif _is_save(path):
+                yield path
+            elif depth < _DEPTH:
+                pending.append((path, depth + 1))
+
+
+def _is_save(directory: Path) -> bool:
+    """Whether a directory is one save, and not a place where several lie."""
+    if names.names_a_step(directory.name) or directory.suffix == ".ckpt":
+        return True
+    entries = _names_in(directory)
+    return any(names.is_part(name) or name == DCP_METADATA or name.endswith(".distcp") for name in entries) and not any(
+        names.names_a_step(name) for name in entries
+    )
+
+
+def _is_marked(path: Path, writer: Writer) -> bool:
+    if path.is_file():
+        return _is_whole_zip(path)
+    match writer:
+        case Writer.TRANSFORMERS:
+            return _is_whole_json(path / TRAINER_STATE)
+        case Writer.DCP:
+            return (path / DCP_METADATA).is_file() or any(_is_rank_metadata(name) for name in _names_in(path))
+        case Writer.LIGHTNING:
+            return (path / DCP_METADATA).is_file() and _is_whole_zip(path / _LIGHTNING_META)
+        case Writer.FILES:
+            return False
+
+
+def _is_whole_json(path: Path) -> bool:
+    try:
+        if path.stat().st_size > _MAX_JSON:
+            return False
+        return isinstance(json.loads(path.read_bytes()), dict)
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
+
+
+def _is_whole_zip(path: Path) -> bool:
+    try:
+        with open_source(path) as source:
+            return bool(read_directory(source))
+    except (P2pckptError, Malformed):
+        return False
+
+
+def _is_rank_metadata(name: str) -> bool:
+    return name.startswith("__") and name.endswith(DCP_METADATA)
+
+
+def _names_in(directory: Path) -> list[str]:
+    try:
+        return [entry.name for entry in os.scandir(directory)]
+    except OSError:
+        return []
+
+
+def _written_at(save: Save) -> int:
+    return max(mtime for *_, mtime in save.print)
