@@ -12,7 +12,7 @@ from p2pckpt import config as configuration
 from p2pckpt.bridges.training.run import Run, RunOptions, is_rank_zero
 from p2pckpt.control.client import ControlClient, connect
 from p2pckpt.control.run_messages import SaveRow, SaveState
-from p2pckpt.errors import BadUsage, P2pckptError, VerificationFailed
+from p2pckpt.errors import P2pckptError, VerificationFailed
 
 _POLL: Final = 0.2
 """Seconds between two looks at a save that is waited for."""
@@ -48,7 +48,7 @@ def save_checkpoint(
     On ranks other than 0 nothing happens, and None is returned. A class for training loops that
     must neither wait nor fail is ``SaveSender``.
 
-    Raises ``BadUsage`` where there is no save, ``DaemonUnavailable`` and others of ``p2pckpt.errors``; with ``wait``
+    Raises ``NotFound`` where there is no save, ``DaemonUnavailable`` and others of ``p2pckpt.errors``; with ``wait``
     also ``VerificationFailed`` for a save that is torn, incomplete or not finite.
     """
     return asyncio.run(save_checkpoint_async(path, name=name, step=step, metrics=metrics, wait=wait, **options))
@@ -72,8 +72,7 @@ async def save_checkpoint_async(
 
 async def hand_over(run: Run, path: Path, step: int | None, metrics: Mapping[str, Any], *, wait: bool = False) -> Saved:
     """What ``save_checkpoint`` does on rank 0."""
-    if not path.exists():
-        raise BadUsage(f"{path} is no save: it does not exist")
+    path = path.resolve()  # a link is another name of the save; not in a thread, which a process that ends can't start
     client = await connect(run.config or configuration.load(), start=run.start_daemon)
     try:
         row = await client.save(run.request(path, step, metrics))

@@ -87,7 +87,8 @@ async def restore_async(
             seed=seed,
         )
         job = await ended(client, await client.restore(request), on_progress)
-        result = await client.restored(job.id)
     finally:
         await client.close()
+    result = job.restored
+    assert result is not None, "a restore that ended well has a result"
     return Restored(result.version, result.step, Path(result.path), result.tried)

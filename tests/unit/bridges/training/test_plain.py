@@ -9,7 +9,7 @@ import pytest
 import p2pckpt
 from p2pckpt.control.messages import Failure
 from p2pckpt.control.run_messages import Retention, RunDetail, RunRow, SaveRow, SaveState
-from p2pckpt.errors import BadUsage, DaemonUnavailable, NoSpace, P2pckptError, VerificationFailed
+from p2pckpt.errors import DaemonUnavailable, NoSpace, P2pckptError, VerificationFailed
 
 from ....support.canned_daemon import CannedDaemon
 from .conftest import SAVES, row
@@ -78,9 +78,10 @@ def test_other_ranks_hand_nothing_over(save: Path, monkeypatch: pytest.MonkeyPat
     assert p2pckpt.save_checkpoint(save, name="my/run") is None
 
 
-def test_what_does_not_exist_is_no_save(tmp_path: Path) -> None:
-    with pytest.raises(BadUsage, match="does not exist"):
-        p2pckpt.save_checkpoint(tmp_path / "nothing", name="my/run")
+def test_a_link_to_a_save_is_another_name_of_it(daemon: CannedDaemon, save: Path, tmp_path: Path) -> None:
+    (tmp_path / "last").symlink_to(save)
+    p2pckpt.save_checkpoint(tmp_path / "last", name="my/run")
+    assert daemon.asked(*SAVES)[0]["path"] == str(save)
 
 
 def test_a_daemon_that_must_not_be_started_is_missed(save: Path) -> None:

@@ -20,8 +20,8 @@ RESTORE = ("POST", "/v1/restore")
 def restoring(daemon: CannedDaemon) -> CannedDaemon:
     """A daemon that passes version 3 over."""
     daemon.replies[RESTORE] = job()
-    daemon.follow(job(), job(state=m.JobState.DONE))
-    daemon.replies["GET", "/v1/jobs/j12/restored"] = rm.Restored(2, 20, "/runs/checkpoint-20", (rm.Tried(3, "torn"),))
+    result = rm.Restored(2, 20, "/runs/checkpoint-20", (rm.Tried(3, "torn"),))
+    daemon.follow(job(), job(state=m.JobState.DONE, restored=result))
     return daemon
 
 
