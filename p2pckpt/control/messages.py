@@ -11,7 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from p2pckpt.control.key_messages import KeyRow, KeysChanged
-from p2pckpt.control.run_messages import Restored
+from p2pckpt.control.run_messages import Restored, RunRow
 from p2pckpt.control.settings_messages import Limits
 from p2pckpt.tracker_protocol import Role, Visibility
 
@@ -237,6 +237,8 @@ class ShareDetail(msgspec.Struct, frozen=True):
     share: ShareRow
     versions: tuple[VersionRow, ...]
     """Newest first."""
+    run: RunRow | None = None
+    """The training run that is published to it from this machine."""
 
 
 class TensorRow(msgspec.Struct, frozen=True):

@@ -261,7 +261,8 @@ class Operations:
             await self._watch.count(share)
         trusted = await self.services.shares.trusted(share)
         self._in_background(self._measure(share, trusted))
-        return m.ShareDetail(await self._share_row(share), await version_rows(self.services, share, trusted))
+        rows = await version_rows(self.services, share, trusted)
+        return m.ShareDetail(await self._share_row(share), rows, self.runs.row(share.name))
 
     async def version_detail(self, name: str) -> m.VersionDetail:
         share, version = await self._resolve(name)

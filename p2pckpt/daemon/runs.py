@@ -112,6 +112,11 @@ class Runs:
     def rows(self) -> list[RunRow]:
         return [self._row(run) for run in self._book.runs()]
 
+    def row(self, name: str) -> RunRow | None:
+        """The run of that name, if there is one."""
+        run = self._book.run(name)
+        return self._row(run) if run is not None else None
+
     def detail(self, name: str) -> RunDetail:
         return RunDetail(self._row(self._known(name)), tuple(save.row for save in self._book.saves(name, _SHOWN)))
 

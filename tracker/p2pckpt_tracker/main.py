@@ -1,9 +1,11 @@
-"""The command ``p2pckpt-tracker``: serve, users, migrate, backup, restore. Only this module prints and exits."""
+"""The command ``p2pckpt-tracker``: serve, address, user, migrate, backup, restore. Only this module prints."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
+import json
 import signal
 import sys
 import tarfile
@@ -76,6 +78,14 @@ async def _serve_until_signal(tracker: Tracker) -> int:
         await stop.wait()
     finally:
         await tracker.stop()
+    return 0
+
+
+def _address(options: argparse.Namespace) -> int:
+    ready = json.loads(options.ready_file.read_text())
+    digest = bytes.fromhex(ready["certificate_sha256"])
+    key = base64.b32encode(digest).decode().rstrip("=").lower()
+    print(f"{options.host}:{ready['api_port']}" + (f"#{key}" if digest else ""))
     return 0
 
 
@@ -164,6 +174,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--ready-file", type=Path, metavar="FILE", help="written when all listeners are open")
     serve.add_argument("--interval", type=_interval, default=900, metavar="SECONDS", help="between announces (900)")
+
+    address = commands.add_parser("address", help="print what clients set as their tracker")
+    address.set_defaults(command=_address)
+    address.add_argument("host", help="host name or address at which clients reach this machine")
+    address.add_argument("--ready-file", type=Path, required=True, metavar="FILE", help="as given to serve")
 
     user = commands.add_parser("user", help="who may create shares when only listed accounts may")
     actions = user.add_subparsers(required=True, metavar="ACTION")

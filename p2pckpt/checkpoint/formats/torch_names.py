@@ -102,14 +102,14 @@ def _tensor(name: str, item: object) -> NamedTensor | None:
     if item.function.name not in _REBUILD_TENSOR or len(item.arguments) < 4:
         return None
     storage = _storage(item.arguments[0])
-    offset, shape, stride = item.arguments[1], _sizes(item.arguments[2]), _sizes(item.arguments[3])
+    offset, shape, stride = item.arguments[1], sizes_of(item.arguments[2]), sizes_of(item.arguments[3])
     if storage is None or shape is None or stride is None or len(shape) != len(stride):
         return None
     if type(offset) is not int or not 0 <= offset < 1 << 63:
         return None
     dtype = storage.dtype
     if item.function.name == "_rebuild_tensor_v3" and len(item.arguments) > 6:
-        dtype = _dtype(item.arguments[6])
+        dtype = dtype_of(item.arguments[6])
     return NamedTensor(name, storage, dtype, offset, shape, _contiguous(shape, stride))
 
 
@@ -122,11 +122,13 @@ def _storage(item: object) -> Storage | None:
     return Storage(key, TORCH_STORAGES.get(cls.name, ""))
 
 
-def _dtype(item: object) -> str:
+def dtype_of(item: object) -> str:
+    """The canonical name of a ``torch.dtype``; empty for anything else."""
     return TORCH_DTYPES.get(item.name, "") if isinstance(item, Global) and item.module == "torch" else ""
 
 
-def _sizes(item: object) -> tuple[int, ...] | None:
+def sizes_of(item: object) -> tuple[int, ...] | None:
+    """The extents that a tuple, or a ``torch.Size``, holds."""
     if isinstance(item, Call) and isinstance(item.arguments, tuple) and item.arguments:
         item = item.arguments[0]  # torch.Size((…))
     if not isinstance(item, tuple) or len(item) > MAX_DIMENSIONS:

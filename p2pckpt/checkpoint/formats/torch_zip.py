@@ -7,6 +7,8 @@ found, only nameless. Old ``torch.save`` files that are no zip are opaque here.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from p2pckpt.checkpoint.formats.dtypes import BITS, UNITS
 from p2pckpt.checkpoint.formats.layout import FileLayout, TensorInfo, arranged, read_at
 from p2pckpt.checkpoint.formats.pickle_walk import MAX_BYTES, PickleUnreadable, walk
@@ -22,26 +24,36 @@ def looks_like(start: bytes) -> bool:
     return start[:4] == b"PK\x03\x04"
 
 
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A ``torch.save`` archive with its pickle followed."""
+
+    entries: list[ZipEntry]
+    value: object
+    """What was saved, as ``pickle_walk`` builds it."""
+    followed: bool
+    """Whether the pickle could be followed; if not, neither value nor names are known."""
+    ranges: dict[str, tuple[int, int]]
+    """Key of a storage → where its bytes start, and how many there are."""
+    named: list[NamedTensor]
+    warnings: list[str]
+    big_endian: bool
+
+
 def read_layout(source: ByteSource) -> FileLayout:
     """The layout of a ``torch.save`` archive; any other zip is opaque without a warning.
 
     Each storage is one tensor, under the first name that uses it; further names are ``views``. Raises
     ``Malformed`` where the archive contradicts itself.
     """
-    entries = read_directory(source)
-    pickle = next((e for e in entries if e.name == _PICKLE or e.name.endswith("/" + _PICKLE)), None)
-    if pickle is None:
+    archive = read_archive(source)
+    if archive is None:
         return FileLayout("opaque")
-    root = pickle.name[: -len(_PICKLE)]
-    prefix = f"{root}data/"
-    storages = {e.name[len(prefix) :]: e for e in entries if e.stored and e.name.startswith(prefix)}
-    ranges = {key: (data_offset(source, entry), entry.length) for key, entry in storages.items()}
-    named, warnings = _named_tensors(source, pickle)
-    if _is_big_endian(source, entries, root):
+    warnings = list(archive.warnings)
+    if archive.big_endian:
         warnings.append("torch_zip: the numbers are big-endian, so they are compressed without regard to their type.")
-        named = []
-    names = _Names(ranges)
-    for tensor in named:
+    names = _Names(archive.ranges)
+    for tensor in archive.named if not archive.big_endian else ():
         names.add(tensor)
     return FileLayout(
         "torch_zip",
@@ -51,14 +63,31 @@ def read_layout(source: ByteSource) -> FileLayout:
     )
 
 
-def _named_tensors(source: ByteSource, pickle: ZipEntry) -> tuple[list[NamedTensor], list[str]]:
+def read_archive(source: ByteSource, entries: list[ZipEntry] | None = None) -> Archive | None:
+    """The archive of a ``torch.save``, None for any other zip. ``entries``: its directory, if that was read already.
+
+    Raises ``Malformed`` where it contradicts itself.
+    """
+    entries = read_directory(source) if entries is None else entries
+    pickle = next((e for e in entries if e.name == _PICKLE or e.name.endswith("/" + _PICKLE)), None)
+    if pickle is None:
+        return None
+    root = pickle.name[: -len(_PICKLE)]
+    prefix = f"{root}data/"
+    storages = {e.name[len(prefix) :]: e for e in entries if e.stored and e.name.startswith(prefix)}
+    ranges = {key: (data_offset(source, entry), entry.length) for key, entry in storages.items()}
+    value, named, warnings = _followed(source, pickle)
+    return Archive(entries, value, not warnings, ranges, named, warnings, _is_big_endian(source, entries, root))
+
+
+def _followed(source: ByteSource, pickle: ZipEntry) -> tuple[object, list[NamedTensor], list[str]]:
     try:
         if not pickle.stored or pickle.length > MAX_BYTES:
             raise PickleUnreadable("the pickle is compressed or too large")
-        raw = read_at(source, data_offset(source, pickle), pickle.length)
-        return list(tensors_in(walk(raw).value)), []
+        value = walk(read_at(source, data_offset(source, pickle), pickle.length)).value
+        return value, list(tensors_in(value)), []
     except PickleUnreadable as exc:
-        return [], [f"torch_zip: {exc}; tensors are shared without names and types."]
+        return None, [], [f"torch_zip: {exc}; tensors are shared without names and types."]
 
 
 def _is_big_endian(source: ByteSource, entries: list[ZipEntry], root: str) -> bool:

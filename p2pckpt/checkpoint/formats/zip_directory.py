@@ -43,6 +43,10 @@ class ZipEntry:
     """How it is compressed: 0 for not at all, 8 for deflate."""
     encrypted: bool = False
     """What its flags say; readers differ in whether they care."""
+    crc: int = 0
+    """CRC-32 of what it holds; writers that were told not to count leave 0."""
+    raw_length: int = 0
+    """Bytes once decompressed."""
 
 
 def read_directory(source: ByteSource) -> list[ZipEntry]:
@@ -118,7 +122,7 @@ def _entry(raw: bytes, at: int) -> tuple[ZipEntry, int]:
         raise Malformed("zip: the directory ends too early")
     fields = _ENTRY.unpack_from(raw, at)
     magic, _by, _needs, flags, method = fields[:5]
-    packed, unpacked, name_length, extra_length, comment_length = fields[8:13]
+    crc, packed, unpacked, name_length, extra_length, comment_length = fields[7:13]
     header_offset = fields[16]
     name_at = at + _ENTRY.size
     extra_at = name_at + name_length
@@ -135,7 +139,7 @@ def _entry(raw: bytes, at: int) -> tuple[ZipEntry, int]:
         raise Malformed("zip: a stored member has two different sizes")
     name = raw_name.decode("utf-8", "replace")
     encrypted = bool(flags & _ENCRYPTED)
-    return ZipEntry(name, raw_name, stored, packed, header_offset, method, encrypted), end
+    return ZipEntry(name, raw_name, stored, packed, header_offset, method, encrypted, crc, unpacked), end
 
 
 def _zip64_fields(extra: bytes) -> list[int]:

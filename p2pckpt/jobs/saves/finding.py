@@ -1,25 +1,27 @@
 """Which saves there are in a run's directory, and whether their writers are done with them.
 
-How the writers end, read in their sources and seen at work (Linux, ext4):
+How the writers end, read in their sources and followed by ``strace`` (Linux, ext4):
 
-- transformers 5.24, ``Trainer._save_checkpoint``: model, optimizer, scheduler, scaler, RNG states, and at the very end
-  ``trainer_state.json``, written in place: there, and whole, it is the mark. With several ranks the other ones write
-  ``rng_state_<rank>.pth`` without waiting for the first or being waited for, so a mark also has to rest a moment.
-- Lightning 2.6 with fsspec 2026.9: ``torch.save`` to memory, then a file of a random name in ``$TMPDIR``, then
-  ``shutil.move``: a rename, but a plain copy where ``$TMPDIR`` is another file system. The mark is therefore that the
-  zip's directory is at the file's end, where it is written last.
-- torch 2.13, ``torch.distributed.checkpoint``: every rank's ``__<rank>_<n>.distcp`` in place with fsync, then
-  ``.metadata.tmp``, fsync, renamed to ``.metadata`` by the coordinator. ``dcp.save(no_dist=True)``-like use without
-  collectives leaves one ``__<rank>.metadata`` for each rank. ``.metadata`` of an earlier save in the same directory is
-  only removed at the end, so here too the print has to be at rest.
-- safetensors 0.8 writes a file of a random name beside the target and renames it; ``torch.save`` writes in place.
+- transformers 5.24, ``Trainer._save_checkpoint``: model, ``training_args.bin``, optimizer, scheduler, scaler, RNG,
+  and at the very end ``trainer_state.json``, written in place. It is the mark if it is whole and nothing is newer, as a
+  run that starts again from an earlier save writes the later ones once more, over the old ones. With several ranks,
+  ``rng_state_<rank>.pth`` of the others comes when it comes, so a mark also has to rest a moment.
+- Lightning 2.6.5 with fsspec 2026.9: ``torch.save`` to memory, then a file of a random name in ``$TMPDIR``, then
+  ``shutil.move``: a rename, but where ``$TMPDIR`` is another file system a copy in place, whose time is set afterwards.
+  The mark is that the zip's directory is at the file's end, where it is written last; ``torch.save`` alone is as good.
+- torch 2.13, ``torch.distributed.checkpoint``: each rank's ``__<rank>_<n>.distcp`` in place with fsync, then
+  ``.metadata.tmp``, fsync, renamed to ``.metadata`` by the coordinator; without collectives each rank has a
+  ``__<rank>.metadata``. That of an earlier save in the same directory is replaced at the end only, so here too the
+  mark has to be the newest file. Lightning's sharded strategies write ``meta.pt`` after it.
+- accelerate 1.x, ``save_state``: ``random_states_<rank>.pkl`` last, but for custom objects: no mark.
+- safetensors 0.8 writes ``.tmp…`` beside the target and renames it; ``torch.save`` writes in place.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -28,12 +30,13 @@ from p2pckpt.checkpoint.formats.zip_directory import read_directory
 from p2pckpt.errors import BadUsage, NotFound, P2pckptError
 from p2pckpt.jobs.safety import open_source
 from p2pckpt.jobs.saves import names
-from p2pckpt.jobs.saves.save import Save, Writer, survey
+from p2pckpt.jobs.saves.save import Print, Save, Writer, survey
 
 OURS: Final = ".p2pckpt"
 """Our own directory inside a run."""
 TRAINER_STATE: Final = "trainer_state.json"
 DCP_METADATA: Final = ".metadata"
+_SHARD: Final = ".distcp"
 _LIGHTNING_META: Final = "meta.pt"
 """Beside the shards, of what is not sharded; Lightning's FSDP and model-parallel strategies write it last."""
 _MAX_JSON: Final = 64 << 20
@@ -87,11 +90,13 @@ def writer_of(path: Path) -> Writer:
     if path.is_file():
         return Writer.LIGHTNING if path.suffix == ".ckpt" and _is_zip(path) else Writer.FILES
     entries = _names_in(path)
-    if TRAINER_STATE in entries or names.is_of_transformers(path.name):
+    if TRAINER_STATE in entries or "training_args.bin" in entries:
         return Writer.TRANSFORMERS
+    if names.is_of_transformers(path.name) and not any(names.is_of_accelerate(name) for name in entries):
+        return Writer.TRANSFORMERS  # diffusers' scripts name theirs so too, and fill them with accelerate
     if path.suffix == ".ckpt" and (_LIGHTNING_META in entries or "checkpoint" in entries):
         return Writer.LIGHTNING
-    if any(name == DCP_METADATA or _is_rank_metadata(name) or name.endswith(".distcp") for name in entries):
+    if any(name == DCP_METADATA or _is_rank_metadata(name) or name.endswith(_SHARD) for name in entries):
         return Writer.DCP
     only = [name for name in entries if not name.startswith(".")]
     if len(only) == 1 and only[0].endswith(".ckpt") and (path / only[0]).is_file():
@@ -109,7 +114,7 @@ def _look(path: Path) -> Save | None:
         name=path.name,
         writer=writer,
         step=names.step_in(path.name),
-        marked=_is_marked(path, writer),
+        marked=_is_marked(path, writer, printed),
         print=printed,
         size=size,
         changed_at=changed_at,
@@ -147,23 +152,40 @@ def _is_save(directory: Path) -> bool:
     if names.names_a_step(directory.name) or directory.suffix == ".ckpt":
         return True
     entries = _names_in(directory)
-    return any(names.is_part(name) or name == DCP_METADATA or name.endswith(".distcp") for name in entries) and not any(
+    return any(names.is_part(name) or name == DCP_METADATA or name.endswith(_SHARD) for name in entries) and not any(
         names.names_a_step(name) for name in entries
     )
 
 
-def _is_marked(path: Path, writer: Writer) -> bool:
+def _is_marked(path: Path, writer: Writer, printed: Print) -> bool:
     if path.is_file():
         return _is_whole_zip(path)
     match writer:
         case Writer.TRANSFORMERS:
-            return _is_whole_json(path / TRAINER_STATE)
+            others = [entry for entry in printed if not names.is_of_a_rank(entry[0])]
+            return _is_newest(others, TRAINER_STATE) and _is_whole_json(path / TRAINER_STATE)
         case Writer.DCP:
-            return (path / DCP_METADATA).is_file() or any(_is_rank_metadata(name) for name in _names_in(path))
+            ranks = {name[2:].partition("_")[0] for name in _names_in(path) if name.endswith(_SHARD)}
+            return _is_newest(printed, DCP_METADATA) or bool(
+                ranks and all(_is_newest_of_rank(printed, rank) for rank in ranks)
+            )
         case Writer.LIGHTNING:
-            return (path / DCP_METADATA).is_file() and _is_whole_zip(path / _LIGHTNING_META)
+            return _is_newest(printed, _LIGHTNING_META) and _is_whole_zip(path / _LIGHTNING_META)
         case Writer.FILES:
             return False
+
+
+def _is_newest(printed: Iterable[tuple[str, int, int, int]], name: str) -> bool:
+    """Whether a file is there and none is newer: a mark that an earlier save left in the same place is older."""
+    times = {path: time for path, _, _, time in printed}
+    return name in times and times[name] >= max(times.values())
+
+
+def _is_newest_of_rank(printed: Print, rank: str) -> bool:
+    return _is_newest(
+        [entry for entry in printed if entry[0].startswith(f"__{rank}_") or entry[0] == f"__{rank}{DCP_METADATA}"],
+        f"__{rank}{DCP_METADATA}",
+    )
 
 
 def _is_whole_json(path: Path) -> bool:

@@ -37,6 +37,10 @@ _PART: Final = re.compile(
     re.I,
 )
 """Files that are one part of a directory that somebody's trainer wrote."""
+_OF_RANK: Final = re.compile(r"rng_state_\d+\.pth")
+_ACCELERATE: Final = re.compile(
+    r"random_states_\d+\.pkl|(optimizer|scheduler|sampler)(_\d+)?\.bin|custom_checkpoint_\d+\.pkl|pytorch_lora_weights.*"
+)
 
 
 def is_temporary(name: str) -> bool:
@@ -67,6 +71,16 @@ def holds_weights(name: str) -> bool:
 def is_of_transformers(name: str) -> bool:
     """Whether a directory is named as transformers' ``Trainer`` names its saves."""
     return bool(_TRANSFORMERS.fullmatch(name))
+
+
+def is_of_a_rank(name: str) -> bool:
+    """Whether another rank than the first writes a file, which does not wait for it, in a save of transformers."""
+    return bool(_OF_RANK.fullmatch(name))
+
+
+def is_of_accelerate(name: str) -> bool:
+    """Whether accelerate's ``save_state``, or a script of diffusers around it, writes a file of that name."""
+    return bool(_ACCELERATE.fullmatch(name))
 
 
 def names_a_step(name: str) -> bool:

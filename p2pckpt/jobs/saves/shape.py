@@ -17,6 +17,8 @@ class Role(StrEnum):
     SCALER = "scaler"
     RNG = "rng"
     DATALOADER = "dataloader"
+    CONFIG = "config"
+    """What the model is built from."""
     PROGRESS = "progress"
     """Step, epoch, and what the trainer's callbacks remember."""
 

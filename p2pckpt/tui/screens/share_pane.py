@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from p2pckpt.control.messages import ShareDetail, ShareRow, VersionRow
+from p2pckpt.control.run_messages import RunRow
 from p2pckpt.tui import format as f
 from p2pckpt.tui import share_columns, version_columns
 from p2pckpt.tui.widgets.virtual_table import VirtualTable
@@ -36,6 +37,7 @@ class SharePane(Vertical):
     def compose(self) -> ComposeResult:
         yield Static("", id="share-title", markup=False)
         yield Static("", id="share-facts", markup=False)
+        yield Static("", id="share-run", markup=False)
         yield Static("", id="share-health", markup=False)
         yield self.versions
 
@@ -58,10 +60,8 @@ class SharePane(Vertical):
         if [column.title for column in columns] != [column.title for column in self.versions.columns]:
             self.versions.set_columns(columns)
         self.versions.set_rows(self._sorted(versions))
-        health = self.query_one("#share-health", Static)
-        text = _health(versions, metrics)
-        health.display = bool(text.plain)
-        health.update(text)
+        _say(self.query_one("#share-health", Static), _health(versions, metrics))
+        _say(self.query_one("#share-run", Static), _run(detail.run if detail is not None else None))
 
     def next_metric(self) -> str:
         """Draw the curve of the next metric; its name, empty when there is none."""
@@ -90,6 +90,27 @@ class SharePane(Vertical):
     def _sorted(self, versions: tuple[VersionRow, ...]) -> list[VersionRow]:
         value = self.versions.sort()
         return list(versions) if value is None else sorted(versions, key=value, reverse=self.versions.sort_descending)
+
+
+def _say(line: Static, text: Content) -> None:
+    """Show a line, or nothing where there is nothing to say."""
+    line.display = bool(text.plain)
+    line.update(text)
+
+
+def _run(run: RunRow | None) -> Content:
+    """How the run is published from this machine, and what became of its newest save if that is not good."""
+    if run is None:
+        return Content("")
+    parts = [f"Run   {f.safe(run.path, 120)}" if run.watching else "Run   by the trainer's hooks", run.kind]
+    parts += [f"a save every {f.duration(run.every)}"] if run.every else []
+    parts += [f"{run.published:,} published"] + ([f"{run.rejected:,} rejected"] if run.rejected else [])
+    lines: list[str | tuple[str, str]] = [" · ".join(filter(None, parts))]
+    last = run.last
+    problem = run.problem or (f"{last.name} was not published: {last.why}" if last is not None and last.why else "")
+    if problem:
+        lines.append((f"\n! {f.safe(problem)}", "$text-warning"))
+    return Content.assemble(*lines)
 
 
 def _title(share: ShareRow) -> Content:

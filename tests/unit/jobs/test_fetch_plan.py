@@ -353,7 +353,8 @@ class OneShare:
 async def test_a_model_signature_that_is_not_the_publishers_is_refused_before_anything_is_fetched() -> None:
     body = empty_body(publisher=OWNER.public_bytes)
     forged = oms.signed(body, STRANGER)
-    services: Any = SimpleNamespace(shares=OneShare(Manifest(forged)), key_book=NobodyBlocked())
+    identity = SimpleNamespace(public_bytes=b"")
+    services: Any = SimpleNamespace(shares=OneShare(Manifest(forged)), key_book=NobodyBlocked(), identity=identity)
     with pytest.raises(UntrustedKey):
         await resolve(services, FetchRequest(source="cars"))
     services.shares = OneShare(Manifest(oms.signed(body, OWNER)))

@@ -1,0 +1,237 @@
+"""Training runs: saves become versions by themselves, bad ones do not, and the newest good one comes back."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from p2pckpt.control.run_messages import Restored, RestoreRequest, SaveRequest, SaveState
+from p2pckpt.errors import BadUsage, NotFound, VerificationFailed
+
+from ...support.homes import Home, failure, tree, until
+from ...support.runs import Trainer, ended, watch
+from ...support.training import safetensors
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+
+async def restore(home: Home, source: str, to: Path | None = None, **fields: object) -> Restored:
+    request = RestoreRequest(source=source, to=str(to or ""), base=str(home.path), **fields)  # type: ignore[arg-type]
+    job = await home.wait_job((await home.client.restore(request)).id)
+    assert job.restored is not None
+    return job.restored
+
+
+async def test_every_save_becomes_a_version_also_what_was_there_before(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    trainer.save()
+    trainer.save()
+    await watch(alice, trainer.directory, "run/watched")
+    saves = await ended(alice, "run/watched", "checkpoint-10", "checkpoint-20")
+    assert [saves[f"checkpoint-{step}"].version for step in (10, 20)] == [1, 2]
+    trainer.save()
+    newest = (await ended(alice, "run/watched", "checkpoint-30"))["checkpoint-30"]
+    assert (newest.state, newest.step, newest.version) == (SaveState.PUBLISHED, 30, 3)
+    detail = await alice.client.share_detail("run/watched")
+    assert detail.share.tags == {"latest": 3, "stable": 3}
+    assert [(v.name, v.step) for v in detail.versions] == [
+        ("checkpoint-30", 30),
+        ("checkpoint-20", 20),
+        ("checkpoint-10", 10),
+    ]
+    assert detail.versions[0].metrics["loss"] == pytest.approx(100 / 30)
+    manifest = await alice.client.manifest("run/watched@3")
+    assert any(chunk["base"] is not None for chunk in manifest["chunks"])  # as differences
+    # nothing of ours is left between the trainer's files
+    assert not list(trainer.directory.rglob(".p2pckpt*"))
+    await alice.verify("run/watched@3")
+
+
+async def test_a_directory_may_come_into_being_after_it_is_watched(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "later")
+    await watch(alice, trainer.directory, "run/later")
+    trainer.save()
+    assert (await ended(alice, "run/later", "checkpoint-10"))["checkpoint-10"].state is SaveState.PUBLISHED
+
+
+async def test_what_a_hook_hands_over_may_be_deleted_at_once(alice: Home, bob: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    path = trainer.save()
+    there = tree(path)
+    row = await alice.client.save(SaveRequest(name="run/hooked", path=str(path), step=11, metrics={"eval_loss": 1.5}))
+    shutil.rmtree(path)
+    assert row.name == "checkpoint-10"
+    save = (await ended(alice, "run/hooked", "checkpoint-10"))["checkpoint-10"]
+    assert (save.state, save.step, save.metrics["eval_loss"]) == (SaveState.PUBLISHED, 11, 1.5)
+    restored = await restore(alice, "run/hooked", tmp_path / "back")
+    assert (restored.version, restored.path) == (1, str(tmp_path / "back"))
+    assert tree(tmp_path / "back") == there
+
+
+async def test_a_save_that_is_one_file_comes_back_as_that_file(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    path = tmp_path / "run" / "epoch=1-step=20.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(safetensors(trainer.tensors))
+    await alice.client.save(SaveRequest(name="run/one-file", path=str(path)))
+    save = (await ended(alice, "run/one-file", path.name))[path.name]
+    assert (save.state, save.step) == (SaveState.PUBLISHED, 20)
+    restored = await restore(alice, "run/one-file", tmp_path / "back")
+    assert restored.path == str(tmp_path / "back" / path.name)
+    assert Path(restored.path).read_bytes() == path.read_bytes()
+
+
+async def test_a_torn_or_not_finite_save_is_never_published_and_the_one_before_comes_back(
+    alice: Home, tmp_path: Path
+) -> None:
+    trainer = Trainer(tmp_path / "run")
+    await watch(alice, trainer.directory, "run/torn")
+    good = tree(trainer.save())
+    await ended(alice, "run/torn", "checkpoint-10")
+    trainer.train()
+    torn = trainer.begin()
+    (torn / "model.safetensors").write_bytes(safetensors(trainer.tensors, "F32")[:-100])
+    trainer.end(torn)
+    trainer.train()
+    trainer.tensors["layer.1.weight"][3, 3] = np.nan
+    poisoned = trainer.begin()
+    trainer.end(poisoned)
+    trainer.train()
+    trainer.tensors["layer.1.weight"][3, 3] = 0
+    incomplete = trainer.begin()
+    (incomplete / "optimizer.pt").unlink()
+    trainer.end(incomplete)
+    saves = await ended(alice, "run/torn", torn.name, poisoned.name, incomplete.name)
+    for path, word in ((torn, "model.safetensors"), (poisoned, "layer.1.weight"), (incomplete, "optimizer")):
+        assert saves[path.name].state is SaveState.REJECTED
+        assert word in saves[path.name].why
+        assert f"{path.name} of run/torn was not published" in alice.log
+    assert (await alice.client.share_detail("run/torn")).share.tags == {"latest": 1, "stable": 1}
+    restored = await restore(alice, "run/torn", tmp_path / "back")
+    assert (restored.version, restored.tried) == (1, ())
+    assert tree(tmp_path / "back") == good
+
+
+async def test_a_version_that_was_shared_although_it_is_not_finite_is_passed_over(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    await alice.share(trainer.save(), name="run/by-hand", step=10)
+    trainer.tensors["layer.0.norm"][0] = np.inf
+    await alice.share(trainer.save(), name="run/by-hand", step=20)
+    restored = await restore(alice, "run/by-hand", tmp_path / "back")
+    assert restored.version == 1
+    assert [tried.version for tried in restored.tried] == [2]
+    assert "layer.0.norm" in restored.tried[0].why
+
+
+async def test_another_machine_restores_from_the_swarm_and_falls_back_where_nobody_has_the_newest(
+    alice: Home, bob: Home, tmp_path: Path
+) -> None:
+    trainer = Trainer(tmp_path / "run")
+    await watch(alice, trainer.directory, "run/moved", to="link")
+    there = tree(trainer.save())
+    await ended(alice, "run/moved", "checkpoint-10")
+    jobs = [job for job in await alice.client.jobs() if job.share == "run/moved"]
+    await bob.get(jobs[0].link.partition("@")[0], tmp_path / "bob")
+    trainer.save()
+    await ended(alice, "run/moved", "checkpoint-20")
+    # version 2 is signed, and gone before anybody has it
+    await alice.client.drop_version("run/moved@2")
+    restored = await restore(bob, "run/moved", tmp_path / "back", patience=3.0)
+    assert restored.version == 1
+    assert "nobody sent" in restored.tried[0].why
+    assert tree(tmp_path / "back") == there
+
+
+async def test_what_is_restored_into_the_run_is_no_new_save(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    await watch(alice, trainer.directory, "run/restarted")
+    path = trainer.save()
+    there = tree(path)
+    await ended(alice, "run/restarted", path.name)
+    (path / "optimizer.pt").write_bytes(b"torn")
+    await until(lambda: _has(alice, "run/restarted", SaveState.REJECTED), "the damaged save was looked at")
+    restored = await restore(alice, "run/restarted")
+    assert restored.path == str(path)  # where the run saves
+    assert tree(path, leave_out=[name.name for name in path.iterdir() if name.name.startswith(".")]) == there
+    trainer.save()
+    await ended(alice, "run/restarted", "checkpoint-20")
+    versions = (await alice.client.share_detail("run/restarted")).versions
+    assert [version.name for version in versions] == ["checkpoint-20", "checkpoint-10"]
+
+
+async def test_with_everything_bad_a_restore_says_why_and_what_to_do(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    trainer.tensors["layer.0.norm"][0] = np.nan
+    await alice.share(trainer.save(), name="run/hopeless")
+    request = RestoreRequest(source="run/hopeless", to=str(tmp_path / "back"))
+    job = await alice.client.restore(request)
+    error = await failure(alice.wait_job(job.id))
+    assert isinstance(error, VerificationFailed)
+    assert "v1: " in error.fact
+    assert "layer.0.norm" in error.fact
+    assert not (tmp_path / "back").exists()
+    assert isinstance(await failure(restore(alice, "run/unknown", tmp_path)), NotFound)
+
+
+async def test_a_killed_daemon_catches_up(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    async with Home(tmp_path / "home") as home:
+        await watch(home, trainer.directory, "run/killed")
+        trainer.save()
+        await until(lambda: _is_noticed(home, "run/killed"), "a save was noticed")
+        await home.kill()
+        trainer.save()
+        trainer.save()
+        await home.start()
+        names = ("checkpoint-10", "checkpoint-20", "checkpoint-30")
+        saves = await ended(home, "run/killed", *names)
+        assert [saves[name].version for name in names] == [1, 2, 3]
+        assert not list(trainer.directory.rglob(".p2pckpt*"))
+
+
+async def test_while_nothing_can_be_published_only_the_newest_is_kept_and_the_trainer_goes_on(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    async with Home(tmp_path / "home", tracker="127.0.0.1:1") as home:
+        for _ in range(4):
+            path = trainer.save()
+            trainer.rotate(1)
+            await home.client.save(SaveRequest(name="run/offline", path=str(path)))
+        held = [path.parent.name for path in trainer.directory.glob(".p2pckpt/*/checkpoint-*")]
+        assert len(held) <= 2  # the one that is tried, and the newest
+        await until(lambda: _has_problem(home, "run/offline"), "it is told why nothing happens")
+        await home.stop()
+        home.set(tracker="")
+        await home.start()
+        saves = await ended(home, "run/offline", "checkpoint-40")
+        assert saves["checkpoint-40"].state is SaveState.PUBLISHED
+        assert saves["checkpoint-20"].state is not SaveState.PUBLISHED
+        versions = (await home.client.share_detail("run/offline")).versions
+        assert versions[0].name == "checkpoint-40"
+
+
+async def test_one_directory_is_watched_for_one_run_until_it_is_no_more(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    await watch(alice, trainer.directory, "run/first")
+    assert isinstance(await failure(watch(alice, trainer.directory, "run/second")), BadUsage)
+    trainer.save()
+    await ended(alice, "run/first", "checkpoint-10")
+    row = await alice.client.unwatch_run("run/first")
+    assert (row.watching, row.published) == (False, 1)
+    await watch(alice, trainer.directory, "run/second")
+    await ended(alice, "run/second", "checkpoint-10")
+    assert len((await alice.client.share_detail("run/first")).versions) == 1
+
+
+async def _has(home: Home, run: str, state: SaveState) -> bool:
+    return any(save.state is state for save in (await home.client.run_detail(run)).saves)
+
+
+async def _is_noticed(home: Home, run: str) -> bool:
+    return bool((await home.client.run_detail(run)).saves)
+
+
+async def _has_problem(home: Home, run: str) -> bool:
+    return bool((await home.client.run_detail(run)).run.problem)
