@@ -7,6 +7,7 @@ pieces, in place, so that a kill lands in the middle of one.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
 import json
@@ -18,6 +19,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+
+from .homes import DEADLINE
 
 KINDS: Final = ("transformers", "lightning")
 _FRAMEWORKS: Final = ["torch", "transformers", "accelerate", "lightning.pytorch", "tests.support.trainings"]
@@ -46,8 +49,12 @@ class Training:
     step_takes: float = 0.0
     save_takes: float = 0.0
     """Seconds, at least."""
+    writes_later: bool = False
+    """Lightning alone: saves are written in a thread."""
     nan_at: int = 0
     """Step after which a weight is NaN."""
+    permits: Path | None = None
+    """Goes on after the save of a step once this directory has a file of that number; None: at once."""
 
     def start(self) -> multiprocessing.process.BaseProcess:
         """Begin it in a process of its own, which a server forks that has the frameworks imported."""
@@ -70,6 +77,14 @@ class Training:
         """Whether it writes a save now, or did when it was killed."""
         marks = [event["what"] for event in self.events() if "what" in event]
         return bool(marks) and marks[-1] == "saving"
+
+
+async def finish(training: Training) -> None:
+    """Train to the end, which must come."""
+    process = training.start()
+    await asyncio.to_thread(process.join, DEADLINE)
+    output = training.log.with_suffix(".out")
+    assert process.exitcode == 0, output.read_text()[-3000:] if output.exists() else process
 
 
 def _main(training: Training) -> None:
@@ -116,7 +131,9 @@ def _model() -> Any:
     """Dropout draws random numbers in every step."""
     from torch import nn
 
-    return nn.Sequential(nn.Linear(16, _WIDTH), nn.Dropout(0.2), nn.Tanh(), nn.Linear(_WIDTH, _WIDTH), nn.Linear(_WIDTH, 1))
+    return nn.Sequential(
+        nn.Linear(16, _WIDTH), nn.Dropout(0.2), nn.Tanh(), nn.Linear(_WIDTH, _WIDTH), nn.Linear(_WIDTH, 1)
+    )
 
 
 def _loss(model: Any, rows: Any) -> Any:
@@ -133,6 +150,11 @@ def _after_a_step(training: Training, model: Any, step: int) -> None:
     import torch
 
     time.sleep(training.step_takes)
+    saved = step - 1
+    while training.permits is not None and saved and saved % training.save_every == 0:
+        if (training.permits / str(saved)).exists():
+            break
+        time.sleep(0.01)
     if step == training.nan_at:
         with torch.no_grad():
             next(iter(model.parameters()))[0, 0] = float("nan")
@@ -235,7 +257,7 @@ def _lightning(training: Training, log: _Log) -> None:
     import lightning.pytorch as pl
     import torch
     from lightning.pytorch.callbacks import ModelCheckpoint
-    from lightning.pytorch.plugins.io import TorchCheckpointIO
+    from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 
     class Model(pl.LightningModule):
         def __init__(self) -> None:
@@ -286,7 +308,7 @@ def _lightning(training: Training, log: _Log) -> None:
         max_steps=training.steps,
         max_epochs=1,
         callbacks=callbacks,
-        plugins=[InPieces()],
+        plugins=[AsyncCheckpointIO(InPieces()) if training.writes_later else InPieces()],
         logger=False,
         accelerator="cpu",
         enable_progress_bar=False,

@@ -72,7 +72,7 @@ class _Finishing:
 
     def prepare_local_plan(self, plan: Any) -> Any:
         if not self.use_collectives and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise BadUsage("ranks that save each for themselves make no whole checkpoint", next_step="use collectives")
+            raise BadUsage("ranks that save each for themselves (use_collectives=False) make no whole checkpoint")
         plan = super().prepare_local_plan(plan)  # type: ignore[misc]
         if plan.storage_data is None:
             plan = dataclasses.replace(plan, storage_data=_Rank(socket.gethostname()))
