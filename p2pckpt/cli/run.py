@@ -191,6 +191,7 @@ def kept(row: RunRow) -> str:
     "--patience", default="60s", show_default=True, type=text.Duration(),
     help="Pass over a version of which nothing arrives for so long.",
 )  # fmt: skip
+@click.option("--allow-nonfinite", multiple=True, metavar="GLOB", help="Tensors that may hold NaN or infinity.")
 @click.pass_obj
 def restore(
     invocation: Invocation,
@@ -200,6 +201,7 @@ def restore(
     secret_file: Path | None,
     secret_stdin: bool,
     patience: int,
+    allow_nonfinite: tuple[str, ...],
 ) -> None:
     """Put the newest version that verifies on the disk, and print what to resume from.
 
@@ -214,6 +216,7 @@ def restore(
         patience=float(patience),
         password=read_secret(invocation, secret_file, secret_stdin),
         seed=seed,
+        allow_nonfinite=allow_nonfinite,
     )
     progress = Progress(report, stream=invocation.format == "jsonl")
 

@@ -129,6 +129,8 @@ class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds without a peer or a byte after which a version counts as not to be had."""
     password: str = ""
     seed: bool = True
+    allow_nonfinite: tuple[str, ...] = ()
+    """Besides what the run allows on this machine."""
 
 
 class Tried(msgspec.Struct, frozen=True):

@@ -171,12 +171,19 @@ class Operations:
         else:
             name, selector = split_name(source)
             share = shares.find(name)
-        base = self.runs.directory(share.name) or request.base
+        run = self.runs.known(share.name)
+        base = run.path or request.base
         path = request.to or base
         if not path.startswith("/"):
             raise BadUsage(f"{path!r} is no absolute path")
         # known by its id from here on: the job needs no link, and keeps no secret
-        pinned = replace(request, source=f"{share.share_id.hex()}@{selector}", base=base, password="")
+        pinned = replace(
+            request,
+            source=f"{share.share_id.hex()}@{selector}",
+            base=base,
+            password="",
+            allow_nonfinite=(*request.allow_nonfinite, *run.allow_nonfinite),
+        )
         fields = {"path": path, "share_id": share.share_id.hex(), "share": share.name}
         return self.jobs.submit(m.JobKind.RESTORE, pinned, **fields)
 

@@ -84,7 +84,7 @@ class Runs:
 
     async def unwatch(self, name: str) -> RunRow:
         """Look at the directory no more; what was noticed is still published, and versions stay."""
-        run = replace(self._known(name), watching=False)
+        run = replace(self._published_here(name), watching=False)
         self._book.keep(run)
         await self._halt(name)
         self._start(run)
@@ -118,19 +118,15 @@ class Runs:
         return self._row(run) if run is not None else None
 
     def detail(self, name: str) -> RunDetail:
-        return RunDetail(self._row(self._known(name)), tuple(save.row for save in self._book.saves(name, _SHOWN)))
+        return RunDetail(
+            self._row(self._published_here(name)), tuple(save.row for save in self._book.saves(name, _SHOWN))
+        )
 
     # -- what other parts of the daemon ask for
 
-    def retention(self, name: str) -> Retention:
-        """What is kept of a run's versions; everything of one that is not published from here."""
-        run = self._book.run(name)
-        return run.retention if run is not None else Retention()
-
-    def directory(self, name: str) -> str:
-        """Where a run saves on this machine; empty when it does not."""
-        run = self._book.run(name)
-        return run.path if run is not None else ""
+    def known(self, name: str) -> RunRecord:
+        """How the run of that name is published from here; of one that is not, what counts for any."""
+        return self._book.run(name) or RunRecord(name=name)
 
     @asynccontextmanager
     async def restoring(self, name: str, target: Path, version: int) -> AsyncIterator[None]:
@@ -153,7 +149,7 @@ class Runs:
 
     # -- inside
 
-    def _known(self, name: str) -> RunRecord:
+    def _published_here(self, name: str) -> RunRecord:
         run = self._book.run(name)
         if run is None:
             raise NotFound(f"no run {name!r} is published from here", next_step="p2pckpt run ls")

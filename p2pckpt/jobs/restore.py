@@ -110,7 +110,7 @@ async def _restore(
     await _with_patience(fetch(services, fetching, progress), progress, request.patience)
     manifest, _ = await services.shares.manifest(share, await services.shares.trusted(share), version)
     progress.enter(Phase.CHECKING)
-    checked = await asyncio.to_thread(saves.check, target, None, (), progress.checkpoint)
+    checked = await asyncio.to_thread(saves.check, target, None, request.allow_nonfinite, progress.checkpoint)
     if checked.problems:
         if not was_there:
             await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)

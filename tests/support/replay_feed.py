@@ -15,6 +15,7 @@ from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
 from p2pckpt.control import publish_messages as pm
+from p2pckpt.control import run_messages as rm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.control.client import ControlClient
 from p2pckpt.errors import DaemonUnavailable, NotFound, P2pckptError
@@ -110,6 +111,12 @@ class ReplayClient(ControlClient):
 
     async def verify(self, request: m.VerifyRequest) -> m.Job:
         return self._answer("verify", (request,), job("j92", kind=m.JobKind.VERIFY, share=request.name))
+
+    async def watch_run(self, request: rm.WatchRequest) -> rm.RunRow:
+        return self._answer("watch_run", (request,), run_row(request.path))
+
+    async def restore(self, request: rm.RestoreRequest) -> m.Job:
+        return self._answer("restore", (request,), job("j93", kind=m.JobKind.RESTORE, share=request.source))
 
     async def jobs(self) -> list[m.Job]:
         return self._answer("jobs", (), list(self.snapshot.jobs))
@@ -666,7 +673,8 @@ def share_detail(known: m.ShareRow) -> m.ShareDetail:
         )
         for number in range(known.latest, max(known.latest - known.versions, 0), -1)
     )
-    return m.ShareDetail(share=known, versions=versions)
+    run = run_row("/runs/l70") if known.measured else None
+    return m.ShareDetail(share=known, versions=versions, run=run)
 
 
 def version_detail(snapshot: m.Snapshot, name: str) -> m.VersionDetail:
@@ -975,3 +983,24 @@ def log_reply(**changes: Any) -> am.LogReply:
         "signed_at": NOW - 30,
     }
     return am.LogReply(**{**values, **changes})
+
+
+def run_row(path: str) -> rm.RunRow:
+    """A run whose newest save was refused."""
+    newest = rm.SaveRow(
+        name="checkpoint-4210",
+        path=f"{path}/checkpoint-4210",
+        state=rm.SaveState.REJECTED,
+        why="model.safetensors ends before its tensors do",
+    )
+    return rm.RunRow(
+        name="lab/llama-70b-sft",
+        path=path,
+        kind="transformers",
+        watching=True,
+        retention=rm.Retention(),
+        published=42,
+        rejected=1,
+        last=newest,
+        every=660,
+    )

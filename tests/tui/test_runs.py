@@ -7,8 +7,10 @@ import pytest
 from textual.widgets import Button, Input, TabbedContent
 
 from p2pckpt.control import messages as m
+from p2pckpt.control.run_messages import WatchRequest
 from p2pckpt.errors import NotAllowed, TrackerUnreachable
 from p2pckpt.tui.screens.compare_screen import CompareScreen
+from p2pckpt.tui.screens.prompt import PromptDialog
 from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
 from p2pckpt.tui.screens.runs import RunsScreen
 from p2pckpt.tui.screens.share_detail import ShareScreen
@@ -47,6 +49,38 @@ async def test_runs_are_the_shares_with_measurements() -> None:
         await st.press("M")
         await st.shows("eval ")
         await st.shows("lowest 2.58 in v29")
+
+
+async def test_a_run_of_this_machine_says_where_it_saves_and_what_was_refused() -> None:
+    async with stage() as st:
+        await st.press("3")
+        await st.shows("Run   /runs/l70 · transformers · a save every 11m")
+        await st.shows("checkpoint-4210 was not published: model.safetensors ends before its tensors do")
+
+
+async def test_a_directory_is_watched_from_the_list_of_runs() -> None:
+    async with stage() as st:
+        await st.press("3", "w")
+        await st.until(lambda: isinstance(st.app.screen, PromptDialog))
+        await st.press(*"runs", "enter")
+        await st.shows("Write an absolute path")
+        await st.press("home", "/", "enter")
+        await st.shows("Every finished save in /runs becomes a version of lab/llama-70b-sft.")
+        assert st.client.called("watch_run") == [(WatchRequest(path="/runs"),)]
+
+
+async def test_the_newest_good_version_of_a_run_is_restored_where_the_run_saves_or_elsewhere() -> None:
+    async with stage() as st:
+        await st.press("3", "R")
+        await st.until(lambda: isinstance(st.app.screen, PromptDialog))
+        await st.press("enter")
+        await st.shows("Transfers shows how far it is.")
+        await st.press("R")
+        await st.until(lambda: isinstance(st.app.screen, PromptDialog))
+        await st.press(*"/back", "enter")
+        await st.until(lambda: len(st.client.called("restore")) == 2)
+        asked = [request for (request,) in st.client.called("restore")]
+        assert [(request.source, request.to) for request in asked] == [(LLAMA, ""), (LLAMA, "/back")]
 
 
 async def test_a_share_becomes_a_run_with_its_first_measurement() -> None:
