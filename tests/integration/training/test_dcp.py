@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.distributed.checkpoint.storage import WriteResult
 
 from p2pckpt.bridges.training.dcp import P2pckptWriter
+from p2pckpt.bridges.training.resume import restore_async
 from p2pckpt.control.run_messages import SaveState
 from p2pckpt.errors import BadUsage
 
 from ...support.homes import DEADLINE, Home
 from ...support.runs import ended
-
-pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
 async def torchrun(home: Home, *arguments: object) -> None:
@@ -36,19 +37,25 @@ async def torchrun(home: Home, *arguments: object) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.parametrize("how", ["save", "thread", "process"])
-async def test_a_save_of_two_ranks_is_published_whole_and_loads(alice: Home, tmp_path: Path, how: str) -> None:
-    run, directory = f"dcp/{how}", tmp_path / "step-3"
-    await torchrun(alice, directory, run, how)
-    save = (await ended(alice, run, "step-3"))["step-3"]
-    assert (save.state, save.step, save.metrics) == (SaveState.PUBLISHED, 3, {"loss": 0.5}), save
-    done = await alice.cli("run", "restore", run, "--to", tmp_path / "restored")
-    assert done.returncode == 0, done.stderr
-    loaded = {"model": {"spread": torch.zeros(256, 256), "bias": torch.zeros(256)}, "step": 0}
-    dcp.load(loaded, checkpoint_id=done.stdout.strip())
-    whole = torch.arange(1 << 16, dtype=torch.float32).reshape(256, 256)
-    assert torch.equal(loaded["model"]["spread"], whole)  # type: ignore[index]
-    assert loaded["step"] == 3
+@pytest.mark.asyncio(loop_scope="package")
+async def test_what_two_ranks_save_in_any_way_is_published_whole_and_loads(alice: Home, tmp_path: Path) -> None:
+    await torchrun(alice, tmp_path / "saves", "dcp/run")
+    names = ["step-1", "step-2", "step-3"]
+    saves = await ended(alice, "dcp/run", *names)
+    assert [(saves[name].state, saves[name].step) for name in names] == [
+        (SaveState.PUBLISHED, 1),
+        (SaveState.PUBLISHED, 2),
+        (SaveState.PUBLISHED, 3),
+    ], saves
+    assert saves["step-2"].metrics == {"loss": 0.5}
+    for step in (1, 2, 3):
+        version = saves[f"step-{step}"].version
+        restored = await restore_async(f"dcp/run@{version}", to=tmp_path / f"restored-{step}", config=alice.config)
+        model = {"spread": torch.zeros(256, 256), "bias": torch.zeros(256)}
+        loaded = {"model": model, "step": 0}
+        dcp.load(loaded, checkpoint_id=restored.path)
+        assert torch.equal(model["spread"], torch.arange(1 << 16, dtype=torch.float32).reshape(256, 256) + step)
+        assert loaded["step"] == step
 
 
 def plans(writer: Any, monkeypatch: pytest.MonkeyPatch, *hosts: str) -> list[Any]:
@@ -93,11 +100,7 @@ def test_with_a_shared_directory_hosts_do_not_matter_but_every_file_has_to_be_se
     made = writer.prepare_global_plan(plans(writer, monkeypatch, "one", "two"))
     assert [plan.storage_data.prefix for plan in made] == ["__0_", "__1_"]
 
-    class Write:
-        index = "weight"
-
-        class storage_data:  # noqa: N801
-            relative_path = "__1_0.distcp"
-
+    index = dcp.metadata.MetadataIndex("weight")
+    write = WriteResult(index, 4, _StorageInfo("__1_0.distcp", 0, 4))
     with pytest.raises(BadUsage, match=r"1 files of .*, such as __1_0\.distcp, can't be seen from two"):
-        writer.finish(dcp.metadata.Metadata({}), [[Write]])
+        writer.finish(dcp.metadata.Metadata({}), [[write]])

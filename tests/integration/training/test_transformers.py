@@ -9,7 +9,6 @@ import pytest
 from p2pckpt.control.run_messages import SaveState
 
 from ...support.homes import Home
-from ...support.runs import ended
 from ...support.trainings import Training
 from .conftest import goes_on_alike, published_one_by_one
 
