@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ _WORKING = (SaveState.CHECKING, SaveState.PUBLISHING)
 _POLL = 0.002
 _STEPS, _STEP, _SAVE = 240, 0.03, 0.3
 """Of a training, and seconds of each of them and of a save: it is killed long before it ends."""
+_FURTHER = 60
+"""Steps that are compared after a restart."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,14 @@ async def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
     base = tmp_path_factory.mktemp("uninterrupted")
     losses = {}
     for kind in KINDS:
-        training = Training(kind, base / kind, base / f"{kind}.log", _STEPS, _STEPS)
+        training = Training(kind, base / kind, base / f"{kind}.log", _STEPS + _FURTHER, 2 * _STEPS)
         await finish(training)
         losses[kind] = training.losses()
         assert len(losses[kind]) == training.steps
     yield losses
 
 
+@pytest.mark.timeout(600)  # the first imports all trainers, and waits for the slowest of the rounds
 @seeds(*FEW)
 @pytest.mark.asyncio(loop_scope="package")
 async def test_a_killed_training_goes_on_from_what_is_restored_as_if_nothing_had_happened(
@@ -120,21 +124,21 @@ async def test_a_killed_training_goes_on_from_what_is_restored_as_if_nothing_had
                 await until(lambda: is_idle(home, run), "every save has been published")
             published = [save.step for save in await saves_of(home, run) if save.state is SaveState.PUBLISHED]
 
+            restoring = home, run, ["--to", directory / "back"] if seed % 2 else []
             if plan.elsewhere:
                 link = next(job.link for job in await home.client.jobs() if job.share == run and job.link)
-                done = await reader.cli("run", "restore", link, "--to", directory / "back")
-            else:
-                done = await home.cli("run", "restore", run, *(["--to", directory / "back"] if seed % 2 else []))
+                restoring = reader, link, ["--to", directory / "back"]
+            who, source, to = restoring
+            done = await who.cli("run", "restore", source, *to, "--json")
             assert done.returncode == 0, done.stderr
-            resumed = Training(
-                plan.kind, directory / "on", directory / "on.log", _STEPS, _STEPS, resume=done.stdout.strip()
-            )
+            restored = json.loads(done.stdout)
+            on, log, step = directory / "on", directory / "on.log", restored["step"]
+            resumed = Training(plan.kind, on, log, step + _FURTHER, _STEPS, resume=restored["path"])
             await finish(resumed)
-        losses, whole = resumed.losses(), uninterrupted[plan.kind]
-        restored = min(losses, default=training.steps + 1) - 1
-        assert restored >= max(step or 0 for step in published), done.stderr
-        assert restored % training.save_every == 0
-        assert losses == {step: loss for step, loss in whole.items() if step > restored}
+        whole = uninterrupted[plan.kind]
+        assert step >= max(each or 0 for each in published), done.stderr
+        assert step % training.save_every == 0
+        assert resumed.losses() == {later: whole[later] for later in range(step + 1, step + _FURTHER + 1)}
         before = training.losses()
         assert before == {step: whole[step] for step in before}
         assert len(before) < training.steps, "it was killed too late"
@@ -142,7 +146,7 @@ async def test_a_killed_training_goes_on_from_what_is_restored_as_if_nothing_had
         said = [plan.kind, plan.door, f"hit {hit} after step {max(before)}"]
         said += ["its daemon too"] if plan.with_daemon else []
         said += ["elsewhere"] if plan.elsewhere else []
-        return ", ".join([*said, f"restored step {restored}", f"{len(losses)} losses equal"])
+        return ", ".join([*said, f"restored step {step}", f"{_FURTHER} losses equal"])
 
     await rounds.result(seed, killed_training)
 
