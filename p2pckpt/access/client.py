@@ -142,9 +142,10 @@ class TrackerClient:
         """At most ``limit`` bytes; raises ``VerificationFailed`` for more. The caller checks the hash."""
         return await self._raw("GET", f"/shares/{share_id}/blobs/{kind}/{name}", limit=limit)
 
-    async def publish_targets(self, share_id: str, targets: bytes) -> tp.PublishReply:
+    async def publish_targets(self, share_id: str, targets: bytes, earlier: int = 0) -> tp.PublishReply:
         """Raises ``Conflict`` when somebody else published first."""
-        return await self._json("POST", f"/shares/{share_id}/targets", tp.PublishReply, tp.PublishTargets(targets))
+        request = tp.PublishTargets(targets, earlier)
+        return await self._json("POST", f"/shares/{share_id}/targets", tp.PublishReply, request)
 
     async def publish_keyring(self, share_id: str, keyring: bytes) -> tp.PublishReply:
         return await self._json("POST", f"/shares/{share_id}/keyring", tp.PublishReply, tp.PublishKeyring(keyring))

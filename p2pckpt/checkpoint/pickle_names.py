@@ -37,6 +37,12 @@ ALLOWED: Final[dict[str, frozenset[str]]] = {
     "torch.nn.parameter": _set("Parameter"),
     "torch.serialization": _set("_get_layout"),
     "torch.storage": _set("TypedStorage UntypedStorage"),
+    # the records that a distributed checkpoint's .metadata is made of
+    "torch.distributed.checkpoint.metadata": _set(
+        "Metadata MetadataIndex StorageMeta TensorStorageMetadata BytesStorageMetadata ChunkStorageMetadata",
+        "TensorProperties _MEM_FORMAT_ENCODING",
+    ),
+    "torch.distributed.checkpoint.filesystem": _set("_StorageInfo _StoragePrefix"),
     # containers and numbers; a defaultdict calls only what is judged as well
     "collections": _set("OrderedDict Counter defaultdict deque"),
     "builtins": _set("object set frozenset dict list tuple int float bool str bytes bytearray complex slice range"),

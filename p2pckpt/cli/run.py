@@ -10,6 +10,7 @@ from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_share
 from p2pckpt.cli.options import Command, Group, Invocation, password_options, read_secret
 from p2pckpt.cli.progress import Progress
+from p2pckpt.cli.prune import prune
 from p2pckpt.cli.retention import retention_of, retention_options
 from p2pckpt.cli.session import follow, label, talk
 from p2pckpt.cli.share import detached
@@ -59,9 +60,9 @@ def watch(
     to: str,
     delta: bool,
     quiet_for: int,
-    keep_last: int,
-    keep_every: int,
-    keep_best: int,
+    keep_last: int | None,
+    keep_every: int | None,
+    keep_best: int | None,
     metric: str,
     highest: bool,
     allow_nonfinite: tuple[str, ...],
@@ -238,6 +239,9 @@ def restore(
         report.line(restored.path)
     elif invocation.format == "json":
         report.json(restored)
+
+
+run.add_command(prune)
 
 
 def _step(save: SaveRow | None) -> str:

@@ -199,6 +199,14 @@ class ControlClient:
     async def tag(self, request: m.TagRequest) -> m.ShareDetail:
         return await self._call("POST", "/v1/tags", m.ShareDetail, request)
 
+    async def prune(self, request: rm.PruneRequest) -> rm.PruneReply:
+        """Retire the versions of a run that a policy does not keep, or only tell which."""
+        return await self._call("POST", "/v1/prune", rm.PruneReply, request)
+
+    async def undo_prune(self, name: str) -> rm.PruneReply:
+        """Offer again what was retired here and is still to be had; the rows are those versions."""
+        return await self._call("POST", f"/v1/prune/undo?name={quote(name, safe='')}", rm.PruneReply)
+
     async def leave_plan(self, share: str) -> am.LeavePlan:
         """What leaving a share would mean."""
         return await self._call("GET", f"/v1/leave?share={quote(share, safe='')}", am.LeavePlan)

@@ -119,7 +119,8 @@ class Keys:
                 continue
             try:
                 trusted = await self._services.shares.trusted(share)
-                await self._services.key_book.require(share, trusted, job.version)
+                publisher = bytes.fromhex(job.publisher)
+                await self._services.key_book.require(share, trusted, job.version, publisher)
                 manifest, _ = await self._services.shares.manifest(share, trusted, job.version)
                 await self._services.key_book.require_own_word(share, trusted, manifest)
             except BlockedKey as refusal:

@@ -113,7 +113,10 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
         server = ControlServer(operations, log, settings.socket_path, stop.set)
         await server.start()
         stack.push_async_callback(server.close)
-        works = (_tick(operations), upkeep(operations.services, operations.feed), stalls.watch(), beside.watch())
+        works = (
+            _tick(operations), upkeep(operations.services, operations.feed), operations.retaining.delete_for_ever(),
+            stalls.watch(), beside.watch(),
+        )  # fmt: skip
         background = [asyncio.create_task(work) for work in works]
         _log.info("daemon ready", port=operations.services.swarms.port, home=str(settings.home or ""))
         for share in operations.services.shares.known():

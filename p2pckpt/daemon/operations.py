@@ -36,6 +36,7 @@ from p2pckpt.daemon.live_settings import LiveSettings
 from p2pckpt.daemon.peers import peers_reply
 from p2pckpt.daemon.rate_limits import RateLimits
 from p2pckpt.daemon.reports import job_detail, share_row, version_detail, version_rows
+from p2pckpt.daemon.retention import Retaining
 from p2pckpt.daemon.run_book import RunBook
 from p2pckpt.daemon.run_worker import Doors
 from p2pckpt.daemon.runs import Runs
@@ -54,6 +55,7 @@ from p2pckpt.jobs.removal import drop_objects, remove_version
 from p2pckpt.jobs.restore import restore
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
+from p2pckpt.jobs.sweep import sweep
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.checkout import free_bytes, partial_directory
 from p2pckpt.trust import links
@@ -106,14 +108,30 @@ class Operations:
             tell=lambda text: feed.send(m.Notice("warning", text)),
         )
         self.runs = Runs(services, RunBook(services.config.data_dir / "runs.db"), doors)
+        self.retaining = Retaining(
+            services,
+            self.jobs,
+            lambda job: self.remove(job, data=False),
+            self._in_use,
+            self._reports,
+            lambda name: self.runs.known(name).retention,
+        )
         self.leaving = Leaving(services, feed, self.jobs, lambda job: self.remove(job, data=False), self._watch.forget)
 
     async def load(self) -> None:
         """Take over what the last daemon left; before the first request is taken."""
         self.jobs.load()
+        await self._sweep()
         await self.leaving.go_on(self._in_background)
         for job in self.jobs.jobs():
             self.services.swarms.limit(job.id, job.limit_down, job.limit_up)
+
+    async def _sweep(self) -> None:
+        publishing = any(j.kind is m.JobKind.PUBLISH and (not j.state.ended or j.failure) for j in self.jobs.jobs())
+        try:
+            await sweep(self.services, self._in_use(), publishing=publishing)
+        except P2pckptError as exc:
+            _log.warning("the store was not swept", reason=exc.fact)
 
     # -- jobs
 
@@ -211,7 +229,7 @@ class Operations:
 
     async def drop_version(self, name: str) -> am.Freed:
         """Delete what a version has here and nothing else needs; its jobs end."""
-        share, version = await self._resolve(name)
+        share, version = await self._resolve(name, retired=True)
         for job in self.jobs.jobs():
             if (job.share_id, job.version) == (share.share_id.hex(), version) and job.kind is not m.JobKind.VERIFY:
                 await self.remove(job.id, data=False)
@@ -425,6 +443,7 @@ class Operations:
 
     async def _save_published(self, name: str) -> None:
         """A save of the run ``name`` has become a version."""
+        await self.retaining.apply(self.services.shares.find(name), self.runs.known(name).retention)
 
     def _earlier_link(self, share_id: str) -> str:
         """The newest link without limits that a publish to this share handed out."""
@@ -479,17 +498,17 @@ class Operations:
             elif self.services.shares.find(split_name(source)[0]).tracker == BESIDE:
                 await self._beside.ensure()
 
-    async def _resolve(self, text: str) -> tuple[KnownShare, int]:
+    async def _resolve(self, text: str, *, retired: bool = False) -> tuple[KnownShare, int]:
         name, selector = split_name(text)
         share = self.services.shares.find(name)
         if share.tracker == BESIDE:
             await self._beside.ensure()
         trusted = await self.services.shares.trusted(share)
         try:
-            return share, trusted.resolve(selector)
+            return share, trusted.resolve(selector, retired=retired)
         except NotFound:
             trusted = await self.services.shares.refresh(share)  # perhaps published since
-            return share, trusted.resolve(selector)
+            return share, trusted.resolve(selector, retired=retired)
 
     async def _share_row(self, share: KnownShare) -> m.ShareRow:
         """One after the other: a row that is told later must not have been looked up earlier."""

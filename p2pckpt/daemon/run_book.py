@@ -109,6 +109,14 @@ class RunBook:
         """It turned out not to be finished."""
         self._db.execute("DELETE FROM saves WHERE id = ?", (save.id,))
 
+    def look_again(self, run: str) -> None:
+        """Forget what was rejected since the last save that was published: an older one must not come after that."""
+        self._db.execute(
+            "DELETE FROM saves WHERE run = ? AND state = ? AND id >"
+            " (SELECT coalesce(max(id), 0) FROM saves WHERE run = ? AND state = ?)",
+            (run, SaveState.REJECTED, run, SaveState.PUBLISHED),
+        )
+
     def note(self, save: SaveRecord) -> None:
         """What became of a save since."""
         self._db.execute(

@@ -25,6 +25,7 @@ from p2pckpt.daemon.run_book import RunBook, RunRecord, SaveRecord
 from p2pckpt.daemon.run_worker import Doors, RunWorker, fingerprint
 from p2pckpt.errors import BadUsage, NotFound
 from p2pckpt.jobs import folder, saves
+from p2pckpt.jobs.retention import check
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import check_name
 
@@ -55,7 +56,11 @@ class Runs:
     # -- what front ends and hooks ask for
 
     async def watch(self, request: WatchRequest) -> RunRow:
-        """Watch a directory, which may not be there yet; what lies in it already is published, too."""
+        """Watch a directory, which may not be there yet; what lies in it already is published, too.
+
+        Of a run that is watched already, what was rejected last is looked at again, by what is asked for now.
+        """
+        check(request.retention)
         path = Path(request.path)
         if not path.is_absolute():
             raise BadUsage(f"{request.path!r} is no absolute path")
@@ -74,11 +79,12 @@ class Runs:
             to=request.to,
             delta=request.delta,
             quiet=request.quiet,
-            retention=_checked(request.retention),
+            retention=request.retention,
             allow_nonfinite=request.allow_nonfinite,
         )
         self._book.keep(run)
         await self._halt(name)
+        self._book.look_again(name)
         self._start(run)
         return self._row(run)
 
@@ -92,6 +98,7 @@ class Runs:
 
     async def save(self, request: SaveRequest) -> SaveRow:
         """Take on a save that a trainer's hook tells of; it may be rotated away once this returns."""
+        check(request.retention or Retention())
         path = Path(request.path)
         if not path.is_absolute():
             raise BadUsage(f"{request.path!r} is no absolute path")
@@ -101,7 +108,7 @@ class Runs:
             to=request.to,
             delta=request.delta,
             allow_nonfinite=request.allow_nonfinite,
-            retention=run.retention if request.retention is None else _checked(request.retention),
+            retention=run.retention if request.retention is None else request.retention,
         )
         worker = self._worker(asked)
         if worker.run != asked:
@@ -200,12 +207,3 @@ class Runs:
             every=int(median(gaps)) if gaps else 0,
             problem=found[0].problem if found is not None else "",
         )
-
-
-def _checked(retention: Retention) -> Retention:
-    """Raises ``BadUsage`` for one that makes no sense."""
-    if min(retention.last, retention.every, retention.best) < 0:
-        raise BadUsage("what is kept is counted from 1")
-    if retention.best and not retention.metric:
-        raise BadUsage("the best by which metric?", next_step="name it with --metric, such as eval_loss")
-    return retention

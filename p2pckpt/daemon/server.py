@@ -110,6 +110,8 @@ class ControlServer:
             web.delete("/v1/versions/{name}", _answer(lambda r: do.drop_version(r.match_info["name"]))),
             web.get("/v1/versions/{name}/manifest", _answer(lambda r: do.manifest(r.match_info["name"]))),
             web.get("/v1/diff", _answer(lambda r: do.diff(_text(r, "a"), _text(r, "b")))),
+            web.post("/v1/prune", _answer(_with(rm.PruneRequest, do.retaining.prune))),
+            web.post("/v1/prune/undo", _answer(lambda r: do.retaining.undo(_text(r, "name")))),
             web.post("/v1/tags", _answer(_with(m.TagRequest, do.tag))),
             web.get("/v1/members", _answer(lambda r: sharing.members(_text(r, "share")))),
             web.post("/v1/members", _answer(_with(am.SetMemberRequest, sharing.set_member))),

@@ -140,7 +140,9 @@ class _Fetch:
 
     async def run(self) -> None:
         services, source, progress = self._services, self._source, self._progress
-        self._torrents = await torrents_of(services, source.share, source.target, self._manifest)
+        self._torrents = await torrents_of(
+            services, source.share, bytes.fromhex(source.target.infohash), self._manifest
+        )
         await asyncio.to_thread(check_objects, self._manifest, self._torrents)
         for torrent in self._torrents.values():
             self._layers.update((file.root, file.piece_layer) for file in torrent.objects)

@@ -16,6 +16,7 @@ from typing import Final
 from blake3 import blake3
 
 from p2pckpt.access.client import licence_due
+from p2pckpt.checkpoint.formats.dcp import is_metadata
 from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.checkpoint.pieces import count
 from p2pckpt.checkpoint.plan import missing_chunks, pieces_wanted, wire_bytes
@@ -265,7 +266,7 @@ def chosen_files(manifest: Manifest, only: Sequence[str]) -> tuple[int, ...]:
 
 def _matches(path: str, kind: str, pattern: str) -> bool:
     if pattern == "weights":
-        return kind != "opaque" or path.endswith(".index.json")
+        return kind != "opaque" or path.endswith(".index.json") or is_metadata(path)
     return fnmatch.fnmatch(path, pattern) or fnmatch.fnmatch(path.rpartition("/")[2], pattern)
 
 

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from p2pckpt import atomic
 from p2pckpt.checkpoint.card import read_card, with_fields
-from p2pckpt.checkpoint.formats import inspect
 from p2pckpt.control.messages import FileRow
 from p2pckpt.control.publish_messages import CardFields, FolderReport, LookRequest
 from p2pckpt.errors import Cancelled, NotAllowed
+from p2pckpt.jobs.layouts import Layouts
 from p2pckpt.jobs.packing import FileSource
 from p2pckpt.jobs.safety import as_warnings, scan_files
 from p2pckpt.jobs.scanning import Scan, ScannedFile, scan
@@ -78,7 +78,8 @@ def describe(directory: Path, fields: CardFields) -> None:
 def _look(services: Services, request: LookRequest, check: Callable[[], None]) -> FolderReport:
     directory = Path(request.path)
     found = scan(directory, check)
-    rows = tuple(FileRow(file.path, file.size, 0, _kind(file)) for file in found.files[:_MAX_ROWS])
+    layouts = Layouts(found.files)
+    rows = tuple(FileRow(file.path, file.size, 0, _kind(file, layouts)) for file in found.files[:_MAX_ROWS])
     findings = as_warnings(tuple(map(str, scan_files(places(found), check))))
     card = read_card(readme_of(directory, found))
     return FolderReport(
@@ -97,9 +98,9 @@ def _look(services: Services, request: LookRequest, check: Callable[[], None]) -
     )
 
 
-def _kind(file: ScannedFile) -> str:
+def _kind(file: ScannedFile, layouts: Layouts) -> str:
     with FileSource(file) as source:
-        return inspect(source).kind
+        return layouts.of(file.path, source).kind
 
 
 async def cancellable(work: Callable[[Callable[[], None]], T]) -> T:

@@ -165,15 +165,16 @@ class KeyBook:
 
     # -- asking
 
-    async def require(self, share: KnownShare, trusted: TrustedShare, version: int) -> None:
+    async def require(self, share: KnownShare, trusted: TrustedShare, version: int, publisher: bytes = b"") -> None:
         """Raise ``BlockedKey`` if the user blocked whoever stands behind a version, and ``KeyToReview`` if new keys
         are to wait and its publisher is one.
 
         Somebody who is blocked stands behind what they published, and behind a whole share while its root has too few
-        signatures besides theirs.
+        signatures besides theirs. ``publisher`` is what is known of a version that was retired.
         """
-        target, name = trusted.target(version), f"{share.name}@v{version}"
-        publisher = bytes.fromhex(target.publisher)
+        name = f"{share.name}@v{version}"
+        if not (publisher and trusted.is_retired(version)):
+            publisher = bytes.fromhex(trusted.target(version).publisher)
         if publisher == self._own:
             return
         if self._blocked:

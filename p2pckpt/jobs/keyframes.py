@@ -24,12 +24,16 @@ async def base_for(
     """The newest version without deltas, if it is whole in this store and the next one may be a delta to it.
 
     A version that gets a tag is one that people are sent to: they should not have to fetch two. What somebody signed
-    and nobody can read is passed over, and with the tracker away there is none: neither stops the next version.
+    and nobody can read is passed over, and with the tracker away there is none: neither stops the next version. One
+    that was retired will do while it is whole here: the versions that are deltas to it keep what they need of it.
     """
     if tags:
         return None
-    numbers = sorted(trusted.targets.versions, reverse=True)
-    for number in numbers[: KEYFRAME_EVERY - 1]:
+    newest = max(trusted.targets.versions, default=0)
+    held = {row.version for row in services.catalogue.versions(share.share_id) if row.held}
+    for number in range(newest, max(0, newest - KEYFRAME_EVERY + 1), -1):
+        if number not in held | trusted.targets.versions.keys():
+            continue
         try:
             manifest, _ = await services.shares.manifest(share, trusted, number)
         except VerificationFailed:
@@ -38,8 +42,7 @@ async def base_for(
             return None
         if manifest.bases.any():
             continue
-        row = services.catalogue.version(share.share_id, number)
-        if row is None or not row.held:
+        if number not in held:
             return None
         locate = partial(services.catalogue.locate, share.share_id)
         unpacker = Unpacker(manifest, services.shares.keys(share, trusted), services.objects, locate)

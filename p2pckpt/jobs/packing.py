@@ -21,7 +21,6 @@ from types import TracebackType
 from typing import Final
 
 from p2pckpt.checkpoint.chunking import Cut, cuts
-from p2pckpt.checkpoint.formats import inspect
 from p2pckpt.checkpoint.formats.layout import TensorInfo
 from p2pckpt.checkpoint.manifest import FileEntry, TensorEntry
 from p2pckpt.checkpoint.pieces import PieceSet
@@ -29,6 +28,7 @@ from p2pckpt.checkpoint.plan import OBJECT_TARGET
 from p2pckpt.errors import ChangedWhileReading, Conflict, P2pckptError, disk_error
 from p2pckpt.jobs.delta_base import DeltaBase
 from p2pckpt.jobs.encoding import Encoded, Encoder, Memories, Memory, units
+from p2pckpt.jobs.layouts import Layouts
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.scanning import ScannedFile
 from p2pckpt.store.catalogue import Catalogue, ObjectRow
@@ -168,8 +168,9 @@ class Packer:
     def run(self, files: Sequence[ScannedFile]) -> Packed:
         """Raises ``ChangedWhileReading``, ``NoSpace`` or ``Cancelled``; finished objects stay for the next try."""
         try:
+            layouts = Layouts(files)
             for file in files:
-                self._pack_file(file)
+                self._pack_file(file, layouts)
             self._close_object()
             self._name_bases()
             while self._commits:
@@ -181,10 +182,10 @@ class Packer:
             self._committers.shutdown()
         return self._packed
 
-    def _pack_file(self, file: ScannedFile) -> None:
+    def _pack_file(self, file: ScannedFile, layouts: Layouts) -> None:
         packed = self._packed
         with FileSource(file) as source:
-            layout = inspect(source)
+            layout = layouts.of(file.path, source)
             packed.warnings += [f"{file.path}: {text}" for text in layout.warnings]
             first, digest, covered = len(packed.sequence), hashlib.sha256(), 0
             for encoded in self._ordered(units(cuts(layout, source)), layout.tensors, source):

@@ -74,10 +74,11 @@ async def publish(
     trusted = await services.shares.refresh(share)
     progress.update(share_id=share.share_id.hex(), share=share.name, publisher=services.identity.hex)
     draft = _Draft(request, share, found, recorded, Packed(), readme, card)
-    while not await _pack_and_sign(services, draft, trusted, progress):
-        # somebody was removed meanwhile: what was packed with keys that they have is packed again
-        progress.note(f"the keys of {share.name} changed; packing again with the new ones")
-        trusted = await services.shares.refresh(share)
+    async with services.leaning.publishing(share):
+        while not await _pack_and_sign(services, draft, trusted, progress):
+            # somebody was removed meanwhile: what was packed with keys that they have is packed again
+            progress.note(f"the keys of {share.name} changed; packing again with the new ones")
+            trusted = await services.shares.refresh(share)
     link = await _link(services, request, share, earlier_link(share.share_id.hex()))
     progress.update(link=link, wire_size=progress.job.wire_done, phase=Phase.NONE)
 

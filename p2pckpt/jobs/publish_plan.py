@@ -13,7 +13,6 @@ from blake3 import blake3
 
 from p2pckpt.checkpoint.chunking import Cut, cuts
 from p2pckpt.checkpoint.codec import frame as codec
-from p2pckpt.checkpoint.formats import inspect
 from p2pckpt.checkpoint.formats.layout import FileLayout, TensorInfo
 from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.control.publish_messages import NewFile, PublishPlan, PublishRequest
@@ -21,6 +20,7 @@ from p2pckpt.errors import P2pckptError, TrackerUnreachable, UnsafeContent, Veri
 from p2pckpt.jobs.delta_base import BaseChunk, DeltaBase
 from p2pckpt.jobs.folder import cancellable, default_name, places
 from p2pckpt.jobs.keyframes import base_for
+from p2pckpt.jobs.layouts import Layouts
 from p2pckpt.jobs.packing import FileSource
 from p2pckpt.jobs.safety import as_warnings, require_publishable, scan_files
 from p2pckpt.jobs.scanning import Scan, ScannedFile, scan
@@ -107,14 +107,15 @@ class _Look:
         return round(self.new_size * self._sample_stored / self._sampled) if self._sampled else 0
 
     def run(self, found: Scan) -> _Look:
+        layouts = Layouts(found.files)
         for file in found.files:
-            self._file(file)
+            self._file(file, layouts)
         return self
 
-    def _file(self, file: ScannedFile) -> None:
+    def _file(self, file: ScannedFile, layouts: Layouts) -> None:
         outside, touched, new = 0, set[int](), 0
         with FileSource(file) as source:
-            layout = inspect(source)
+            layout = layouts.of(file.path, source)
             for cut in cuts(layout, source):
                 self._check()
                 raw = cut.data if cut.data is not None else source.read(cut.offset, cut.length)

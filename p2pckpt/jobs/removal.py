@@ -1,4 +1,4 @@
-"""Taking a version off this machine: its objects go, unless another version here needs them."""
+"""Taking versions off this machine: their objects go, unless another version here needs them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,31 @@ from dataclasses import replace
 from p2pckpt.errors import P2pckptError
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare
+from p2pckpt.store.layout import StoreLayout
+
+Place = tuple[bytes, int]
+"""A version: its share and number."""
 
 
-async def remove_version(
-    services: Services, share: KnownShare, version: int, in_use: Iterable[tuple[bytes, int]] = ()
-) -> int:
+async def remove_version(services: Services, share: KnownShare, version: int, in_use: Iterable[Place] = ()) -> int:
     """Forget a version, also one of which only a part is here, and delete the objects that nothing else needs.
 
-    ``in_use`` names versions (share, number) that jobs are still working on. Returns the bytes freed. A checkout or a
-    published directory is never touched.
+    ``in_use`` names versions that jobs are still working on. Returns the bytes freed. A checkout or a published
+    directory is never touched.
     """
-    this = (share.share_id, version)
-    candidates, needed = await _begun(services, *this), set[bytes]()
-    for row in services.catalogue.versions():
-        if (row.share, row.version) != this:
-            needed |= await _needs_of(services, row.share, row.version)
-    for other in set(in_use) - {this}:
-        needed |= await _begun(services, *other)
-    candidates -= needed
-    services.catalogue.forget_version(*this)
-    services.catalogue.forget_objects(candidates)
+    return await remove_versions(services, share, [version], in_use)
+
+
+async def remove_versions(
+    services: Services, share: KnownShare, versions: Collection[int], in_use: Iterable[Place] = ()
+) -> int:
+    """``remove_version`` of several at once."""
+    gone = {(share.share_id, version) for version in versions}
+    candidates = set[bytes]()
+    for place in gone:
+        candidates |= await begun(services, place)
+    candidates -= await needed_besides(services, gone, in_use)
+    await asyncio.to_thread(services.catalogue.forget_versions, share.share_id, versions, candidates)
     await services.swarms.forget(candidates)
     return await asyncio.to_thread(delete_files, services, candidates)
 
@@ -44,16 +49,28 @@ async def drop_objects(services: Services, share: KnownShare, version: int) -> i
     return freed
 
 
-async def _begun(services: Services, share_id: bytes, version: int) -> set[bytes]:
-    """As ``_needs_of``, of a version that perhaps was never signed, or whose manifest never came: it needs nothing."""
+async def needed_besides(services: Services, gone: Collection[Place], in_use: Iterable[Place]) -> set[bytes]:
+    """What versions that are here and those ``in_use`` need, but for the ones that are ``gone``; as ``needs_of``."""
+    needed = set[bytes]()
+    for row in services.catalogue.versions():
+        if (row.share, row.version) not in gone:
+            needed |= await needs_of(services, (row.share, row.version))
+    for other in set(in_use) - set(gone):
+        needed |= await begun(services, other)
+    return needed
+
+
+async def begun(services: Services, place: Place) -> set[bytes]:
+    """As ``needs_of``, of a version that perhaps was never signed, or whose manifest never came: it needs nothing."""
     try:
-        return await _needs_of(services, share_id, version)
+        return await needs_of(services, place)
     except P2pckptError:
         return set()
 
 
-async def _needs_of(services: Services, share_id: bytes, version: int) -> set[bytes]:
-    """Roots of the objects, and infohashes of the torrents that carry them."""
+async def needs_of(services: Services, place: Place) -> set[bytes]:
+    """Roots of a version's objects, and infohashes of the torrents that carry them; also of one that was retired."""
+    share_id, version = place
     share = services.catalogue.share(share_id)
     if share is None:
         return set()
@@ -61,7 +78,16 @@ async def _needs_of(services: Services, share_id: bytes, version: int) -> set[by
     manifest, _ = await services.shares.manifest(share, trusted, version)
     roots = {manifest.root(index) for index in range(manifest.object_count)}
     torrents = {torrent.info_hash for torrent in manifest.body.torrents if torrent.info_hash}
-    return roots | torrents | {bytes.fromhex(trusted.target(version).infohash)}
+    return roots | torrents | {bytes.fromhex(trusted.content(version)[1])}
+
+
+def on_disk(layout: StoreLayout, name: bytes) -> int:
+    """Bytes of the disk that an object takes, or what is kept of a torrent; 0 for what is not here."""
+    taken = 0
+    for path in (layout.object(name), layout.manifest(name), layout.torrent(name)):
+        with contextlib.suppress(FileNotFoundError):
+            taken += path.stat().st_blocks * 512
+    return taken
 
 
 def delete_files(services: Services, candidates: Collection[bytes]) -> int:
@@ -72,10 +98,8 @@ def delete_files(services: Services, candidates: Collection[bytes]) -> int:
     freed = 0
     for name in candidates:
         services.objects.forget(name)
-        path = services.layout.object(name)
-        with contextlib.suppress(FileNotFoundError):
-            freed += path.stat().st_blocks * 512
-            path.unlink()
+        freed += on_disk(services.layout, name)
+        services.layout.object(name).unlink(missing_ok=True)
     # only these name the objects any more: a deletion that is killed before here can be done again
     for name in candidates:
         shutil.rmtree(services.layout.torrent(name).parent, ignore_errors=True)

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from p2pckpt.checkpoint import distributed_pickles
 from p2pckpt.checkpoint.formats import ByteSource
+from p2pckpt.checkpoint.formats.dcp import DcpItem, is_metadata
+from p2pckpt.checkpoint.formats.layout import short
 from p2pckpt.checkpoint.pickles import Finding, Verdict, judge_file
 from p2pckpt.errors import P2pckptError, UnsafeContent
 
@@ -35,7 +39,12 @@ class _File:
 
 def scan_files(files: Iterable[tuple[str, Path]], check: Callable[[], None] = lambda: None) -> tuple[Finding, ...]:
     """What is to be said about files, given as (path in the checkpoint, where it lies); ``check`` is called often."""
-    return tuple(finding for path, place in files if (finding := _scan_file(path, place, check)) is not None)
+    there = dict(files)
+    found = [finding for path, place in there.items() if (finding := _scan_file(path, place, check)) is not None]
+    for path in there:
+        if is_metadata(path):
+            found += _scan_distributed(path, there, check)
+    return tuple(found)
 
 
 def require_publishable(findings: Sequence[Finding], *, allow: bool) -> None:
@@ -85,6 +94,26 @@ def open_source(path: Path) -> Iterator[ByteSource]:
 def _scan_file(path: str, place: Path, check: Callable[[], None]) -> Finding | None:
     with open_source(place) as source:
         return judge_file(path, source, check)
+
+
+def _scan_distributed(path: str, files: Mapping[str, Path], check: Callable[[], None]) -> Iterator[Finding]:
+    """What the metadata of a distributed checkpoint makes of the files beside it."""
+    with open_source(files[path]) as source:
+        objects, finding = distributed_pickles.objects_in(path, source)
+    if finding is not None:
+        yield finding
+    by_file: dict[str, list[DcpItem]] = defaultdict(list)
+    for item in objects:
+        by_file[item.file].append(item)
+    for name, items in by_file.items():
+        check()
+        shard = path[: path.rfind("/") + 1] + name
+        if "/" in name or name in (".", ".."):
+            yield Finding(Verdict.UNREADABLE, path, f"it names an object in another place, {short(name)}")
+        elif shard in files:
+            with open_source(files[shard]) as source:
+                if (finding := distributed_pickles.judge_objects(shard, items, source)) is not None:
+                    yield finding
 
 
 def _listed(findings: Sequence[Finding]) -> str:

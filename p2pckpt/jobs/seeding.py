@@ -9,19 +9,16 @@ from p2pckpt.errors import NotFound, VerificationFailed
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.swarm.torrent import Torrent
-from p2pckpt.trust.versions import VersionTarget
 
 
-async def torrents_of(
-    services: Services, share: KnownShare, target: VersionTarget, manifest: Manifest
-) -> dict[int, Torrent]:
-    """The torrents of a version, by their number in the manifest."""
+async def torrents_of(services: Services, share: KnownShare, own: bytes, manifest: Manifest) -> dict[int, Torrent]:
+    """The torrents of a version, by their number in the manifest; ``own`` is the infohash of the one it is in."""
     found: dict[int, Torrent] = {}
     used = set(manifest.object_torrents.tolist()) | {
         number for number, entry in enumerate(manifest.body.torrents) if not entry.info_hash
     }
     for number in sorted(used):
-        info_hash = manifest.body.torrents[number].info_hash or bytes.fromhex(target.infohash)
+        info_hash = manifest.body.torrents[number].info_hash or own
         found[number] = await services.shares.torrent(share, info_hash)
     return found
 
@@ -34,14 +31,16 @@ def file_numbers(torrent: Torrent) -> Mapping[bytes, int]:
 async def seed(services: Services, job: str, share: KnownShare, version: int) -> None:
     """Offer a version that is held. Needs no tracker: everything was kept when it was published or fetched.
 
+    One that was retired is offered as before: versions that are not may need its objects.
+
     Raises ``BlockedKey``.
     """
     trusted = await services.shares.trusted(share)
-    await services.key_book.require(share, trusted, version)
     manifest, _ = await services.shares.manifest(share, trusted, version)
+    await services.key_book.require(share, trusted, version, manifest.body.publisher)
     await services.key_book.require_own_word(share, trusted, manifest)
-    target = trusted.target(version)
-    for torrent in (await torrents_of(services, share, target, manifest)).values():
+    _, info_hash = trusted.content(version)
+    for torrent in (await torrents_of(services, share, bytes.fromhex(info_hash), manifest)).values():
         await services.swarms.join(job, share.share_id, share.tracker, torrent, {}, 0, tls=trusted.swarm_tls)
 
 

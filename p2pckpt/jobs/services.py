@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from p2pckpt.config import Config
 from p2pckpt.jobs.key_book import KeyBook
+from p2pckpt.jobs.leaning import Leaning
 from p2pckpt.jobs.link_book import LinkBook
 from p2pckpt.jobs.members import Members
 from p2pckpt.jobs.owners import Owners
@@ -40,6 +41,7 @@ class Services:
     swarms: Swarms
     pool: ThreadPoolExecutor
     workers: int
+    leaning: Leaning = field(default_factory=Leaning)
 
     async def compute(self, function: Callable[..., _T], *arguments: object) -> _T:
         """Run CPU work in the pool."""

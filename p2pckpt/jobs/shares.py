@@ -312,13 +312,14 @@ class Shares:
     async def trusted(self, share: KnownShare, *, fresh: bool = False) -> TrustedShare:
         """What is known of a share; asks the tracker when nothing is, or when ``fresh``."""
         if not fresh:
-            try:
-                return await asyncio.to_thread(
-                    admission.load, share.share_id, self._layout.trusted_files(share.share_id), self._identity
-                )
-            except NotFound:
-                pass
+            with contextlib.suppress(NotFound):
+                return await self.look(share)
         return await self.refresh(share)
+
+    async def look(self, share: KnownShare) -> TrustedShare:
+        """What the files on this disk say of a share. Raises ``NotFound`` when it was never asked about."""
+        directory = self._layout.trusted_files(share.share_id)
+        return await asyncio.to_thread(admission.load, share.share_id, directory, self._identity)
 
     def keys(self, share: KnownShare, trusted: TrustedShare) -> dict[int, EpochKeys]:
         """Content keys of every epoch that we can reach, from the keyring and from the link we came by."""
@@ -334,21 +335,21 @@ class Shares:
         return keys
 
     async def manifest(self, share: KnownShare, trusted: TrustedShare, version: int) -> tuple[Manifest, bytes]:
-        """A version's manifest, opened and checked, and the bytes that were signed."""
-        target = trusted.target(version)
-        path = self._layout.manifest(bytes.fromhex(target.infohash))
+        """A version's manifest, opened and checked, and the bytes that were signed; also of one that was retired."""
+        name, info_hash = trusted.content(version)
+        path = self._layout.manifest(bytes.fromhex(info_hash))
         sealed = await asyncio.to_thread(_read, path)
-        if sealed is None or hashlib.sha256(sealed).hexdigest() != target.manifest_sha256:
-            client, name = self.client(share), target.manifest_sha256
-            sealed = await client.blob(share.share_id.hex(), tp.BlobKind.MANIFEST, name, tp.MAX_MANIFEST)
-            if len(sealed) != target.manifest_length or hashlib.sha256(sealed).hexdigest() != name:
+        if sealed is None or hashlib.sha256(sealed).hexdigest() != name:
+            sealed = await self.client(share).blob(share.share_id.hex(), tp.BlobKind.MANIFEST, name, tp.MAX_MANIFEST)
+            if hashlib.sha256(sealed).hexdigest() != name:
                 raise VerificationFailed("the tracker's copy of the manifest is not the one that was signed")
             await asyncio.to_thread(_keep, path, sealed)
         keys, share_id = self.keys(share, trusted), share.share_id
         manifest = await asyncio.to_thread(lambda: unpack(sealing.open_manifest(sealed, keys, share_id, version)))
         if manifest.body.share_id != share_id or manifest.body.version != version:
             raise VerificationFailed("the manifest is of another share or version than was signed")
-        if manifest.body.publisher.hex() != target.publisher:
+        target = trusted.targets.versions.get(version)
+        if target is not None and manifest.body.publisher.hex() != target.publisher:
             raise VerificationFailed("the manifest names another publisher than was signed")
         return manifest, sealed
 
@@ -412,13 +413,16 @@ class Shares:
         return await self.change_targets(share, edit)
 
     async def change_targets(
-        self, share: KnownShare, edit: Callable[[TrustedShare], bytes], *, expired: bool = False
+        self, share: KnownShare, edit: Callable[[TrustedShare], bytes], *, expired: bool = False, earlier: int = 0
     ) -> TrustedShare:
-        """Publish the targets that ``edit`` signs, made again on top of what others publish meanwhile."""
+        """Publish the targets that ``edit`` signs, made again on top of what others publish meanwhile.
+
+        ``earlier`` is the number of the targets that listed retired versions which ``edit`` takes back.
+        """
         for _ in range(RACES):
             targets = edit(await self.refresh(share, expired=expired))
             try:
-                await self.client(share).publish_targets(share.share_id.hex(), targets)
+                await self.client(share).publish_targets(share.share_id.hex(), targets, earlier)
             except Conflict:
                 continue
             return await self.refresh(share, expired=expired)

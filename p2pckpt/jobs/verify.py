@@ -83,7 +83,7 @@ async def _look(
     try:
         trusted = await services.shares.trusted(share)
         selector = "" if request.name.startswith("/") else split_name(request.name)[1]
-        version = trusted.resolve(selector) if selector else row.version
+        version = trusted.resolve(selector, retired=True) if selector else row.version
         held = services.catalogue.version(share.share_id, version)
         if held is None:
             raise NotFound(f"version {version} of {share.name} is not on this machine", next_step="p2pckpt get")
@@ -109,9 +109,10 @@ async def _look(
 
 
 def _tell_signatures(findings: Findings, trusted: TrustedShare, manifest: Manifest) -> None:
-    target = trusted.target(manifest.body.version)
-    by, what = manifest.body.publisher.hex()[:8], target.manifest_sha256[:8]
-    findings.check("signature", Outcome.OK, f"{by} signed version {target.version}, manifest {what}")
+    version = manifest.body.version
+    by, what = manifest.body.publisher.hex()[:8], trusted.content(version)[0][:8]
+    since = "; it was retired since" if trusted.is_retired(version) else ""
+    findings.check("signature", Outcome.OK, f"{by} signed version {version}, manifest {what}{since}")
     day = time.strftime("%Y-%m-%d %H:%M", time.localtime(trusted.fresh_until))
     chain = "its keys lead back to the root that names the share"
     if trusted.fresh_until > time.time():

@@ -16,7 +16,7 @@ import msgspec
 from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.pieces import count as piece_count
 from p2pckpt.checkpoint.plan import pieces_under
-from p2pckpt.store.database import Database
+from p2pckpt.store.retired import RETIRED_SCHEMA, RetiredRows
 from p2pckpt.trust.sealing import EpochKeys
 
 _SCHEMA: Final = """
@@ -160,12 +160,12 @@ class RemovalRow:
     """By which they joined; empty for none."""
 
 
-class Catalogue(Database):
+class Catalogue(RetiredRows):
     """One store's catalogue."""
 
     WHAT = "the catalogue"
     KEPT = "everything finished"
-    SCHEMA = _SCHEMA
+    SCHEMA = _SCHEMA + RETIRED_SCHEMA
 
     # -- objects and chunks
 
@@ -227,6 +227,17 @@ class Catalogue(Database):
         """Objects and their chunks are no longer here. Call before deleting the files."""
         with self.transaction():
             self._db.executemany("DELETE FROM objects WHERE root = ?", ((root,) for root in roots))
+
+    def uncarried(self) -> list[bytes]:
+        """Objects that no torrent carries, as far as was noted: packed for versions that were never signed."""
+        return [
+            root for (root,) in self._rows("SELECT root FROM objects WHERE root NOT IN (SELECT object FROM carriers)")
+        ]
+
+    def info_hashes(self) -> set[bytes]:
+        """Torrents of versions that are here, and those that carry objects."""
+        sql = "SELECT info_hash FROM versions UNION SELECT info_hash FROM carriers"
+        return {info_hash for (info_hash,) in self._rows(sql)}
 
     def unpublished(self, share: bytes, epoch: int) -> list[bytes]:
         """Objects with chunks of a share that were sealed before ``epoch`` and that no torrent carries."""
@@ -296,9 +307,18 @@ class Catalogue(Database):
     def version(self, share: bytes, version: int) -> VersionRow | None:
         return next((row for row in self.versions(share) if row.version == version), None)
 
-    def forget_version(self, share: bytes, version: int) -> None:
+    def forget_versions(self, share: bytes, versions: Collection[int], objects: Collection[bytes]) -> None:
+        """Versions, and objects that nothing else needs, are no longer here: all of it or nothing. Call before
+        deleting the files: those that a crash leaves are named by nothing, and are swept away."""
         with self.transaction():
-            self._db.execute("DELETE FROM versions WHERE share = ? AND version = ?", (share, version))
+            self._db.executemany(
+                "DELETE FROM versions WHERE share = ? AND version = ?", ((share, version) for version in versions)
+            )
+            self.forget_retired(share, versions)
+            self.forget_objects(objects)
+            self._db.executemany(
+                "DELETE FROM carriers WHERE share = ? AND object = ?", ((share, root) for root in objects)
+            )
 
     def record_measured(self, share: bytes, version: int, row: Measured) -> None:
         with self.transaction():
@@ -371,8 +391,8 @@ class Catalogue(Database):
         """From now on the share is not known here; its objects and carriers are, until ``forget_share``."""
         with self.transaction():
             self._db.execute("INSERT OR IGNORE INTO leaving(share) VALUES (?)", (share_id,))
-            for table in ("shares", "versions", "measurements", "removals_due"):
-                self._db.execute(f"DELETE FROM {table} WHERE share = ?", (share_id,))  # noqa: S608 - one of these four
+            for table in ("shares", "versions", "measurements", "retired", "removals_due"):
+                self._db.execute(f"DELETE FROM {table} WHERE share = ?", (share_id,))  # noqa: S608 - one of these five
 
     def leaving(self) -> list[bytes]:
         """Shares that were left and whose data is not all deleted yet."""
@@ -393,5 +413,14 @@ class Catalogue(Database):
     def forget_share(self, share_id: bytes) -> None:
         """Nothing of a share is here any more. Call after its files were deleted."""
         with self.transaction():
-            for table in ("shares", "versions", "measurements", "removals_due", "chunks", "carriers", "leaving"):
+            for table in (
+                "shares",
+                "versions",
+                "measurements",
+                "retired",
+                "removals_due",
+                "chunks",
+                "carriers",
+                "leaving",
+            ):
                 self._db.execute(f"DELETE FROM {table} WHERE share = ?", (share_id,))  # noqa: S608 - one of these

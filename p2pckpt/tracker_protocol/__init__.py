@@ -208,13 +208,15 @@ class BlobKind(StrEnum):
 
 
 class PublishTargets(msgspec.Struct, frozen=True):
-    """``POST /api/v1/shares/{id}/targets``: new versions or moved tags, needs publisher.
+    """``POST /api/v1/shares/{id}/targets``: new versions or moved tags, needs publisher; retired ones, needs owner.
 
     Compare-and-swap: the signed version must be the current one plus one, else 409 and nothing changes. Every
     new target's manifest and torrent must have been uploaded.
     """
 
     targets: bytes
+    earlier: int = 0
+    """Number of the targets that listed what these list again: retired versions that an owner takes back."""
 
 
 class PublishKeyring(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ class AuditAction(StrEnum):
     CREATE = "create"
     PUBLISH = "publish"
     RETIRE = "retire"
+    RESTORE = "restore"
     TAG = "tag"
     TARGETS = "targets"
     KEYRING = "keyring"

@@ -21,7 +21,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -74,6 +74,8 @@ class TrustedShare:
     keyring_bytes: bytes
     fresh_until: int
     """Unix seconds until which the tracker vouched that nothing newer was there."""
+    seen: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    """Version → manifest and infohash, of all that this machine has ever seen signed."""
 
     @property
     def swarm_tls(self) -> bool:
@@ -83,11 +85,43 @@ class TrustedShare:
     def target(self, version: int) -> versions.VersionTarget:
         """Raises ``NotFound`` for a version that is not in the signed targets."""
         if version not in self.targets.versions:
-            raise NotFound(f"{self.terms.name} has no version {version}", next_step=f"p2pckpt show {self.terms.name}")
+            raise self._missing(version)
         return self.targets.versions[version]
 
-    def resolve(self, selector: str) -> int:
-        """A version number from ``7``, ``v7``, a version's name or a tag; empty for the newest. Raises ``NotFound``."""
+    def content(self, version: int) -> tuple[str, str]:
+        """SHA-256 of a version's manifest, and its infohash, also of one that was retired since it was seen here.
+
+        Raises ``NotFound``.
+        """
+        if version in self.targets.versions:
+            return self.targets.versions[version].content
+        if version in self.seen:
+            return self.seen[version]
+        raise self._missing(version)
+
+    def is_retired(self, version: int) -> bool:
+        """Whether a version was signed once and is offered no more."""
+        return version in self.seen and version not in self.targets.versions
+
+    @property
+    def _newest(self) -> int:
+        return max(self.targets.versions, default=0)
+
+    def _missing(self, version: int) -> NotFound:
+        name = self.terms.name
+        if 0 < version < self._newest:  # the tracker leaves no number out
+            return NotFound(
+                f"version {version} of {name} was retired: it is not offered any more",
+                kept="what of it is on this machine",
+                next_step=f"p2pckpt get {name} takes the newest; p2pckpt show {name} lists the others",
+            )
+        return NotFound(f"{name} has no version {version}", next_step=f"p2pckpt show {name}")
+
+    def resolve(self, selector: str, *, retired: bool = False) -> int:
+        """A version number from ``7``, ``v7``, a version's name or a tag; empty for the newest. Raises ``NotFound``.
+
+        With ``retired`` a number may also be one of a version that was retired.
+        """
         if not self.targets.versions:
             raise NotFound(f"{self.terms.name} has no version yet")
         if not selector:
@@ -99,6 +133,12 @@ class TrustedShare:
         named = [v.version for v in self.targets.versions.values() if v.name == selector]
         if named:
             return max(named)
+        if is_number(selector):
+            number = int(selector.removeprefix("v"))
+            if retired and self.is_retired(number):
+                return number
+            if 0 < number < self._newest:
+                raise self._missing(number)
         raise NotFound(f"{self.terms.name} has no version {selector!r}", next_step=f"p2pckpt show {self.terms.name}")
 
 
@@ -211,11 +251,13 @@ def _load(share_id: bytes, directory: Path, identity: Identity) -> TrustedShare:
     signed = versions.parse_targets(targets)
     if terms.sealed and content.newest < max((each.epoch for each in signed.versions.values()), default=0):
         raise VerificationFailed("the tracker holds back the share's newest keyring")
-    _refuse_changed_versions(_seen(directory / _SEEN), signed)
+    seen = _seen(directory / _SEEN)
+    _refuse_changed_versions(seen, signed)
+    seen |= {number: target.content for number, target in signed.versions.items()}
     return TrustedShare(
         share_id, terms, signed,
         keyrings.open_epochs(content, identity, share_id), content, root, targets, keyring,
-        versions.expiry(timestamp),
+        versions.expiry(timestamp), seen,
     )  # fmt: skip
 
 

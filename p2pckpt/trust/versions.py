@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, TypeVar
@@ -23,7 +23,7 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Role, Root, T
 from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
-from p2pckpt.errors import BadUsage, VerificationFailed
+from p2pckpt.errors import BadUsage, Conflict, NotFound, VerificationFailed
 from p2pckpt.tracker_protocol import KEYRING_ROLE, MANIFEST_TARGET_PREFIX, SIGNED_EXTENSION
 from p2pckpt.tracker_protocol.signed import KeyringContent
 from p2pckpt.trust import keyrings
@@ -161,6 +161,37 @@ def move_tag(targets: bytes, identity: Identity, tag: str, version: int | None) 
     """Targets with ``tag`` on ``version``, or without it when that is None, signed."""
     metadata = _load_targets(targets)
     _set_tags(metadata, parse_targets(targets), {tag: version})
+    return _next(metadata, identity)
+
+
+def retire(targets: bytes, identity: Identity, numbers: Collection[int]) -> bytes:
+    """Targets without these versions, signed; those that are gone already are no matter.
+
+    Raises ``Conflict`` for the newest, whose number the next one follows, and for tagged ones: people are sent there.
+    """
+    metadata, before = _load_targets(targets), parse_targets(targets)
+    kept = {before.latest, max(before.versions, default=0), *before.tags.values()} & set(numbers)
+    if kept:
+        raise Conflict(f"version {min(kept)} is the newest or has a tag", kept="every version")
+    for number in numbers:
+        metadata.signed.targets.pop(f"{MANIFEST_TARGET_PREFIX}{number}", None)
+    return _next(metadata, identity)
+
+
+def entry(targets: bytes, number: int) -> bytes:
+    """All that verified targets say of one version, for ``restore``. Raises ``NotFound``."""
+    found = _load_targets(targets).signed.targets.get(f"{MANIFEST_TARGET_PREFIX}{number}")
+    if found is None:
+        raise NotFound(f"there is no version {number}")
+    return msgspec.json.encode(found.to_dict())
+
+
+def restore(targets: bytes, identity: Identity, entries: Mapping[int, bytes]) -> bytes:
+    """Targets with versions that were retired, as ``entry`` kept them, signed."""
+    metadata = _load_targets(targets)
+    for number, kept in entries.items():
+        path = f"{MANIFEST_TARGET_PREFIX}{number}"
+        metadata.signed.targets[path] = TargetFile.from_dict(msgspec.json.decode(kept), path)
     return _next(metadata, identity)
 
 

@@ -117,8 +117,10 @@ def distributed(run: Path) -> None:
     import torch
     import torch.distributed.checkpoint as dcp
 
+    run.mkdir()
+    # forked before there are any threads: it saves importing torch twice more
+    torch.multiprocessing.start_processes(_rank, (run,), nprocs=RANKS, start_method="fork")
     dcp.save(_state(), checkpoint_id=run / "step_7")
-    torch.multiprocessing.spawn(_rank, (run,), nprocs=RANKS)
 
 
 def _rank(rank: int, run: Path) -> None:
@@ -126,6 +128,7 @@ def _rank(rank: int, run: Path) -> None:
     import torch.distributed.checkpoint as dcp
     from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
 
+    torch.set_num_threads(1)
     store = torch.distributed.FileStore(str(run / ".store"), RANKS)
     torch.distributed.init_process_group("gloo", rank=rank, world_size=RANKS, store=store)
     mesh = init_device_mesh("cpu", (RANKS,))
@@ -155,7 +158,7 @@ def files(run: Path) -> None:
     (parts / "training_state.json").write_text('{"step": 6, "epoch": 0.5, "metrics": {"val_loss": 0.25}}')
 
 
-WRITERS = (transformers, accelerate, lightning, distributed, files)
+WRITERS = (distributed, transformers, accelerate, lightning, files)
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ async def test_a_directory_is_watched_from_the_list_of_runs() -> None:
         await st.press(*"runs", "enter")
         await st.shows("Write an absolute path")
         await st.press("home", "/", "enter")
-        await st.shows("Every finished save in /runs becomes a version of lab/llama-70b-sft.")
+        await st.toast("Every finished save in /runs becomes a version of lab/llama-70b-sft.")
         assert st.client.called("watch_run") == [(WatchRequest(path="/runs"),)]
 
 
@@ -74,7 +74,7 @@ async def test_the_newest_good_version_of_a_run_is_restored_where_the_run_saves_
         await st.press("3", "R")
         await st.until(lambda: isinstance(st.app.screen, PromptDialog))
         await st.press("enter")
-        await st.shows("Transfers shows how far it is.")
+        await st.toast("Transfers shows how far it is.")
         await st.press("R")
         await st.until(lambda: isinstance(st.app.screen, PromptDialog))
         await st.press(*"/back", "enter")

@@ -64,6 +64,8 @@ class TargetsFacts:
     """Versions that are not retired."""
     last_number: int
     retired: tuple[int, ...]
+    restored: tuple[int, ...]
+    """Versions that were retired and are there again."""
     moved_tags: tuple[tuple[str, int | None], ...]
     """Tags with the versions they lead to now, None for those taken away; not ``latest`` on a new version."""
 
@@ -105,14 +107,23 @@ def check_first(
 
 
 def check_targets(
-    root: bytes, current: bytes, new: bytes, keyring: bytes, *, caller: str, last_number: int, now: datetime
+    root: bytes,
+    current: bytes,
+    new: bytes,
+    keyring: bytes,
+    *,
+    caller: str,
+    last_number: int,
+    now: datetime,
+    earlier: bytes | None = None,
 ) -> TargetsFacts:
     """Check the successor of the targets. Raises MetadataRefused, VersionConflict for any other version.
 
     Versions are immutable: one that stays must be unchanged, a new one is the caller's and has the number after the
-    last, and one that is missing is retired, which is for owners: publishers add versions and move tags. The current
-    keyring must still verify under the new delegation, and a new version is sealed with its newest epoch: whoever was
-    removed meanwhile must not be able to read it.
+    last, and one that is missing is retired, which is for owners: publishers add versions and move tags. An owner may
+    also take retired versions back, each as it stood in the ``earlier`` targets. The current keyring must still verify
+    under the new delegation, and a new version is sealed with its newest epoch: whoever was removed meanwhile must not
+    be able to read it.
     """
     if len(new) > _MAX_TARGETS:
         raise MetadataRefused(f"targets are at most {_MAX_TARGETS >> 20} MiB: an owner has to retire versions")
@@ -123,13 +134,19 @@ def check_targets(
     keyring_md = _load(keyring, Targets)
     _verify(new_md.signed, KEYRING_ROLE, keyring_md, "the current keyring")
     newest = keyring_content(keyring_md.signed).newest
+    listed_before = _load(earlier, Targets).signed.targets if earlier is not None else {}
     added: list[Version] = []
+    restored: list[int] = []
     for path, target in new_md.signed.targets.items():
         before = old_md.signed.targets.get(path)
         if before is not None and before != target:
             raise MetadataRefused(f"{path} was published before and can't change")
         version = read_version(path, target)
-        if before is None:
+        if before is None and path in listed_before:
+            if listed_before[path] != target:
+                raise MetadataRefused(f"{path} is not what it was before it was retired")
+            restored.append(version.number)
+        elif before is None:
             if version.number != last_number + 1:
                 raise MetadataRefused(f"{path} is not the number after the last, which was {last_number}")
             if version.publisher != caller:
@@ -148,6 +165,7 @@ def check_targets(
         retired=tuple(
             read_version(path, old).number for path, old in old_md.signed.targets.items() if path not in kept
         ),
+        restored=tuple(restored),
         moved_tags=_moved_tags(old_md.signed, new_md.signed, {each.number for each in added}),
     )
     if caller not in _publics(root_signed, root_signed.roles[Root.type]):
@@ -305,8 +323,8 @@ def _check_targets(root: Root, targets: Metadata[Targets], version: int, caller:
 
 def _check_publisher(before: Targets, facts: TargetsFacts, caller: str) -> None:
     """What a publisher who is no owner may do besides adding versions: move tags, and take those off its own."""
-    if facts.retired:
-        raise MetadataRefused("versions are retired by an owner")
+    if facts.retired or facts.restored:
+        raise MetadataRefused("versions are retired, and taken back, by an owner")
     tags: dict[str, int] = before.unrecognized_fields[SIGNED_EXTENSION]["tags"]
     for tag, number in facts.moved_tags:
         path = f"{MANIFEST_TARGET_PREFIX}{tags.get(tag)}"

@@ -141,8 +141,11 @@ class Shares:
             self._rules.shares[share_id] = grants
         return share
 
-    async def publish_targets(self, share_id: str, caller: str, targets: bytes) -> PublishReply:
-        """Take new targets. Raises MetadataRefused (VersionConflict when late), StoreUnavailable, OSError."""
+    async def publish_targets(self, share_id: str, caller: str, targets: bytes, earlier: int = 0) -> PublishReply:
+        """Take new targets; ``earlier`` is the number of those that listed the versions that are taken back.
+
+        Raises MetadataRefused (VersionConflict when late), StoreUnavailable, OSError.
+        """
         async with self._alone(share_id):
             share, head = await self._present(share_id)
             now = utc_now()
@@ -150,7 +153,14 @@ class Shares:
             def prepare() -> tuple[TargetsFacts, Share]:
                 root, current, keyring = self._current_files(share)
                 facts = check_targets(
-                    root, current, targets, keyring, caller=caller, last_number=share.last_number, now=now
+                    root,
+                    current,
+                    targets,
+                    keyring,
+                    caller=caller,
+                    last_number=share.last_number,
+                    now=now,
+                    earlier=self._earlier_targets(share, earlier),
                 )
                 self._check_uploads(share, facts)
                 after = replace(
@@ -416,6 +426,12 @@ class Shares:
         )
         return root, targets, keyring
 
+    def _earlier_targets(self, share: Share, number: int) -> bytes | None:
+        """Targets that counted once; None for no such number."""
+        if not 0 < number < share.targets_version:
+            return None
+        return self._blobs.metadata_path(share.share_id, f"{number}.targets.json").read_bytes()
+
     def _sign(self, share: Share, now: datetime, head: AuditHead, root: bytes, targets: bytes, keyring: bytes) -> None:
         snapshot = self._signer.snapshot(share.snapshot_version, root, targets, keyring, now)
         timestamp = self._signer.timestamp(share.timestamp_version, root, snapshot, now, head)
@@ -449,6 +465,7 @@ def _what_changed(facts: TargetsFacts) -> list[tuple[AuditAction, str]]:
     """What the log says of new targets: action and subject of each row."""
     rows = [(AuditAction.PUBLISH, f"v{each.number}") for each in facts.added]
     rows += [(AuditAction.RETIRE, f"v{number}") for number in facts.retired]
+    rows += [(AuditAction.RESTORE, f"v{number}") for number in facts.restored]
     rows += [(AuditAction.TAG, f"{tag} v{number}" if number else tag) for tag, number in facts.moved_tags]
     return rows or [(AuditAction.TARGETS, str(facts.version))]
 

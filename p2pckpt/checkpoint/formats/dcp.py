@@ -7,7 +7,9 @@ that is a ``torch.save`` archive by itself, unless a transform, such as compress
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Final, TypeGuard
@@ -15,6 +17,7 @@ from typing import Final, TypeGuard
 from p2pckpt.checkpoint.formats.layout import (
     MAX_NAME,
     MAX_TENSORS,
+    FileLayout,
     Malformed,
     TensorInfo,
     arranged,
@@ -25,7 +28,11 @@ from p2pckpt.checkpoint.formats.source import ByteSource, Slice
 from p2pckpt.checkpoint.formats.torch_names import bytes_of, dtype_of, sizes_of
 from p2pckpt.checkpoint.formats.torch_zip import read_archive
 
-_METADATA: Final = "torch.distributed.checkpoint.metadata"
+METADATA: Final = ".metadata"
+SHARD: Final = ".distcp"
+"""How names of shards end."""
+_MODULE: Final = "torch.distributed.checkpoint.metadata"
+_METADATA_NAME: Final = re.compile(r"(?:.*/)?(?:__\d+)?\.metadata")
 _MAX_PATH: Final = 4096
 
 Offsets = tuple[int, ...]
@@ -72,6 +79,13 @@ class DcpMetadata:
     """Names of what is no tensor."""
     items: tuple[DcpItem, ...]
 
+    def by_file(self) -> dict[str, list[DcpItem]]:
+        """The items of each file, in the order in which they lie in it."""
+        found: dict[str, list[DcpItem]] = defaultdict(list)
+        for item in sorted(self.items, key=lambda item: item.offset):
+            found[item.file].append(item)
+        return dict(found)
+
     def missing(self) -> Iterator[str]:
         """Names of what no item holds, or holds in full."""
         there = {(item.name, item.offsets) for item in self.items}
@@ -81,6 +95,11 @@ class DcpMetadata:
         for name in self.objects:
             if (name, None) not in there:
                 yield name
+
+
+def is_metadata(path: str) -> bool:
+    """Whether torch would take a file for metadata, of all ranks or, ``__3.metadata``, of one: it goes by the name."""
+    return bool(_METADATA_NAME.fullmatch(path))
 
 
 def read_metadata(raw: bytes) -> DcpMetadata:
@@ -110,32 +129,36 @@ def read_metadata(raw: bytes) -> DcpMetadata:
     return DcpMetadata(tuple(tensors), tuple(objects), tuple(_item(key, info) for key, info in stored.pairs))
 
 
-def tensors_of(metadata: DcpMetadata, file: str, source: ByteSource) -> tuple[TensorInfo, ...]:
-    """Where the numbers of the tensors, or parts of tensors, in one file lie, sorted by offset.
+def read_layout(metadata: DcpMetadata, items: Iterable[DcpItem], source: ByteSource) -> FileLayout:
+    """The layout of one file, of which ``items`` are those of the metadata.
 
-    Parts of the same tensor have its name and their own extents. What lies under a transform is left out. Raises
-    ``Malformed`` where an item is not what the metadata says.
+    A part of a tensor is named after it and where it is in it, ``model.weight[4:8,0:16]``, so that names tell parts
+    apart whichever file they are in. What lies under a transform is left out. Raises ``Malformed`` where an item is not
+    what the metadata says.
     """
-    tensors = {tensor.name: tensor for tensor in metadata.tensors}
+    shapes = {tensor.name: tensor.shape for tensor in metadata.tensors}
     found: list[TensorInfo] = []
-    for item in metadata.items:
-        tensor = tensors.get(item.name)
-        if tensor is None or item.file != file or not item.plain or item.offsets is None:
+    for item in items:
+        if item.name not in shapes or not item.plain or item.offsets is None:
             continue
         if item.offset + item.length > source.size:
             raise Malformed(f"dcp: {short(item.name)} reaches past the end of the file")
         archive = read_archive(Slice(source, item.offset, item.length))
-        if (
-            archive is None
-            or len(archive.named) != 1
-            or (place := archive.ranges.get(archive.named[0].storage.key)) is None
-        ):
+        tensor = archive.named[0] if archive is not None and len(archive.named) == 1 else None
+        place = archive.ranges.get(tensor.storage.key) if archive is not None and tensor is not None else None
+        if tensor is None or place is None:
             raise Malformed(f"dcp: {short(item.name)} is no tensor")
-        extent = bytes_of(archive.named[0])
-        if extent is not None and sum(extent) <= place[1]:
-            start = item.offset + place[0] + extent[0]
-            found.append(TensorInfo(item.name, archive.named[0].dtype, archive.named[0].shape, start, extent[1]))
-    return arranged("dcp", found, source.size)
+        extent = bytes_of(tensor)
+        if extent is None or sum(extent) > place[1]:
+            continue
+        name = item.name + ("" if tensor.shape == shapes[item.name] else _place_of(item.offsets, tensor.shape))
+        found.append(TensorInfo(name, tensor.dtype, tensor.shape, item.offset + place[0] + extent[0], extent[1]))
+    return FileLayout("dcp", arranged("dcp", found, source.size))
+
+
+def _place_of(offsets: Offsets, shape: tuple[int, ...]) -> str:
+    extents = ",".join(f"{offset}:{offset + size}" for offset, size in zip(offsets, shape, strict=False))
+    return f"[{extents}]"
 
 
 def _tensor(name: str, fields: dict[str, object]) -> DcpTensor:
@@ -175,7 +198,7 @@ def _dtype(properties: object) -> str:
 
 def _is(item: object, name: str) -> bool:
     function = item.function if isinstance(item, Call) else None
-    return isinstance(function, Global) and (function.module, function.name) == (_METADATA, name)
+    return isinstance(function, Global) and (function.module, function.name) == (_MODULE, name)
 
 
 def _state(item: object) -> dict[str, object]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from p2pckpt.checkpoint.formats import zip_row
 from p2pckpt.checkpoint.formats.inflated import Budget, Inflated, NotInflated, method_of
 from p2pckpt.checkpoint.formats.layout import Malformed, short
 from p2pckpt.checkpoint.formats.pickle_trace import Allowance, Import, Trace, trace
@@ -145,14 +146,17 @@ class _Search:
             self._problem(where, "it is a large archive inside something compressed")
             return
         try:
-            if not _ends_once(archive):
-                raise Malformed("zip: there are two directories")
-            entries = read_directory(archive)
-            for entry in entries:
-                if entry.length:
-                    self._member(archive, entry, data_offset(archive, entry), depth, where)
+            for offset, length in zip_row.parts(archive) or [(0, archive.size)]:
+                self._members_of(Slice(archive, offset, length), depth, where)
         except (Malformed, EOFError) as exc:
             self._problem(where, f"it is a damaged archive ({exc})" if isinstance(exc, Malformed) else "it ends early")
+
+    def _members_of(self, archive: Slice, depth: int, where: str) -> None:
+        if not _ends_once(archive):
+            raise Malformed("zip: there are two directories")
+        for entry in read_directory(archive):
+            if entry.length:
+                self._member(archive, entry, data_offset(archive, entry), depth, where)
 
     def _member(self, archive: Slice, entry: ZipEntry, offset: int, depth: int, where: str) -> None:
         name = f"{where}/{entry.name}" if where else entry.name

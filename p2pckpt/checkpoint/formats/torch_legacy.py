@@ -18,7 +18,10 @@ from p2pckpt.checkpoint.formats.source import ByteSource, Slice
 from p2pckpt.checkpoint.formats.torch_names import NamedTensor, tensors_in
 
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
+_LONGEST_MAGIC: Final = 64
+"""Bytes of the pickle of the magic number, whatever the protocol."""
 _HEADERS: Final = 3
+"""Pickles from there to the object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,33 +47,24 @@ def read_pickle_file(source: ByteSource) -> PickleFile:
     Raises ``Malformed`` where the file ends too early or cannot be followed. Reads the pickles, not the storages.
     """
     allowance = Allowance()
-    first = _traced(source, 0, allowance)
-    if first.end > 64 or _value(source, first) != _MAGIC:
-        return _plain(source, first)
-    at = first
-    for _ in range(_HEADERS):
-        at = _traced(source, at.end, allowance)
-    keys = _traced(source, at.end, allowance)
     try:
-        value = _value(source, at)
-        order = _value(source, keys)
+        first = _traced(source, 0, allowance)
+        if first.end > _LONGEST_MAGIC or _value(source, first) != _MAGIC:
+            return PickleFile(_value(source, first), {}, [], [])
+        at = first
+        for _ in range(_HEADERS):
+            at = _traced(source, at.end, allowance)
+        keys = _traced(source, at.end, allowance)
+        value, order = _value(source, at), _value(source, keys)
     except PickleUnreadable as exc:
-        return PickleFile(None, {}, [], [f"torch: {exc}, so its tensors were not looked at"])
-    named = list(tensors_in(value))
-    return _with_storages(source, value, order, named, keys.end)
-
-
-def _plain(source: ByteSource, first: Trace) -> PickleFile:
-    try:
-        return PickleFile(_value(source, first), {}, [], [])
-    except PickleUnreadable as exc:
-        return PickleFile(None, {}, [], [f"{exc}, so what it holds was not looked at"])
+        return PickleFile(None, {}, [], [f"what it holds was not looked at: {exc}"])
+    return _with_storages(source, value, order, keys.end)
 
 
 def _traced(source: ByteSource, start: int, allowance: Allowance) -> Trace:
     found = trace(Slice(source), start, allowance)
     if found.gave_up:
-        raise Malformed(f"a pickle cannot be followed: {found.gave_up}")
+        raise PickleUnreadable(found.gave_up)
     if not found.whole:
         raise Malformed("a pickle breaks off")
     return found
@@ -83,9 +77,10 @@ def _value(source: ByteSource, found: Trace) -> object:
     return walk(read_at(source, found.start, length)).value
 
 
-def _with_storages(source: ByteSource, value: object, order: object, named: list[NamedTensor], at: int) -> PickleFile:
+def _with_storages(source: ByteSource, value: object, order: object, at: int) -> PickleFile:
     if not isinstance(order, list) or len(order) > MAX_TENSORS:
         raise Malformed("torch: the keys of its storages are no list")
+    named = list(tensors_in(value))
     sizes = {tensor.storage.key: BITS.get(tensor.storage.dtype, 8) // 8 for tensor in named}
     ranges: dict[str, tuple[int, int]] = {}
     for key in order:

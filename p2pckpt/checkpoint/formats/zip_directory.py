@@ -16,9 +16,9 @@ from p2pckpt.checkpoint.formats.source import ByteSource
 MAX_DIRECTORY = 256 << 20
 MAX_ENTRIES = 1_000_000
 
-_END = Struct("<4s4H2IH")
-_END64_LOCATOR = Struct("<4sIQI")
-_END64 = Struct("<4sQ2H2I4Q")
+END = Struct("<4s4H2IH")
+END64_LOCATOR = Struct("<4sIQI")
+END64 = Struct("<4sQ2H2I4Q")
 _ENTRY = Struct("<4s6H3I5H2I")
 _LOCAL = Struct("<4s5H3I2H")
 _MAX_COMMENT = 0xFFFF
@@ -80,26 +80,26 @@ def data_offset(source: ByteSource, entry: ZipEntry) -> int:
 
 def _directory_place(source: ByteSource) -> tuple[int, int, int]:
     """Entries, bytes and offset of the central directory, from the record at the end of the file."""
-    tail_length = min(source.size, _END.size + _MAX_COMMENT)
+    tail_length = min(source.size, END.size + _MAX_COMMENT)
     tail = read_at(source, source.size - tail_length, tail_length)
     at = tail.rfind(b"PK\x05\x06")
     while at >= 0:
-        if at + _END.size <= len(tail):
-            _magic, _disk, _start, _here, count, length, offset, comment = _END.unpack_from(tail, at)
-            if at + _END.size + comment == len(tail):
+        if at + END.size <= len(tail):
+            _magic, _disk, _start, _here, count, length, offset, comment = END.unpack_from(tail, at)
+            if at + END.size + comment == len(tail):
                 break
         at = tail.rfind(b"PK\x05\x06", 0, at)
     else:
         raise Malformed("zip: there is no directory at the end of the file")
     end_offset = source.size - tail_length + at
-    if end_offset >= _END64_LOCATOR.size:
-        raw = read_at(source, end_offset - _END64_LOCATOR.size, _END64_LOCATOR.size)
-        magic, _disk, end64, _disks = _END64_LOCATOR.unpack(raw)
+    if end_offset >= END64_LOCATOR.size:
+        raw = read_at(source, end_offset - END64_LOCATOR.size, END64_LOCATOR.size)
+        magic, _disk, end64, _disks = END64_LOCATOR.unpack(raw)
         if magic == b"PK\x06\x07":
-            if end64 != end_offset - _END64_LOCATOR.size - _END64.size:
+            if end64 != end_offset - END64_LOCATOR.size - END64.size:
                 raise Malformed("zip: the zip64 directory record is not where it should be")
             narrow = (count, length, offset)
-            count, length, offset = _place64(read_at(source, end64, _END64.size))
+            count, length, offset = _place64(read_at(source, end64, END64.size))
             if any(a not in (b, full) for a, b, full in zip(narrow, (count, length, offset), _FULL, strict=True)):
                 raise Malformed("zip: there are two directories")
             end_offset = end64
@@ -110,7 +110,7 @@ def _directory_place(source: ByteSource) -> tuple[int, int, int]:
 
 
 def _place64(raw: bytes) -> tuple[int, int, int]:
-    magic, _size, _by, _needs, _disk, _start, _here, count, length, offset = _END64.unpack(raw)
+    magic, _size, _by, _needs, _disk, _start, _here, count, length, offset = END64.unpack(raw)
     if magic != b"PK\x06\x06":
         raise Malformed("zip: the zip64 directory record is not where it should be")
     return count, length, offset

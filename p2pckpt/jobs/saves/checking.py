@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from p2pckpt.checkpoint.formats.dcp import SHARD, is_metadata
 from p2pckpt.errors import BadUsage
 from p2pckpt.jobs.packing import FileSource, changed
 from p2pckpt.jobs.saves.completeness import check_parts, check_series, check_weight_maps
-from p2pckpt.jobs.saves.distributed import METADATA, SHARD, check_distributed
+from p2pckpt.jobs.saves.distributed import check_distributed, is_distributed
 from p2pckpt.jobs.saves.finding import writer_of
 from p2pckpt.jobs.saves.formats import FileCheck, Looked
 from p2pckpt.jobs.saves.numbers import Numbers
@@ -79,13 +80,13 @@ def _look_at_files(scanned: Scan, report: Report) -> dict[str, Looked]:
     for file in scanned.files:
         parent, slash, name = file.path.rpartition("/")
         distributed[parent + slash][name] = file
-        if name.endswith((SHARD, METADATA)):
+        if name.endswith(SHARD) or is_metadata(name):
             continue
         with FileSource(file) as source:
             looked[file.path] = FileCheck(file.path, source, report, numbers).run()
         report.roles += looked[file.path].roles
     for parent, files in distributed.items():
-        if any(name.endswith((SHARD, METADATA)) for name in files):
+        if is_distributed(files):
             check_distributed(parent, files, report, numbers)
     for file in scanned.files:
         if not file.is_unchanged():

@@ -93,7 +93,9 @@ def check_parts(
         if not shape.count(role):
             report.problem("", f"there is no {_NAMES[role]}; the save before had it")
         elif role is Role.RNG and shape.count(role) < count:
-            report.warn("", f"there are {shape.count(role)} {_NAMES[role]}, and {count} in the save before")
+            report.warn(
+                "", f"random number generators of {shape.count(role)} ranks; the save before had those of {count}"
+            )
 
 
 def _transformers(looked: Mapping[str, Looked], shape: Shape, before: Shape | None, report: Report) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final
 
-from p2pckpt.checkpoint.formats import safetensors
-from p2pckpt.checkpoint.formats.dcp import DcpItem, DcpMetadata, read_metadata
+from p2pckpt.checkpoint.formats import safetensors, torch_legacy
+from p2pckpt.checkpoint.formats.dcp import METADATA, SHARD, DcpItem, DcpMetadata, is_metadata, read_metadata
 from p2pckpt.checkpoint.formats.layout import Malformed, short
 from p2pckpt.checkpoint.formats.pickle_trace import Allowance, trace
 from p2pckpt.checkpoint.formats.pickle_walk import MAX_BYTES, PickleUnreadable
@@ -20,8 +19,6 @@ from p2pckpt.jobs.saves.report import Report
 from p2pckpt.jobs.saves.roles import role_of_file, roles_of_entries
 from p2pckpt.jobs.scanning import ScannedFile
 
-SHARD: Final = ".distcp"
-METADATA: Final = ".metadata"
 _MAX_NAMED: Final = 5
 
 
@@ -31,7 +28,7 @@ def check_distributed(directory: str, files: Mapping[str, ScannedFile], report: 
     ``directory`` is its path in the save with a slash at the end, or empty.
     """
     described: set[str] = set()
-    metadata = [name for name in files if name.endswith(METADATA)]
+    metadata = [name for name in files if is_metadata(name)]
     for name in metadata:
         found = _metadata(directory + name, files[name], report)
         if found is None:
@@ -49,6 +46,16 @@ def check_distributed(directory: str, files: Mapping[str, ScannedFile], report: 
     for name in sorted(files.keys() - described):
         if name.endswith(SHARD):
             report.warn(directory + name, "the metadata names nothing in it")
+
+
+def is_distributed(files: Mapping[str, ScannedFile]) -> bool:
+    """Whether the files of one directory, by their names, are a distributed checkpoint, or what is left of one."""
+    return any(name.endswith(SHARD) or (is_metadata(name) and _is_pickle(file)) for name, file in files.items())
+
+
+def _is_pickle(file: ScannedFile) -> bool:
+    with FileSource(file) as source:
+        return torch_legacy.looks_like(source.read(0, min(2, source.size)))
 
 
 def _metadata(path: str, file: ScannedFile, report: Report) -> DcpMetadata | None:
@@ -80,16 +87,13 @@ def _items(
         report.problem(directory + METADATA, f"it does not say where all of {short(name)} is")
     if len(missing) > _MAX_NAMED:
         report.problem(directory + METADATA, f"nor where {len(missing) - _MAX_NAMED:,} more are")
-    by_file: dict[str, list[DcpItem]] = defaultdict(list)
-    for item in metadata.items:
-        by_file[item.file].append(item)
-    for name, items in sorted(by_file.items()):
+    for name, items in sorted(metadata.by_file().items()):
         file = files.get(name)
         if file is None:
             report.problem(directory, f"the shard {short(name)} with {len(items):,} tensors and objects is missing")
             continue
         with FileSource(file) as source:
-            _ShardCheck(directory + name, source, report, numbers).run(sorted(items, key=lambda item: item.offset))
+            _ShardCheck(directory + name, source, report, numbers).run(items)
 
 
 class _ShardCheck:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from p2pckpt.checkpoint.formats.dcp import DcpItem, read_metadata
+from p2pckpt.checkpoint.formats.dcp import METADATA, DcpItem, read_metadata
 from p2pckpt.checkpoint.formats.layout import Malformed
 from p2pckpt.checkpoint.formats.pickle_walk import MAX_BYTES, Call, PickleUnreadable
 from p2pckpt.checkpoint.formats.source import ByteSource, Slice
@@ -21,6 +21,7 @@ from p2pckpt.errors import P2pckptError
 from p2pckpt.jobs.safety import open_source
 from p2pckpt.jobs.saves import names
 from p2pckpt.jobs.saves.archives import top_of
+from p2pckpt.jobs.saves.finding import LIGHTNING_META
 from p2pckpt.jobs.saves.formats import MAX_JSON
 from p2pckpt.jobs.saves.save import Save, Writer
 
@@ -67,7 +68,10 @@ def _stated(directory: Path, save: Save) -> Facts:
     if save.is_file:
         with open_source(directory / save.name) as source:
             return _of_torch(source, save.name)
-    if save.writer is Writer.DCP or (directory / ".metadata").is_file():
+    if (directory / LIGHTNING_META).is_file():
+        with open_source(directory / LIGHTNING_META) as source:
+            return _of_torch(source, save.name)
+    if save.writer is Writer.DCP or (directory / METADATA).is_file():
         return _of_dcp(directory)
     for name in _STATE_FILES:
         if (directory / name).is_file():
@@ -152,7 +156,7 @@ def _scalar(source: ByteSource, saved: Archive | PickleFile, item: Call) -> floa
 
 
 def _of_dcp(directory: Path) -> Facts:
-    with open_source(directory / ".metadata") as source:
+    with open_source(directory / METADATA) as source:
         if source.size > MAX_BYTES:
             return Facts()
         metadata = read_metadata(source.read(0, source.size))

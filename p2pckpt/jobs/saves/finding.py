@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from p2pckpt.checkpoint.formats.dcp import METADATA, SHARD, is_metadata
 from p2pckpt.checkpoint.formats.layout import Malformed
 from p2pckpt.checkpoint.formats.zip_directory import read_directory
 from p2pckpt.errors import BadUsage, NotFound, P2pckptError
@@ -35,9 +36,7 @@ from p2pckpt.jobs.saves.save import Print, Save, Writer, survey
 OURS: Final = ".p2pckpt"
 """Our own directory inside a run."""
 TRAINER_STATE: Final = "trainer_state.json"
-DCP_METADATA: Final = ".metadata"
-_SHARD: Final = ".distcp"
-_LIGHTNING_META: Final = "meta.pt"
+LIGHTNING_META: Final = "meta.pt"
 """Beside the shards, of what is not sharded; Lightning's FSDP and model-parallel strategies write it last."""
 _MAX_JSON: Final = 64 << 20
 _DEPTH: Final = 4
@@ -94,9 +93,9 @@ def writer_of(path: Path) -> Writer:
         return Writer.TRANSFORMERS
     if names.is_of_transformers(path.name) and not any(names.is_of_accelerate(name) for name in entries):
         return Writer.TRANSFORMERS  # diffusers' scripts name theirs so too, and fill them with accelerate
-    if path.suffix == ".ckpt" and (_LIGHTNING_META in entries or "checkpoint" in entries):
+    if path.suffix == ".ckpt":
         return Writer.LIGHTNING
-    if any(name == DCP_METADATA or _is_rank_metadata(name) or name.endswith(_SHARD) for name in entries):
+    if any(is_metadata(name) or name.endswith(SHARD) for name in entries):
         return Writer.DCP
     only = [name for name in entries if not name.startswith(".")]
     if len(only) == 1 and only[0].endswith(".ckpt") and (path / only[0]).is_file():
@@ -152,7 +151,7 @@ def _is_save(directory: Path) -> bool:
     if names.names_a_step(directory.name) or directory.suffix == ".ckpt":
         return True
     entries = _names_in(directory)
-    return any(names.is_part(name) or name == DCP_METADATA or name.endswith(_SHARD) for name in entries) and not any(
+    return any(names.is_part(name) or is_metadata(name) or name.endswith(SHARD) for name in entries) and not any(
         names.names_a_step(name) for name in entries
     )
 
@@ -165,12 +164,12 @@ def _is_marked(path: Path, writer: Writer, printed: Print) -> bool:
             others = [entry for entry in printed if not names.is_of_a_rank(entry[0])]
             return _is_newest(others, TRAINER_STATE) and _is_whole_json(path / TRAINER_STATE)
         case Writer.DCP:
-            ranks = {name[2:].partition("_")[0] for name in _names_in(path) if name.endswith(_SHARD)}
-            return _is_newest(printed, DCP_METADATA) or bool(
+            ranks = {name[2:].partition("_")[0] for name in _names_in(path) if name.endswith(SHARD)}
+            return _is_newest(printed, METADATA) or bool(
                 ranks and all(_is_newest_of_rank(printed, rank) for rank in ranks)
             )
         case Writer.LIGHTNING:
-            return _is_newest(printed, _LIGHTNING_META) and _is_whole_zip(path / _LIGHTNING_META)
+            return _is_newest(printed, LIGHTNING_META) and _is_whole_zip(path / LIGHTNING_META)
         case Writer.FILES:
             return False
 
@@ -183,8 +182,8 @@ def _is_newest(printed: Iterable[tuple[str, int, int, int]], name: str) -> bool:
 
 def _is_newest_of_rank(printed: Print, rank: str) -> bool:
     return _is_newest(
-        [entry for entry in printed if entry[0].startswith(f"__{rank}_") or entry[0] == f"__{rank}{DCP_METADATA}"],
-        f"__{rank}{DCP_METADATA}",
+        [entry for entry in printed if entry[0].startswith(f"__{rank}_") or entry[0] == f"__{rank}{METADATA}"],
+        f"__{rank}{METADATA}",
     )
 
 
@@ -211,10 +210,6 @@ def _is_whole_zip(path: Path) -> bool:
             return bool(read_directory(source))
     except (P2pckptError, Malformed):
         return False
-
-
-def _is_rank_metadata(name: str) -> bool:
-    return name.startswith("__") and name.endswith(DCP_METADATA)
 
 
 def _names_in(directory: Path) -> list[str]:

@@ -12,6 +12,7 @@ from p2pckpt.checkpoint.formats.layout import FileLayout, Malformed, read_at
 from p2pckpt.checkpoint.formats.torch_names import bytes_of
 from p2pckpt.jobs.packing import FileSource
 from p2pckpt.jobs.saves.archives import ArchiveCheck, fault, roles_of, top_of
+from p2pckpt.jobs.saves.names import is_torch_bin
 from p2pckpt.jobs.saves.numbers import Numbers
 from p2pckpt.jobs.saves.report import Report
 from p2pckpt.jobs.saves.roles import role_of_file, roles_of_entries
@@ -70,15 +71,14 @@ class FileCheck:
             self._safetensors()
         elif name.endswith(".json"):
             self._json()
-        elif torch_legacy.looks_like(start) and (name.endswith((*_PICKLES, ".bin")) or self._is_state()):
+        elif self._is_of_torch(name):
+            if not torch_legacy.looks_like(start):
+                raise Malformed("it is neither an archive nor a pickle")
             self._pickle()
-        elif name.endswith(_PICKLES):
-            self._report.problem(self._path, "it is neither an archive nor a pickle")
-        elif self._is_state() and name.endswith(".bin"):
-            self._report.problem(self._path, "it is no file that torch wrote")
 
-    def _is_state(self) -> bool:
-        return role_of_file(self._path) is not None
+    def _is_of_torch(self, name: str) -> bool:
+        """Whether a file of that name is a pickle if it is no archive; ``.bin`` alone says nothing."""
+        return name.endswith(_PICKLES) or is_torch_bin(name.rpartition("/")[2])
 
     def _require(self, holds: bool, what: str) -> None:
         if not holds:
@@ -130,10 +130,12 @@ class FileCheck:
         if self._source.size > MAX_JSON:
             self._report.warn(self._path, "it is too large to be parsed")
             return
+        raw = self._source.read(0, self._source.size)
         try:
-            self.found.json = json.loads(self._source.read(0, self._source.size))
+            self.found.json = json.loads(raw)
         except (ValueError, RecursionError) as exc:
-            raise Malformed(f"it is no JSON: {type(exc).__name__}") from exc
+            if not _is_json_by_line(raw):
+                raise Malformed(f"it is no JSON: {type(exc).__name__}") from exc
 
     def _numbers_of(self, name: str, offset: int, length: int, dtype: str) -> None:
         self._report.checkpoint()
@@ -142,3 +144,12 @@ class FileCheck:
         first = self._numbers.first_nonfinite(self._source, offset, length, dtype)
         if first is not None:
             self._report.tensor(self._path, name, fault(first))
+
+
+def _is_json_by_line(raw: bytes) -> bool:
+    """Whether it is a log of several lines, each an object: some loggers call that ``.json`` too."""
+    lines = raw.splitlines()
+    try:
+        return len(lines) > 1 and all(isinstance(json.loads(line), dict) for line in lines if line.strip())
+    except (ValueError, RecursionError):
+        return False

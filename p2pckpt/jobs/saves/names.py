@@ -37,6 +37,10 @@ _PART: Final = re.compile(
     re.I,
 )
 """Files that are one part of a directory that somebody's trainer wrote."""
+_TORCH_BIN: Final = re.compile(
+    r"((diffusion_)?pytorch_(model|lora_weights)|adapter_model|training_args|optimizer|scheduler|sampler|dl_state_dict)"
+    r".*\.bin"
+)
 _OF_RANK: Final = re.compile(r"rng_state_\d+\.pth")
 _ACCELERATE: Final = re.compile(
     r"random_states_\d+\.pkl|(optimizer|scheduler|sampler)(_\d+)?\.bin|custom_checkpoint_\d+\.pkl|pytorch_lora_weights.*"
@@ -81,6 +85,11 @@ def is_of_a_rank(name: str) -> bool:
 def is_of_accelerate(name: str) -> bool:
     """Whether accelerate's ``save_state``, or a script of diffusers around it, writes a file of that name."""
     return bool(_ACCELERATE.fullmatch(name))
+
+
+def is_torch_bin(name: str) -> bool:
+    """Whether a file of that name is one that ``torch.save`` wrote, as far as ``.bin`` can tell."""
+    return bool(_TORCH_BIN.fullmatch(name))
 
 
 def names_a_step(name: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from p2pckpt import atomic
+from p2pckpt.checkpoint.formats.dcp import is_metadata
 from p2pckpt.errors import BadUsage, ChangedWhileReading, NotAllowed, disk_error
 from p2pckpt.jobs.saves import names
 from p2pckpt.jobs.saves.save import MAX_DEPTH, MAX_FILES, Save, survey
@@ -75,7 +76,7 @@ def _copy_tree(source: Path, target: Path) -> None:
 
 
 def _is_left_out(entry: os.DirEntry[str]) -> bool:
-    return names.is_temporary(entry.name) and not entry.name.endswith(".metadata")
+    return names.is_temporary(entry.name) and not is_metadata(entry.name)
 
 
 def _link(source: Path, target: Path) -> None:

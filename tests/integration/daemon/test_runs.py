@@ -115,6 +115,19 @@ async def test_a_torn_or_not_finite_save_is_never_published_and_the_one_before_c
     assert tree(tmp_path / "back") == good
 
 
+async def test_what_was_rejected_is_looked_at_again_when_the_run_is_watched_otherwise(
+    alice: Home, tmp_path: Path
+) -> None:
+    trainer = Trainer(tmp_path / "run")
+    trainer.tensors["layer.0.norm"][0] = -np.inf
+    await watch(alice, trainer.directory, "run/masked")
+    trainer.save()
+    assert (await ended(alice, "run/masked", "checkpoint-10"))["checkpoint-10"].state is SaveState.REJECTED
+    await watch(alice, trainer.directory, "run/masked", allow_nonfinite=("*.norm",))
+    await until(lambda: _has(alice, "run/masked", SaveState.PUBLISHED), "it is published after all")
+    assert (await restore(alice, "run/masked", tmp_path / "back")).version == 1
+
+
 async def test_a_version_that_was_shared_although_it_is_not_finite_is_passed_over(alice: Home, tmp_path: Path) -> None:
     trainer = Trainer(tmp_path / "run")
     await alice.share(trainer.save(), name="run/by-hand", step=10)

@@ -29,8 +29,8 @@ def services_of(workshop: Workshop, found: dict[int, Found], held: bool = True) 
         return answer, b""
 
     shares = SimpleNamespace(manifest=manifest, keys=lambda share, trusted: {KEYS.epoch: KEYS})
-    row = SimpleNamespace(held=held)
-    catalogue = SimpleNamespace(version=lambda share, number: row, locate=workshop.catalogue.locate)
+    rows = [SimpleNamespace(version=number, held=held) for number in found]
+    catalogue = SimpleNamespace(versions=lambda share: rows, locate=workshop.catalogue.locate)
     return cast(Services, SimpleNamespace(shares=shares, catalogue=catalogue, objects=workshop.objects))
 
 
@@ -63,3 +63,19 @@ async def test_what_somebody_signed_that_can_not_be_read_stops_nobody(workshop: 
 async def test_with_the_tracker_away_the_next_version_is_whole(workshop: Workshop, whole: Manifest) -> None:
     found: dict[int, Found] = {1: whole, 2: TrackerUnreachable("it is away")}
     assert not await has_base(services_of(workshop, found), found)
+
+
+async def test_a_retired_version_is_a_base_while_it_is_whole_here(workshop: Workshop, whole: Manifest) -> None:
+    found: dict[int, Found] = {1: whole, 3: VerificationFailed("rubbish")}
+    offered: dict[int, Found] = {3: found[3]}
+    assert await has_base(services_of(workshop, found), offered)
+    assert not await has_base(services_of(workshop, found, held=False), offered)
+
+
+async def test_what_was_published_long_ago_is_no_base_though_little_was_kept_since(
+    workshop: Workshop, whole: Manifest
+) -> None:
+    found: dict[int, Found] = {1: whole, KEYFRAME_EVERY: VerificationFailed("rubbish")}
+    assert not await has_base(services_of(workshop, found), found)
+    found = {2: whole, KEYFRAME_EVERY: VerificationFailed("rubbish")}
+    assert await has_base(services_of(workshop, found), found)

@@ -101,7 +101,7 @@ class Tracker:
             raise Conflict(str(exc)) from exc
         self.shelf.put(keyring=keyring)
 
-    async def publish_targets(self, share_id: str, targets: bytes) -> None:
+    async def publish_targets(self, share_id: str, targets: bytes, earlier: int = 0) -> None:
         self.shelf.put(targets=targets)
 
     async def publish_root(self, share_id: str, request: tp.PublishRoot) -> None:

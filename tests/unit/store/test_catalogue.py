@@ -15,6 +15,7 @@ from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
 from p2pckpt.errors import NoSpace, P2pckptError
 from p2pckpt.store.catalogue import Catalogue, ChunkLocation, KnownShare, ObjectRow, VersionRow
+from p2pckpt.store.retired import RetiredRow
 from p2pckpt.trust.sealing import EpochKeys
 from tests.support.homes import small_disk
 
@@ -175,7 +176,7 @@ def test_versions_are_recorded_found_and_forgotten(catalogue: Catalogue) -> None
     moved = VersionRow(SHARE, 2, identifier(2), True, "/elsewhere")
     catalogue.record_version(moved)
     assert catalogue.version(SHARE, 2) == moved
-    catalogue.forget_version(SHARE, 2)
+    catalogue.forget_versions(SHARE, [2], [])
     assert catalogue.version(SHARE, 2) is None
     assert catalogue.version(OTHER_SHARE, 1) is not None
 
@@ -333,3 +334,32 @@ def test_a_catalogue_that_breaks_while_it_is_open_is_an_error_of_ours(catalogue:
     with pytest.raises(P2pckptError, match="catalogue"):
         for number in range(300):
             catalogue.object(identifier(number))
+
+
+def test_what_was_retired_is_remembered_until_it_is_gone_or_back(catalogue: Catalogue) -> None:
+    rows = [RetiredRow(SHARE, number, 4, b"{}", due) for number, due in ((1, 30), (2, 20), (3, 10))]
+    catalogue.note_retired(rows)
+    catalogue.note_retired([RetiredRow(b"o" * 32, 1, 4, b"{}", 5)])
+    assert [row.version for row in catalogue.retired(SHARE)] == [3, 2, 1], "what is due first comes first"
+    assert len(catalogue.retired()) == 4
+    catalogue.forget_retired(SHARE, [1, 9])
+    catalogue.forget_versions(SHARE, [2], [])
+    assert catalogue.retired(SHARE) == [rows[2]]
+    catalogue.begin_leaving(SHARE)
+    assert [row.share for row in catalogue.retired()] == [b"o" * 32]
+
+
+def test_a_version_goes_with_its_objects_and_what_carried_them_or_not_at_all(catalogue: Catalogue) -> None:
+    for root in (b"1" * 32, b"2" * 32):
+        catalogue.record_object(ObjectRow(root, 5, 1, 1, PieceSet.full(5), b""))
+        catalogue.record_carriers(SHARE, [(root, b"t" * 32, 1)])
+    catalogue.record_version(VersionRow(SHARE, 1, b"t" * 32, True, ""))
+    with pytest.raises(RuntimeError), catalogue.transaction():
+        catalogue.forget_versions(SHARE, [1], [b"1" * 32])
+        raise RuntimeError
+    assert len(catalogue.object_roots()) == 2 and catalogue.version(SHARE, 1) is not None
+    catalogue.forget_versions(SHARE, [1], [b"1" * 32])
+    assert catalogue.object_roots() == [(b"2" * 32, 5)]
+    assert (catalogue.carrier(SHARE, b"1" * 32), catalogue.version(SHARE, 1)) == (None, None)
+    assert catalogue.uncarried() == []
+    assert catalogue.info_hashes() == {b"t" * 32}

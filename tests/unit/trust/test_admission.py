@@ -424,6 +424,34 @@ def test_a_version_that_was_retired_cannot_come_back_as_another(shelf: Shelf, di
         shelf.refresh(directory)
 
 
+def test_a_retired_version_is_told_from_one_that_never_was(shelf: Shelf, directory: Path) -> None:
+    for each in (1, 2):
+        shelf.publish(OWNER, target(each))
+    shelf.refresh(directory)
+    before = shelf.targets
+    shelf.put(targets=versions.retire(before, OWNER, [1]))
+    share = shelf.refresh(directory)
+    assert share.is_retired(1) and not share.is_retired(2) and not share.is_retired(3)
+    for look in (lambda: share.target(1), lambda: share.resolve("1"), lambda: share.resolve("v1")):
+        with pytest.raises(NotFound, match="version 1 of cars/sd15 was retired") as caught:
+            look()
+        assert caught.value.next_step
+    for look in (lambda: share.target(3), lambda: share.resolve("3"), lambda: share.resolve("3", retired=True)):
+        with pytest.raises(NotFound, match="has no version"):
+            look()
+    assert share.resolve("v1", retired=True) == 1
+    assert (share.content(1), share.content(2)) == (target(1).content, target(2).content)
+    with pytest.raises(NotFound):
+        share.content(3)
+    # somebody new is told so as well
+    with pytest.raises(NotFound, match="was retired"):
+        shelf.refresh(directory.parent / "new").resolve("v1", retired=True)
+    # what it was is known after a restart, and it may come back as the same
+    assert admission.load(shelf.share_id, directory, OWNER).content(1) == target(1).content
+    shelf.put(targets=versions.restore(shelf.targets, OWNER, {1: versions.entry(before, 1)}))
+    assert shelf.refresh(directory).targets.versions == {1: target(1), 2: target(2)}
+
+
 def test_what_is_said_about_a_version_besides_its_content_may_change(shelf: Shelf, directory: Path) -> None:
     shelf.publish(OWNER, target(1))
     shelf.refresh(directory)

@@ -105,9 +105,12 @@ async def publish_targets(call: Call) -> web.Response:
     """New versions, retired ones, moved tags."""
     request = await call.body(PublishTargets, _ONE_FILE)
     try:
-        return reply(await call.services.shares.publish_targets(call.share_id, call.identity, request.targets))
+        taken = await call.services.shares.publish_targets(
+            call.share_id, call.identity, request.targets, request.earlier
+        )
     except MetadataRefused as refused:
         raise _refusal(refused) from None
+    return reply(taken)
 
 
 async def publish_keyring(call: Call) -> web.Response:
