@@ -23,7 +23,7 @@ from bench.generate import _size
 from bench.table import Row
 
 GB = 10**9
-KINDS = ("loopback", "transport", "memory", "help", "tui", "codec", "ratios", "dedup", "pipeline")
+KINDS = ("loopback", "transport", "memory", "help", "tui", "codec", "ratios", "dedup", "pipeline", "training")
 _NEXT_VERSION = GB
 _CACHE, _WEIGHTS = Path(".bench"), "weights"
 """Packages with real weights are in the second; what is made of them and trained lies beside it."""
@@ -92,7 +92,16 @@ def _work(options: argparse.Namespace, directory: Path) -> list[tuple[str, Calla
         work.append(_later("dedup", partial(dedup.measure, directory / "d", _NEXT_VERSION)))
     if "pipeline" in chosen:
         work.append(_later("pipeline", partial(whole_process.measure, directory / "p", full=options.full)))
+    if "training" in chosen:
+        work.append(("training", lambda: _training(directory / "o")))
     return work
+
+
+def _training(directory: Path) -> list[Row]:
+    """Imported when asked for, as it needs torch."""
+    from bench import overhead
+
+    return asyncio.run(overhead.measure(directory))
 
 
 def _ratios(cache: Path) -> list[Row]:

@@ -158,7 +158,7 @@ async def share_async(
             allow_no_licence=allow_no_licence,
             allow_unsafe_pickle=allow_unsafe_pickle,
         )
-        job = await _ended(client, await client.publish(request), on_progress)
+        job = await ended(client, await client.publish(request), on_progress)
     finally:
         await client.close()
     return Shared(job.share, job.version, job.link, job.size, job.wire_done, job.warnings)
@@ -189,14 +189,14 @@ async def get_async(
             allow_unsafe_pickle=allow_unsafe_pickle,
             accept_licence=accept_licence,
         )
-        job = await _ended(client, await client.fetch(request), on_progress)
+        job = await ended(client, await client.fetch(request), on_progress)
     finally:
         await client.close()
     return Received(job.share, job.version, Path(job.path), job.size, job.wire_done, job.warnings)
 
 
-async def _ended(client: ControlClient, job: Job, on_progress: OnProgress | None) -> Job:
-    """The job when it ended; raises what it failed with."""
+async def ended(client: ControlClient, job: Job, on_progress: OnProgress | None) -> Job:
+    """The job when it ended; raises what it failed with. ``on_progress`` is called as for ``share``."""
     async for event in client.events():
         jobs = event.jobs if isinstance(event, Snapshot) else (event.job,) if isinstance(event, JobChanged) else ()
         for changed in jobs:

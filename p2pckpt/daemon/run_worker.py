@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,8 @@ from p2pckpt.jobs import saves
 _log = structlog.get_logger(__name__)
 _PLACE: Final = ".p2pckpt"
 """Directory beside the saves, on their filesystem, that holds snapshots. Trainers look for names of their own."""
+_LAST: Final = "last"
+"""What Lightning calls the file that it writes over and over again, beside those that are named after their step."""
 _LOOK_EVERY: Final = 1.0
 """Seconds between two looks at a directory, or so many times as long as a look takes. A network filesystem tells no
 news, and a save is there for minutes: looking is enough."""
@@ -231,13 +234,17 @@ class RunWorker:
         record = replace(record, row=replace(record.row, state=SaveState.CHECKING))
         self._book.note(record)
         directory, run = Path(record.snapshot), self.run
-        checked = await asyncio.to_thread(saves.check, directory, run.shape, run.allow_nonfinite, self._checkpoint)
+        check = partial(saves.check, as_written=True)
+        checked = await asyncio.to_thread(check, directory, run.shape, run.allow_nonfinite, self._checkpoint)
         if checked.problems:
             await self._end(record, SaveState.REJECTED, "; ".join(checked.problems[:5]))
             return None
         save = await asyncio.to_thread(saves.look, directory / record.row.name if record.single else directory)
         facts = await asyncio.to_thread(saves.facts, directory, save)
         row = record.row
+        if record.single and Path(row.name).stem == _LAST and (twin := self._twin(facts.step)):
+            await self._end(record, SaveState.SUPERSEDED, f"it is {twin} once more")
+            return None
         step = facts.step if row.step is None else row.step
         row = replace(row, step=step, metrics={**facts.metrics, **row.metrics}, state=SaveState.PUBLISHING)
         self.keep(replace(self.run, shape=checked.shape, kind=str(save.writer)))
@@ -260,6 +267,11 @@ class RunWorker:
         record = replace(record, row=row, job=job.id)
         self._book.note(record)
         return record
+
+    def _twin(self, step: int | None) -> str:
+        """The published save of this step, if it is the newest: some trainers write that a second time, as ``last``."""
+        newest = next((s.row for s in self._book.saves(self.run.name, 5) if s.row.state is SaveState.PUBLISHED), None)
+        return newest.name if newest is not None and step is not None and newest.step == step else ""
 
     def _checkpoint(self) -> None:
         if self._stop.is_set():

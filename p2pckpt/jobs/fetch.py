@@ -17,6 +17,7 @@ from typing import Final
 
 from blake3 import blake3
 
+from p2pckpt.checkpoint.pickles import Verdict
 from p2pckpt.checkpoint.plan import PIECE_LENGTH, wire_bytes
 from p2pckpt.control.messages import FetchRequest, Phase
 from p2pckpt.errors import ChangedWhileReading, NoSpace, NotAllowed, P2pckptError, VerificationFailed
@@ -176,7 +177,9 @@ class _Fetch:
         roots = ((n, target if n in self._found.in_place else self._partial.root) for n in self._source.files)
         places = [(files[n].path, root / files[n].path) for n, root in roots]
         findings = scan_files(places, self._progress.checkpoint)
-        require_receivable(findings, target, allow=self._allow_unsafe_pickle)
+        # what can't be followed, such as a shard of several archives, we published ourselves in the knowledge of it
+        ours = [each for each in findings if self._source.own and each.verdict is Verdict.UNREADABLE]
+        require_receivable([each for each in findings if each not in ours], target, allow=self._allow_unsafe_pickle)
         if not self._source.own:  # who published it was told then, and meant it
             for text in as_warnings(tuple(map(str, findings))):
                 self._progress.warn(text)

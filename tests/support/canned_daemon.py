@@ -168,6 +168,8 @@ class CannedDaemon:
         self.unexpected: list[tuple[str, str]] = []
         self.hold_stream = False
         """Keep the event stream open after its last event, until the client leaves."""
+        self.gates: dict[tuple[str, str], threading.Event] = {}
+        """Replies that are held back until the event is set."""
         self._closing = asyncio.Event()
         self._socket_path = socket_path
         self._loop = asyncio.new_event_loop()
@@ -213,6 +215,8 @@ class CannedDaemon:
         if key not in self.replies:
             self.unexpected.append(key)
             return _answer(m.Failure("not_found", f"the canned daemon has nothing for {key}"))
+        if key in self.gates:
+            await asyncio.to_thread(self.gates[key].wait, 30)
         return _answer(self.replies[key])
 
     async def _stream(self, request: web.Request, events: Iterable[m.Event]) -> web.StreamResponse:

@@ -1,0 +1,1 @@
+"""Real trainers hand their saves to a real daemon."""

@@ -1,0 +1,1 @@
+"""Trainers' doors, with a daemon that answers from a script and no framework."""
