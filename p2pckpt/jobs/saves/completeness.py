@@ -9,6 +9,7 @@ from typing import Final
 
 from p2pckpt.checkpoint.formats.dcp import is_metadata
 from p2pckpt.checkpoint.formats.layout import short
+from p2pckpt.jobs.saves.finding import TRAINER_STATE
 from p2pckpt.jobs.saves.formats import Looked
 from p2pckpt.jobs.saves.names import is_of_a_rank
 from p2pckpt.jobs.saves.report import Report
@@ -21,7 +22,6 @@ _MAX_SHARDS: Final = 100_000
 _MAX_NAMED: Final = 5
 _SKEW: Final = 5_000_000_000
 """Nanoseconds by which the clocks of several hosts may differ."""
-_TRAINER_STATE: Final = "trainer_state.json"
 _NAMES: Final = {
     Role.WEIGHTS: "weights",
     Role.OPTIMIZER: "state of the optimizer",
@@ -59,7 +59,7 @@ def check_order(writer: Writer, times: Mapping[str, int], report: Report) -> Non
 
     ``times`` are those of the files' last changes, in nanoseconds.
     """
-    marks = [path for path in times if (path == _TRAINER_STATE if writer is Writer.TRANSFORMERS else is_metadata(path))]
+    marks = [path for path in times if (path == TRAINER_STATE if writer is Writer.TRANSFORMERS else is_metadata(path))]
     if writer not in (Writer.TRANSFORMERS, Writer.DCP) or not marks:
         return
     last = max(times[path] for path in marks)
@@ -118,11 +118,11 @@ def check_parts(
 
 def _transformers(looked: Mapping[str, Looked], shape: Shape, before: Shape | None, report: Report) -> None:
     """The rules of ``Trainer._save_checkpoint`` (5.24): all of the state, or weights alone with ``save_only_model``."""
-    state = looked.get(_TRAINER_STATE)
+    state = looked.get(TRAINER_STATE)
     if state is None:
-        report.problem(_TRAINER_STATE, "it is missing; the trainer writes it last, so the save was not finished")
+        report.problem(TRAINER_STATE, "it is missing; the trainer writes it last, so the save was not finished")
     elif isinstance(state.json, dict) and type(state.json.get("global_step")) is not int:
-        report.problem(_TRAINER_STATE, "it has no global_step")
+        report.problem(TRAINER_STATE, "it has no global_step")
     if not shape.count(Role.WEIGHTS):
         report.problem("", "there are no weights")
     if before is not None:
