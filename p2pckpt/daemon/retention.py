@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import structlog
@@ -86,6 +86,7 @@ class Retaining:
                 _log.info(f"retired {_named(judged.retired)} of {share.name}")
             if request.at_once and not request.dry_run:
                 await retire.give_up(self._services, share)
+                self._waiting.pop(share.share_id, None)
         if request.at_once and not request.dry_run:
             await self.delete_due()
         targets = trusted.targets.versions
@@ -223,5 +224,5 @@ class Retaining:
         return {report.version for report in reports if report is not None and report.damaged_objects}
 
 
-def _named(numbers: tuple[int, ...] | list[int]) -> str:
+def _named(numbers: Iterable[int]) -> str:
     return ", ".join(f"v{number}" for number in numbers)
