@@ -33,18 +33,25 @@ _DEADLINE = 300.0
 
 
 @dataclass(frozen=True)
+class _Step:
+    """Seconds that one takes, on average over a window."""
+
+    wall: float
+    cpu: float
+    """Of the whole process: without waits for a core, with the hand-over."""
+
+    def mean(self, other: _Step) -> _Step:
+        return _Step((self.wall + other.wall) / 2, (self.cpu + other.cpu) / 2)
+
+
+@dataclass(frozen=True)
 class _Window:
     """A save being published, between two windows as long as the last one in which nothing is."""
 
-    publishing: float
-    """Seconds of a step on average."""
-    alone: float
+    publishing: _Step
+    alone: _Step
     lasted: float
     """Seconds from the hand-over until the save was published."""
-
-    @property
-    def ratio(self) -> float:
-        return self.publishing / self.alone
 
 
 async def measure(directory: Path) -> list[Row]:
@@ -77,24 +84,29 @@ async def _windows(home: Path, saves: Path, *, delta: bool, pinned: bool) -> lis
                 lasted = await training.publish(publisher, saves / f"step-{number}")
                 publishing = await training.end()
                 after = await training.alone(lasted)
-                windows.append(_Window(publishing, (before + after) / 2, lasted))
+                windows.append(_Window(publishing, before.mean(after), lasted))
                 before = after
     return windows
 
 
 def _row(windows: list[_Window], dtype: str, *, delta: bool, pinned: bool) -> Row:
-    ratios = [window.ratio for window in windows]
-    publishing, alone = (median(value) * 1e3 for value in zip(*((w.publishing, w.alone) for w in windows), strict=True))
+    ratios = [each.publishing.wall / each.alone.wall for each in windows]
+    cpu = median(each.publishing.cpu / each.alone.cpu for each in windows)
+    publishing, alone = (median(walls) * 1e3 for walls in zip(*map(_walls, windows), strict=True))
     ratio = median(ratios)
     how = f"{'differences' if delta else 'no differences'}, {'pinned' if pinned else 'not pinned'}"
     return Row(
         f"training step while {SIZE / 1e6:.0f} MB {dtype.lower()} are published, {how}; median of {len(windows)}",
         f"{publishing:.1f} ms, for {median(window.lasted for window in windows):.1f} s",
         f"the step alone: {alone:.1f} ms",
-        f"{ratio:.3f}× ({min(ratios):.3f}–{max(ratios):.3f})",
+        f"{ratio:.3f}× ({min(ratios):.3f}–{max(ratios):.3f}); CPU time {cpu:.3f}×",
         f"≤{TARGET}×" if pinned else "—",
         ratio <= TARGET if pinned else None,
     )
+
+
+def _walls(window: _Window) -> tuple[float, float]:
+    return window.publishing.wall, window.alone.wall
 
 
 class _Training:
@@ -115,13 +127,14 @@ class _Training:
             raise P2pckptError("the training ended")
         return line
 
-    async def end(self) -> float:
-        """Seconds of a step since the window began."""
+    async def end(self) -> _Step:
+        """A step since the window began."""
         await self.tell("end")
-        return float(await self.answer())
+        wall, cpu = map(float, (await self.answer()).split())
+        return _Step(wall, cpu)
 
-    async def alone(self, seconds: float) -> float:
-        """Seconds of a step in a window in which nothing is published."""
+    async def alone(self, seconds: float) -> _Step:
+        """A step in a window in which nothing is published."""
         await self.tell("begin")
         await asyncio.sleep(seconds)
         return await self.end()

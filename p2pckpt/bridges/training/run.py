@@ -71,7 +71,7 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     kept = {}
     for name, value in metrics.items():
         try:
-            number = float(value)
+            number = float(value.item() if hasattr(value, "item") else value)
         except (TypeError, ValueError, RuntimeError):  # the last from a tensor of several
             continue
         if math.isfinite(number):
