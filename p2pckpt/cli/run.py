@@ -1,4 +1,4 @@
-"""``run watch|unwatch|ls|restore|prune``: training runs whose every save is published, and the way back from them."""
+"""``run watch|unwatch|ls|flush|restore|prune``: training runs whose every save is published, and the way back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from p2pckpt.cli.share import detached
 from p2pckpt.cli.table import Column, facts, table, terminal_width
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient
-from p2pckpt.control.run_messages import RestoreRequest, RunDetail, RunRow, SaveRow, WatchRequest
+from p2pckpt.control.run_messages import RestoreRequest, RunDetail, RunRow, SaveRow, SaveState, WatchRequest
+from p2pckpt.errors import Partial
 from p2pckpt.tracker_protocol import Visibility
 
 _RUN_COLUMNS = [
@@ -124,6 +125,27 @@ def ls_(invocation: Invocation, name: str | None) -> None:
         return
     for line in detail_lines(detail, terminal_width()):
         report.line(line)
+
+
+@run.command("flush", cls=Command)
+@click.argument("name")
+@click.pass_obj
+def flush(invocation: Invocation, name: str) -> None:
+    """Wait until every save of the run NAME is published or refused, as before a machine is given back.
+
+    Exit code 3 when the newest save was refused.
+    """
+    report = invocation.report
+    detail = talk(invocation, lambda client: client.flush_run(name))
+    if not report.as_text:
+        report.json(detail)
+    newest = detail.run.last
+    if newest is None:
+        report.narrate(f"{name} has no save yet")
+    elif newest.state in (SaveState.REJECTED, SaveState.FAILED):
+        raise Partial(f"{newest.name} was not published: {newest.why}", kept="every save before it")
+    elif report.as_text:
+        report.line(newest.name)
 
 
 def run_lines(rows: list[RunRow], width: int | None) -> list[str]:

@@ -122,6 +122,10 @@ class ControlClient:
         """Look at a run's directory no more; its versions stay."""
         return await self._call("DELETE", f"/v1/runs/{quote(name, safe='')}", rm.RunRow)
 
+    async def flush_run(self, name: str) -> rm.RunDetail:
+        """Wait until every save of a run is published or refused."""
+        return await self._call("POST", f"/v1/runs/{quote(name, safe='')}/flush", rm.RunDetail)
+
     async def save(self, request: rm.SaveRequest) -> rm.SaveRow:
         """Hand over a finished save; it may be deleted once this returns, and is published afterwards."""
         return await self._call("POST", "/v1/saves", rm.SaveRow, request)

@@ -22,6 +22,7 @@ from p2pckpt.jobs.shares import split_name
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.checkout import free_bytes
 from p2pckpt.store.retired import RetiredRow
+from p2pckpt.tracker_protocol import Role
 
 _log = structlog.get_logger(__name__)
 
@@ -135,7 +136,8 @@ class Retaining:
                 if leading and trusted.targets.tags.get(BEST) != leading[0].number:
                     await self._services.shares.move_tag(share, BEST, leading[0].number)
                     trusted, judged = await retire.look(self._services, share, retention, await self._damaged(share))
-                if judged.retired:
+                # only owners retire: a publisher's run leaves it to one of theirs
+                if judged.retired and share.role == Role.OWNER.value:
                     due = int(time.time()) + UNDO
                     await retire.retire(self._services, share, trusted, judged.retired, due)
                     _log.info(f"retired {_named(judged.retired)} of {share.name}")

@@ -76,6 +76,7 @@ class RunWorker:
         """Places where a restore writes: no saves of the trainer's."""
         self._book = book
         self._doors = doors
+        self._looking = asyncio.Lock()
         self._noticing = asyncio.Lock()
         self._news = asyncio.Event()
         self._failures = 0
@@ -112,16 +113,29 @@ class RunWorker:
     async def _look(self) -> None:
         began = time.monotonic()
         try:
+            await self._take_finished()
+        except P2pckptError as exc:
+            self._trouble(exc)
+        await asyncio.sleep(max(_LOOK_EVERY, _LOOK_SHARE * (time.monotonic() - began)))
+
+    async def settled(self) -> None:
+        """Return once every save that lies there is finished, and published or refused."""
+        while (self.run.watching and await self._take_finished()) or self._book.unfinished(self.run.name):
+            await asyncio.sleep(_LOOK_EVERY / 2)  # noqa: ASYNC110 - nothing tells when a trainer is done
+
+    async def _take_finished(self) -> bool:
+        """Take on what is finished by now; whether anything is not."""
+        written = False
+        async with self._looking:
             for save in await asyncio.to_thread(saves.find, Path(self.run.path)):
                 known = self._book.find(self.run.name, str(save.path), fingerprint(save.print))
                 if known is not None or save.path in self.restoring:
                     continue
+                written = True
                 if saves.is_finished(save, self.run.quiet, time.time()):
                     with suppress(ChangedWhileReading):  # it was not finished, after all
                         await self.notice(save)
-        except P2pckptError as exc:
-            self._trouble(exc)
-        await asyncio.sleep(max(_LOOK_EVERY, _LOOK_SHARE * (time.monotonic() - began)))
+        return written
 
     async def notice(
         self, save: saves.Save, step: int | None = None, metrics: dict[str, float] | None = None

@@ -117,6 +117,12 @@ class Runs:
         save = await asyncio.to_thread(saves.look, path)
         return (await worker.notice(save, request.step, dict(request.metrics))).row
 
+    async def flush(self, name: str) -> RunDetail:
+        """Wait until every save of a run is published or refused."""
+        self._published_here(name)
+        await self._workers[name][0].settled()
+        return self.detail(name)
+
     def rows(self) -> list[RunRow]:
         return [self._row(run) for run in self._book.runs()]
 

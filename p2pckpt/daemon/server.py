@@ -92,6 +92,7 @@ class ControlServer:
             web.get("/v1/runs", _answer(lambda r: _now(do.runs.rows()))),
             web.post("/v1/runs", _answer(_with(rm.WatchRequest, do.runs.watch))),
             web.get("/v1/runs/{name}", _answer(lambda r: _now(do.runs.detail(r.match_info["name"])))),
+            web.post("/v1/runs/{name}/flush", _ask(lambda r: do.runs.flush(r.match_info["name"]))),
             web.delete("/v1/runs/{name}", _answer(lambda r: do.runs.unwatch(r.match_info["name"]))),
             web.post("/v1/saves", _answer(_with(rm.SaveRequest, do.runs.save))),
             web.post("/v1/restore", _answer(_with(rm.RestoreRequest, do.restore))),

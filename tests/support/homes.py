@@ -245,8 +245,8 @@ class Home:
         return f"--- log of {self.path.name}\n{self.log[-6000:]}--- its tracker\n{tracker[-2000:]}"
 
     def check_log(self) -> None:
-        """Fail if daemon or tracker logged an error of their own."""
-        for log in (self.log_file, self.config.state_dir / "tracker.log"):
+        """Fail if daemon, tracker or gateway logged an error of their own."""
+        for log in (self.log_file, *(self.config.state_dir / f"{name}.log" for name in ("tracker", "gateway"))):
             text = log.read_text("utf-8", "replace") if log.exists() else ""
             assert not _COMPLAINTS.search(text), f"{log}:\n{text[-6000:]}"
 

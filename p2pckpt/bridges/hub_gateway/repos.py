@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
@@ -16,9 +17,12 @@ from p2pckpt.errors import NotFound
 
 _FRESH: Final = 3.0
 """Seconds that an answer of the daemon is used for: clients ask for each file of a version at once."""
+_FRESH_BY_NUMBER: Final = 60.0
+"""The same where a version was named by its number, of which nothing changes."""
 _KEPT: Final = 16
 """Answers that are kept; one of a large version is megabytes."""
 _COMMITS: Final = 4096
+_NUMBERED: Final = re.compile("[^@]+@v[0-9]+")
 
 
 class RevisionNotFound(NotFound):
@@ -80,7 +84,8 @@ class Repos:
     async def _contents(self, name: str) -> Contents:
         kept = self._recent.pop(name, None)
         if kept is None or kept[0] < time.monotonic() or (kept[1].done() and kept[1].exception() is not None):
-            kept = time.monotonic() + _FRESH, asyncio.ensure_future(self._source.contents(name))
+            fresh = _FRESH_BY_NUMBER if _NUMBERED.fullmatch(name) else _FRESH
+            kept = time.monotonic() + fresh, asyncio.ensure_future(self._source.contents(name))
             kept[1].add_done_callback(lambda task: task.cancelled() or task.exception())
         self._recent[name] = kept
         while len(self._recent) > _KEPT:

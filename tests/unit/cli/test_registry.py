@@ -84,7 +84,7 @@ def test_groups_hold_the_planned_subcommands() -> None:
         "key": {"show", "backup", "restore", "rotate", "store", "passphrase"},
         "trust": {"ls", "show", "verify", "block", "dismiss", "forget"},
         "key passphrase": {"set", "change", "remove"},
-        "run": {"watch", "unwatch", "ls", "restore", "prune"},
+        "run": {"watch", "unwatch", "ls", "flush", "restore", "prune"},
         "peers": {"ls", "bans", "ban", "unban", "announce"},
         "daemon": {"start", "stop", "status", "logs", "install"},
         "config": {"get", "set", "unset", "show"},
