@@ -103,6 +103,8 @@ _LISTENERS: Final = {lt.socket_type_t.tcp: False, lt.socket_type_t.tcp_ssl: True
 """Sockets that peers need, and whether with TLS."""
 _WANTED: Final = 4
 """libtorrent's usual piece priority; 0 is not wanted."""
+_FEW: Final = 256
+"""Changes that are told one by one: a list of priorities has all pieces of a torrent, a million for a terabyte."""
 _APART_MS: Final = 20
 """Between the deadlines of pieces that are asked for in order: about a piece at 50 MB/s."""
 _BLOCKED: Final = 1
@@ -140,6 +142,8 @@ class _Active:
     """(file, piece within it) by the torrent's piece number; (-1, -1) for padding and for pieces that were here."""
     wanted: frozenset[int] = frozenset()
     """Numbers of the pieces that are wanted."""
+    hurried: set[int] = field(default_factory=set)
+    """Those of them that were given a deadline."""
     since: dict[tuple[str, int], int] = field(default_factory=dict)
     """When peers connected, by address and port. Written by the alert thread alone."""
     problem: bool = False
@@ -293,7 +297,16 @@ class LibtorrentEngine:
 
     def want(self, info_hash: bytes, pieces: Mapping[int, Iterable[int]]) -> None:
         active = self._active[info_hash]
+        before = active.wanted
         active.wanted = frozenset(active.first_piece[file] + piece for file, some in pieces.items() for piece in some)
+        for number in active.hurried - active.wanted:
+            active.handle.reset_piece_deadline(number)  # else it comes all the same
+        active.hurried &= active.wanted
+        changed = before ^ active.wanted
+        if len(changed) <= _FEW:
+            for number in changed:
+                active.handle.piece_priority(number, _WANTED if number in active.wanted else 0)
+            return
         priorities = [0] * len(active.locate)
         for number in active.wanted:
             priorities[number] = _WANTED
@@ -305,6 +318,7 @@ class LibtorrentEngine:
         numbers = [active.first_piece[file] + piece for file, piece in pieces]
         # a deadline makes libtorrent want a piece that it does not
         for place, number in enumerate(number for number in numbers if number in active.wanted):
+            active.hurried.add(number)
             active.handle.set_piece_deadline(number, place * _APART_MS)
 
     def stay_connected(self, stay: bool) -> None:

@@ -123,6 +123,7 @@ async def test_wanting_replaces_what_was_wanted_before(new_node: NewNode, sample
     leech.add(sample)
     large = sample.file_of_length(OBJECTS[0])
     leech.want(sample, {(large, 0), (large, 2)})
+    leech.engine.hurry(sample.info_hash, [(large, 0), (large, 2)])
     leech.want(sample, {(large, 1)})
     leech.connect(sample, seed)
     await leech.received(sample, {(large, 1)})
