@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WEIGHTS := .demo/weights
 BENCH_WEIGHTS := .bench/weights
+CLIENTS := .clients
 # a file's tests run in one process; most of them wait for daemons
 TEST_PROCESSES ?= 2
 
@@ -15,7 +16,7 @@ demo: $(VENV)/.installed $(WEIGHTS)/.installed  ## the whole story on this machi
 
 # its daemons start by the hundred, and read byte code faster than they compile
 test: export PYTHONDONTWRITEBYTECODE :=
-test: $(VENV)/.installed-frameworks  ## every test but the long ones
+test: $(VENV)/.installed-frameworks $(CLIENTS)/.installed  ## every test but the long ones
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: lint types imports test  ## everything that has to hold before a change lands
@@ -33,7 +34,7 @@ imports: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-bench $(BENCH_WEIGHTS)/.installed  ## the tables of docs/benchmarks.md, peers side by side
 	$(BIN)/python -m bench $(BENCH)
 
-soak: $(VENV)/.installed-frameworks  ## a hundred kills each, and their log
+soak: $(VENV)/.installed-frameworks $(CLIENTS)/.installed  ## a hundred kills each, and their log
 	P2PCKPT_SOAK_LOG=soak.log $(BIN)/python -m pytest -m soak --timeout 3600
 
 screenshots: $(VENV)/.installed-dev  ## the pictures of docs/tui.md, drawn anew
@@ -56,6 +57,13 @@ $(VENV)/.installed-frameworks: $(VENV)/.installed-dev
 	$(PIP) install --constraint constraints.txt --group frameworks
 	@touch $@
 
+# older clients of model hubs, for the tests that use the real ones: pinned here, since constraints.txt names one
+# version of a package; what they import is in the group of the frameworks
+$(CLIENTS)/.installed: Makefile $(VENV)/.installed-frameworks
+	$(PIP) install --no-deps --upgrade --target $(CLIENTS)/hub-0.36 huggingface_hub==0.36.2
+	$(PIP) install --no-deps --upgrade --target $(CLIENTS)/hub-1.33 huggingface_hub==1.33.0
+	@touch $@
+
 $(VENV)/.installed-bench: $(VENV)/.installed-frameworks
 	$(PIP) install --constraint constraints.txt --group bench
 	@touch $@
@@ -72,4 +80,4 @@ $(WEIGHTS)/.installed: constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .demo .bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .demo .bench $(CLIENTS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

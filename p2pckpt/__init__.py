@@ -1,6 +1,6 @@
 """Share a checkpoint with one link, verify it like a release, download it like a torrent, restore it like a backup.
 
-``p2pckpt.share``, ``p2pckpt.get`` and their asynchronous twins in ``p2pckpt.api`` talk to this user's daemon and
+``p2pckpt.share``, ``p2pckpt.get``, ``p2pckpt.open`` and their asynchronous twins talk to this user's daemon and
 start it when none runs; so do ``save_checkpoint`` and ``restore``, a training's ends. Importing this package costs
 nothing; the first use does.
 """
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from p2pckpt.bridges.training.resume import Restored, last_checkpoint, restore
     from p2pckpt.bridges.training.sender import SaveSender
     from p2pckpt.control.run_messages import Retention
+    from p2pckpt.lazy import LazyTensors, open, open_async
 
 __version__ = "0.1.0"
 __all__ = [
+    "LazyTensors",
     "Received",
     "Restored",
     "Retention",
@@ -28,6 +30,8 @@ __all__ = [
     "__version__",
     "get",
     "last_checkpoint",
+    "open",
+    "open_async",
     "restore",
     "save_checkpoint",
     "share",
@@ -36,6 +40,9 @@ _HOMES: Final = {
     "Received": "p2pckpt.api",
     "Shared": "p2pckpt.api",
     "get": "p2pckpt.api",
+    "LazyTensors": "p2pckpt.lazy",
+    "open": "p2pckpt.lazy",
+    "open_async": "p2pckpt.lazy",
     "share": "p2pckpt.api",
     "Saved": "p2pckpt.bridges.training.plain",
     "save_checkpoint": "p2pckpt.bridges.training.plain",

@@ -152,6 +152,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     _limit("turtle_download_limit", 1 << 20, "bytes per second over all transfers in slow mode; 0: as otherwise"),
     _limit("turtle_upload_limit", 1 << 20, "bytes per second over all transfers in slow mode; 0: as otherwise"),
+    _switch(
+        "Gateway", "gateway", False, "let programs that read a model hub read your shares (HF_ENDPOINT)", live=True
+    ),
+    _number("Gateway", "gateway_port", "port of the gateway on 127.0.0.1; 0: any free one, kept over restarts"),
     Setting("Interface", "theme", "p2pckpt", "colours of the terminal interface", live=True),
 )
 _BY_KEY: Final = {row.key: row for row in SETTINGS}

@@ -26,6 +26,8 @@ MAX_EVENTS = 20_000
 """YAML scalars, list and mapping marks. ``model-index`` with its many results is the longest thing seen."""
 MAX_LIST = 64
 
+_FRONT = re.compile(r"\s*---\n")
+_END = re.compile(r"\n---[ \t]*(?:\n|\Z)")
 _HEADING = re.compile(r"^#[ \t]+(\S.*?)[ \t]*#*[ \t]*$", re.MULTILINE)
 
 
@@ -37,6 +39,8 @@ class Card:
     """The README without its front matter."""
     licence: str = ""
     """SPDX expression; names outside of SPDX's list as ``LicenseRef-…``; empty where none is given."""
+    licence_link: str = ""
+    """Where its text is, as the card says: an address, or a file's name."""
     base_model: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     library_name: str = ""
@@ -62,6 +66,7 @@ def read_card(readme: bytes) -> Card:
     return Card(
         text=body,
         licence=licence,
+        licence_link=_line(fields.get("license_link")),
         base_model=_lines(fields.get("base_model")),
         tags=_lines(fields.get("tags")),
         library_name=_line(fields.get("library_name")),
@@ -110,15 +115,13 @@ def _plain(value: object) -> list[object]:
 
 def _parted(text: str, problems: list[str]) -> tuple[str, str]:
     """Front matter and body."""
-    if not text.startswith("---\n"):
+    if not (start := _FRONT.match(text)):
         return "", text
-    end = text.find("\n---", 3)
-    while end >= 0 and text[end + 4 : end + 5].strip(" \t\n"):
-        end = text.find("\n---", end + 4)
-    if end < 0:
+    end = _END.search(text, start.end() - 1)
+    if end is None:
         problems.append("The card's front matter has no end.")
         return "", text
-    front, body = text[4 : end + 1], text[end + 4 :].partition("\n")[2]
+    front, body = text[start.end() : end.start() + 1], text[end.end() :]
     if len(front) > MAX_FRONT_MATTER:
         problems.append(f"The card's front matter is longer than {MAX_FRONT_MATTER >> 10} KiB and was ignored.")
         return "", body

@@ -98,7 +98,7 @@ def get(
         if dry_run:
             return None
         if preview.licence_due:
-            _agree(invocation, preview, accept_licence)
+            agree(invocation, preview, accept_licence)
         job = await client.fetch(msgspec.structs.replace(request, accept_licence=preview.licence_due))
         progress.latest = job
         return job if detach else await follow(client, job.id, progress.update, progress.notice, patience=patience)
@@ -121,7 +121,7 @@ def get(
         report.narrate("the daemon offers it to others now; stop that with: p2pckpt pause " + job.id)
 
 
-def _agree(invocation: Invocation, preview: m.FetchPreview, accepted: bool) -> None:
+def agree(invocation: Invocation, preview: m.FetchPreview, accepted: bool) -> None:
     """Returns if the user accepts the licence; raises ``LicenceNotAccepted`` for no, and where nobody can be asked."""
     report, name = invocation.report, f"{preview.share}@v{preview.version}"
     report.narrate(f"the owner of {preview.share} asks you to accept this licence: {preview.licence_due}")

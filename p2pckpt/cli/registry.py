@@ -32,7 +32,9 @@ COMMANDS: Final[dict[str, Entry]] = {
     "verify": Entry("Versions", _CLI + "verify:verify", "Check every byte of a version or checkout."),
     "diff": Entry("Versions", _CLI + "versions:diff", "Compare two versions."),
     "tag": Entry("Versions", _CLI + "versions:tag", "List, move or remove tags."),
+    "card": Entry("Versions", _CLI + "card:card", "Make a README.md for a checkpoint from its headers."),
     "convert": Entry("Versions", _CLI + "convert:convert", "Turn PyTorch checkpoints into safetensors."),
+    "checkout": Entry("Versions", _CLI + "checkout:checkout", "Put a version where other programs find it."),
     "run": Entry("Training runs", _CLI + "run:run", "Publish each save, restart from the last good."),
     "access": Entry("Access", _CLI + "access:access", "Show and change what protects a share."),
     "member": Entry("Access", _CLI + "members:member", "List, add, approve, change and remove members."),
@@ -47,6 +49,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "config": Entry("This machine", _CLI + "settings:config", "Read and change settings."),
     "doctor": Entry("This machine", _CLI + "doctor:doctor", "Check that this machine is ready."),
     "completion": Entry("This machine", _CLI + "completion:completion", "Print a completion script for a shell."),
+    "gateway": Entry("Interfaces", _CLI + "gateway:gateway", "Let from_pretrained and hf download read your shares."),
     "tui": Entry("Interfaces", _CLI + "fronts:tui", "Open the terminal interface."),
     "demo": Entry("Interfaces", _CLI + "fronts:demo", "Play the whole story on this machine."),
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from msgspec.structs import replace
 
+from p2pckpt.checkpoint.licences import COMMON
 from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_share
 from p2pckpt.cli.options import QR, Command, Invocation, password_options, read_secret
@@ -95,12 +96,18 @@ def share(
         max_uses=max_uses or 0,
         password=read_secret(invocation, secret_file, secret_stdin),
     )
-    if licence or base_models or card_tags:
-        there = talk(invocation, lambda client: client.look(pm.LookRequest(path)))
-        card = pm.CardFields(
-            licence=licence or there.licence, base_model=base_models or there.base_model, tags=card_tags or there.tags
-        )
-        request = replace(request, card=card)
+    may_ask = report.can_ask and report.as_text and not (licence or allow_no_licence or dry_run or detach)
+    if licence or base_models or card_tags or may_ask:
+        there = talk(invocation, lambda client: client.look(pm.LookRequest(path, name)))
+        if may_ask and not there.licence and there.known_as is None:
+            licence = _ask_licence(invocation)
+        if licence or base_models or card_tags:
+            card = pm.CardFields(
+                licence=licence or there.licence,
+                base_model=base_models or there.base_model,
+                tags=card_tags or there.tags,
+            )
+            request = replace(request, card=card)
     if dry_run:
         _print_plan(invocation, talk(invocation, lambda client: client.publish_plan(request)))
         return
@@ -136,6 +143,14 @@ def share(
         report.narrate(f"for stock BitTorrent clients: {magnet}")
     report.narrate(_REACH[visibility].format(name=job.share))
     report.narrate("the daemon goes on seeding it; follow it with: p2pckpt watch " + job.id)
+
+
+def _ask_licence(invocation: Invocation) -> str:
+    """What the person types for a new share whose card names no licence; empty for none."""
+    report = invocation.report
+    report.narrate("its README.md names no licence; with one, others know what they may do with it")
+    report.narrate(f"common ones: {', '.join(COMMON)}")
+    return report.typed("licence, written into README.md (Enter for none)", otherwise="--licence NAME")
 
 
 def detached(invocation: Invocation, job: m.Job | None) -> click.exceptions.Exit:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import click
 
+from p2pckpt.checkpoint.card import read_card
 from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_share
 from p2pckpt.cli.options import Command, Invocation
@@ -61,7 +62,7 @@ def show(invocation: Invocation, name: str, manifest: bool, tensors: bool, files
     else:
         for line in [*version_lines(version), *share_lines(share)]:
             report.line(line)
-        for warning in version.warnings if version else ():
+        for warning in (*version.warnings, *card_problems(version)) if version else ():
             report.narrate(f"warning: {warning}", colour="yellow")
 
 
@@ -69,7 +70,7 @@ def version_lines(detail: VersionDetail | None) -> list[str]:
     """One version and its card; nothing when the share has none."""
     if detail is None:
         return ["no version has been published yet"]
-    row = detail.version
+    row, card = detail.version, read_card(detail.card.encode())
     lines = facts(
         [
             ("version", f"{detail.share}@v{row.version}" + (f" ({row.name})" if row.name else "")),
@@ -81,7 +82,8 @@ def version_lines(detail: VersionDetail | None) -> list[str]:
             ("words", detail.publisher_words),
             ("its key is", described(detail.publisher_key)),
             ("licence", detail.licence or "none stated"),
-            ("base model", ", ".join(detail.base_model)),
+            ("terms", card.licence_link),
+            ("base model", ", ".join(_base(detail, name) for name in detail.base_model)),
             ("size", f"{text.size(row.size)} in {text.count(len(detail.files), 'file')}"),
             ("tensors", f"{len(detail.tensors):,}, {detail.parameters:,} parameters" if detail.tensors else ""),
             ("stored as", f"{text.size(detail.stored)} in {text.count(detail.objects, 'object')}"),
@@ -95,6 +97,21 @@ def version_lines(detail: VersionDetail | None) -> list[str]:
     if detail.card.strip():
         lines += ["", *detail.card.splitlines()]
     return lines
+
+
+def card_problems(detail: VersionDetail) -> tuple[str, ...]:
+    """What is wrong with a version's card, one sentence each; nothing of one that is not here."""
+    return read_card(detail.card.encode()).problems if detail.card else ()
+
+
+def _base(detail: VersionDetail, name: str) -> str:
+    """What a version was made from, and whether that is a share here."""
+    for base in detail.bases:
+        if base.name == name:
+            same = name.removeprefix("p2pckpt:") in (base.share, f"{base.share}@v{base.version}")
+            where = ["share here"] if same else [f"share {base.share} here"]
+            return f"{name} ({', '.join([*where, *([f'v{base.version}'] if base.version else [])])})"
+    return name
 
 
 def share_lines(detail: ShareDetail) -> list[str]:

@@ -20,10 +20,12 @@ import msgspec
 
 from p2pckpt.config import Config
 from p2pckpt.control import access_messages as am
+from p2pckpt.control import gateway_messages as gm
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
 from p2pckpt.control import publish_messages as pm
+from p2pckpt.control import read_messages as rd
 from p2pckpt.control import run_messages as rm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.errors import DaemonUnavailable, P2pckptError, by_code
@@ -33,6 +35,8 @@ PASSPHRASE_STDIN: Final = "--passphrase-stdin"  # noqa: S105 - the name of an op
 """The daemon's one argument: the identity's passphrase comes through a pipe on stdin."""
 _START_DEADLINE = 20.0
 """Seconds a daemon gets to answer after it was started."""
+_CONTACT = 60.0
+"""Seconds that finding out what a name stands for may take, besides waiting for bytes."""
 _MAX_LINE = 64 << 20
 """Bytes of one line of the event stream: a snapshot of a large daemon is one line."""
 
@@ -196,6 +200,45 @@ class ControlClient:
     async def diff(self, a: str, b: str) -> m.DiffReply:
         return await self._call("GET", f"/v1/diff?a={quote(a, safe='')}&b={quote(b, safe='')}", m.DiffReply)
 
+    async def contents(self, name: str) -> rd.Contents:
+        """What is in a version; ``name`` is NAME[@VERSION|@TAG], the id of a share, or a link. Fetches no content."""
+        return await self._call("GET", f"/v1/contents/{quote(name, safe='')}", rd.Contents)
+
+    async def read(
+        self,
+        name: str,
+        path: str,
+        start: int = 0,
+        end: int | None = None,
+        *,
+        patience: float = 60.0,
+        ahead: int = 0,
+        allow_unsafe_pickle: bool = False,
+    ) -> AsyncGenerator[bytes, None]:
+        """Bytes ``[start, end)`` of a file of a version, verified, fetched from the swarm if they are not here.
+
+        See ``ReadRequest``. Close what is not read to its end (``contextlib.aclosing``): the daemon goes on for nobody.
+        Raises ``NotFound``, ``BadUsage``, ``NotAllowed``, ``UnsafeContent``, ``NoSeeds``, ``VerificationFailed`` and
+        others; ``DaemonUnavailable`` when it breaks off later.
+        """
+        wanted = rd.ReadRequest(name, path, start, end, patience, ahead, allow_unsafe_pickle)
+        query = {key: str(value) for key, value in msgspec.structs.asdict(wanted).items() if value is not None}
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=patience + _CONTACT if patience else None)
+        assert self._session is not None
+        try:
+            async with self._session.get("http://daemon/v1/bytes", params=query, timeout=timeout) as response:
+                if response.status != 200:
+                    raise _failure(await response.read())
+                async for block in response.content.iter_any():
+                    yield block
+        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+            raise _gone(exc) from exc
+
+    async def read_all(self, name: str, path: str, start: int = 0, end: int | None = None, **options: Any) -> bytes:
+        """As ``read``, all of it at once."""
+        async with contextlib.aclosing(self.read(name, path, start, end, **options)) as blocks:
+            return b"".join([block async for block in blocks])
+
     async def tag(self, request: m.TagRequest) -> m.ShareDetail:
         return await self._call("POST", "/v1/tags", m.ShareDetail, request)
 
@@ -279,6 +322,12 @@ class ControlClient:
     async def reload_settings(self) -> sm.Settings:
         """Have the daemon read files again that somebody else has written."""
         return await self._call("POST", "/v1/settings/reload", sm.Settings)
+
+    async def gateway(self) -> gm.GatewayState:
+        return await self._call("GET", "/v1/gateway", gm.GatewayState)
+
+    async def set_gateway(self, request: gm.GatewayRequest) -> gm.GatewayState:
+        return await self._call("POST", "/v1/gateway", gm.GatewayState, request)
 
     async def limits(self) -> sm.Limits:
         return await self._call("GET", "/v1/limits", sm.Limits)

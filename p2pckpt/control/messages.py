@@ -231,6 +231,8 @@ class VersionRow(msgspec.Struct, frozen=True):
     step: int | None = None
     """Of training; as ``metrics`` only of versions whose manifest was seen here."""
     metrics: dict[str, float] = {}
+    manifest: str = ""
+    """SHA-256 of the signed manifest, hex."""
 
 
 class ShareDetail(msgspec.Struct, frozen=True):
@@ -247,6 +249,16 @@ class TensorRow(msgspec.Struct, frozen=True):
     shape: tuple[int, ...]
     parameters: int
     file: str
+
+
+class BaseShare(msgspec.Struct, frozen=True):
+    """A share that this daemon knows and that a card names as the base, by its name, id or link."""
+
+    name: str
+    """As the card has it."""
+    share: str
+    version: int
+    """The one that is named, else the newest; 0 where that is not known here."""
 
 
 class VersionDetail(msgspec.Struct, frozen=True):
@@ -280,6 +292,8 @@ class VersionDetail(msgspec.Struct, frozen=True):
     """Who that is, as far as this machine knows; null for ourselves."""
     signing_key: str = ""
     """PEM of the key that verifies ``model.sig`` in a checkout; empty for versions without one."""
+    bases: tuple[BaseShare, ...] = ()
+    """Of ``base_model`` those that are shares here. A name that is the same proves nothing."""
 
 
 # --- requests --------------------------------------------------------------------------------------------------------

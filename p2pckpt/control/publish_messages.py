@@ -50,6 +50,8 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: str = ""
     """Where what was at ``path`` is to be read: somebody else may change or delete it there. Not ``path`` is known as
     the version's checkout then."""
+    expected: str = ""
+    """Fingerprint of the files that somebody looked at and found good: others are not published in their place."""
     name: str = ""
     """Share name; empty: the directory's name. An existing share of that name gets a new version."""
     version_name: str = ""

@@ -1,8 +1,7 @@
 """Looking into versions without a checkout: files, tensors and ranges of bytes, fetched as they are asked for.
 
-``GET /v1/contents/{name}`` → Contents. ``GET /v1/bytes?name=&path=&start=&end=&patience=`` → the bytes themselves
-(``end`` is exclusive), verified chunk by chunk; an error before the first one is a ``Failure``, and later the
-connection breaks off.
+``GET /v1/contents/{name}`` → Contents. ``GET /v1/bytes?`` with the fields of ``ReadRequest`` → the bytes themselves,
+verified chunk by chunk; an error before the first one is a ``Failure``, and later the connection breaks off.
 """
 
 from __future__ import annotations
@@ -49,3 +48,20 @@ class Contents(msgspec.Struct, frozen=True):
     tensors: tuple[TensorInfo, ...]
     path: str
     """Where a checkout or the published directory is on this machine, unverified; empty without one."""
+
+
+class ReadRequest(msgspec.Struct, frozen=True):
+    """A range of a file of a version."""
+
+    name: str
+    """NAME[@VERSION|@TAG], with a share's id as NAME if need be, or a link."""
+    path: str
+    start: int = 0
+    end: int | None = None
+    """Exclusive; None for the file's end."""
+    patience: float = 60.0
+    """Seconds without a single byte after which it is given up; 0 for never."""
+    ahead: int = 0
+    """Bytes after ``end`` that are to be fetched, and not waited for, because they will be asked for next."""
+    allow_unsafe_pickle: bool = False
+    """Hand over files, too, whose pickles are dangerous or can't be followed: for who never unpickles them."""

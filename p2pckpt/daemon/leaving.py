@@ -38,12 +38,14 @@ class Leaving:
         feed: Feed,
         jobs: JobTable,
         remove: Callable[[str], Awaitable[None]],
+        read_no_more: Callable[[bytes], Awaitable[None]],
         left: Callable[[bytes], None],
     ) -> None:
         self._services = services
         self._feed = feed
         self._jobs = jobs
         self._remove = remove
+        self._read_no_more = read_no_more
         self._left = left
 
     async def plan(self, name: str) -> am.LeavePlan:
@@ -90,6 +92,7 @@ class Leaving:
         for job_id in jobs:
             with contextlib.suppress(NotFound):  # somebody removed it meanwhile
                 await self._remove(job_id)
+        await self._read_no_more(share_id)
         self._services.swarms.forget_share(share_id)
 
     async def _delete(self, share_id: bytes) -> None:

@@ -110,13 +110,19 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
             with contextlib.suppress(P2pckptError, TimeoutError):
                 async with asyncio.timeout(_TRACKER_PATIENCE):
                     await beside.ensure(public=any(s.visibility == Visibility.PUBLIC for s in beside_us))
+        stack.push_async_callback(operations.reading.readers.close)
         server = ControlServer(operations, log, settings.socket_path, stop.set)
         await server.start()
         stack.push_async_callback(server.close)
+        stack.push_async_callback(operations.gateway.stop)
         works = (
-            _tick(operations), upkeep(operations.services, operations.feed), operations.retaining.delete_for_ever(),
-            stalls.watch(), beside.watch(),
-        )  # fmt: skip
+            _tick(operations),
+            upkeep(operations.services, operations.feed),
+            operations.retaining.delete_for_ever(),
+            stalls.watch(),
+            beside.watch(),
+            operations.gateway.watch(),
+        )
         background = [asyncio.create_task(work) for work in works]
         _log.info("daemon ready", port=operations.services.swarms.port, home=str(settings.home or ""))
         for share in operations.services.shares.known():
@@ -194,7 +200,7 @@ async def _build(
         workers=settings.workers,
     )
     operations = Operations(services, beside, feed, stalls, live, limits)
-    swarms.on_tracker_event(operations.on_tracker_event)
+    swarms.on_tracker_event(operations.news.on_tracker_event)
     return operations, beside
 
 

@@ -8,9 +8,8 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import psutil
 import structlog
@@ -27,14 +26,18 @@ from p2pckpt.control import run_messages as rm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.daemon.access import Access
 from p2pckpt.daemon.access_watch import AccessWatch
+from p2pckpt.daemon.background import Background
 from p2pckpt.daemon.bans import Bans
 from p2pckpt.daemon.feed import Feed
+from p2pckpt.daemon.gateway_beside import GatewayBeside
 from p2pckpt.daemon.job_table import JobTable, Request
 from p2pckpt.daemon.keys import Keys
 from p2pckpt.daemon.leaving import Leaving
 from p2pckpt.daemon.live_settings import LiveSettings
+from p2pckpt.daemon.news import News
 from p2pckpt.daemon.peers import peers_reply
 from p2pckpt.daemon.rate_limits import RateLimits
+from p2pckpt.daemon.reading import Reading
 from p2pckpt.daemon.reports import job_detail, share_row, version_detail, version_rows
 from p2pckpt.daemon.retention import Retaining
 from p2pckpt.daemon.run_book import RunBook
@@ -49,7 +52,6 @@ from p2pckpt.jobs import fetch as fetching
 from p2pckpt.jobs import fetch_plan, folder, publish, publish_plan, seeding
 from p2pckpt.jobs import verify as verifying
 from p2pckpt.jobs.compare import compare
-from p2pckpt.jobs.measuring import learn
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.removal import drop_objects, remove_version
 from p2pckpt.jobs.restore import restore
@@ -59,12 +61,8 @@ from p2pckpt.jobs.sweep import sweep
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.checkout import free_bytes, partial_directory
 from p2pckpt.trust import links
-from p2pckpt.trust.admission import TrustedShare
 
 _log = structlog.get_logger(__name__)
-
-_MEASURED_AT_ONCE: Final = 20
-"""Versions whose manifests are looked into for steps and metrics when a share is looked at or changed."""
 
 
 class Operations:
@@ -88,6 +86,7 @@ class Operations:
         self._reports = VerifyReports(services.config.state_dir / "verify")
         self.bans = Bans(services.config.data_dir / "bans.json", services.swarms.engine.ban)
         self._beside = beside
+        self.gateway = GatewayBeside(settings)
         self._stalls = stalls
         self._started_at = int(time.time())
         self._process = psutil.Process()
@@ -95,10 +94,11 @@ class Operations:
         self._stored = 0
         self._watch = AccessWatch(services, feed, self._share_row)
         self._row_lock = asyncio.Lock()
-        self._background: set[asyncio.Task[None]] = set()
-        self._measuring: set[bytes] = set()
+        self.reading = Reading(services, self._need_tracker)
+        self._background = Background()
         self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)
         self.keys = Keys(services, feed, self.jobs)
+        self.news = News(services, feed, self.access, self.keys, self._watch, self._background)
         doors = Doors(
             publish=self.publish,
             ended=self.jobs.ended,
@@ -115,14 +115,22 @@ class Operations:
             self._in_use,
             self._reports,
             lambda name: self.runs.known(name).retention,
+            self.reading.readers.forget,
         )
-        self.leaving = Leaving(services, feed, self.jobs, lambda job: self.remove(job, data=False), self._watch.forget)
+        self.leaving = Leaving(
+            services,
+            feed,
+            self.jobs,
+            lambda job: self.remove(job, data=False),
+            self.reading.readers.forget,
+            self._watch.forget,
+        )
 
     async def load(self) -> None:
         """Take over what the last daemon left; before the first request is taken."""
         self.jobs.load()
         await self._sweep()
-        await self.leaving.go_on(self._in_background)
+        await self.leaving.go_on(self._background.start)
         for job in self.jobs.jobs():
             self.services.swarms.limit(job.id, job.limit_down, job.limit_up)
 
@@ -235,6 +243,7 @@ class Operations:
                 await self.remove(job.id, data=False)
                 if job.kind.receives and job.path:
                     await asyncio.to_thread(_discard_partial, Path(job.path))
+        await self.reading.readers.forget(share.share_id, version)
         freed = await remove_version(self.services, share, version, self._in_use())
         await self._watch.tell(share)
         return am.Freed(freed)
@@ -285,7 +294,7 @@ class Operations:
             await self.services.shares.refresh(share)
             await self._watch.count(share)
         trusted = await self.services.shares.trusted(share)
-        self._in_background(self._measure(share, trusted))
+        self._background.start(self.news.measure(share, trusted))
         rows = await version_rows(self.services, share, trusted)
         return m.ShareDetail(await self._share_row(share), rows, self.runs.row(share.name))
 
@@ -362,6 +371,7 @@ class Operations:
     async def tick(self) -> None:
         """Once a second: rates, peers and times of every job, and the daemon's own."""
         self._limits.look()
+        self._background.start(self.reading.readers.tidy())
         stats = await self.services.swarms.refresh_stats()
         self._rates = (sum(s.rate_down for s in stats.values()), sum(s.rate_up for s in stats.values()))
         swarms = self.services.swarms
@@ -381,26 +391,6 @@ class Operations:
         self._stored = await asyncio.to_thread(self.services.catalogue.stored_bytes)
         self.feed.send(m.StatusChanged(self.status()))
 
-    def on_tracker_event(self, tracker: str, event: tp.TrackerEvent) -> None:
-        """News from a tracker, passed on to front ends."""
-        if isinstance(event, tp.TargetsChanged | tp.MembersChanged | tp.Revoked):
-            share = self.services.catalogue.share(bytes.fromhex(event.share_id))
-            if share is not None:
-                self._in_background(self._share_changed(share, event))
-        elif isinstance(event, tp.AccessRequested | tp.RootProposed | tp.AccessChanged):
-            share = self.services.catalogue.share(bytes.fromhex(event.share_id))
-            if share is not None:
-                self._watch.changed(share)
-        elif isinstance(event, tp.Hello):
-            self._in_background(self._catch_up(tracker))
-        if not isinstance(event, tp.Ping | tp.PeersFound):
-            self._in_background(self.access.on_tracker_event(tracker, event))
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
     # -- inside
 
     async def _run(self, request: Request, progress: Progress) -> m.JobState:
@@ -409,7 +399,7 @@ class Operations:
             tracker = await self.tracker(public=request.to is tp.Visibility.PUBLIC)
             await publish.publish(services, request, tracker, progress, self._earlier_link)
             await self._drop_twins(progress.job)
-            self._announce_share(progress.job.share_id)
+            self.news.changed_here(progress.job.share_id)
             return m.JobState.SEEDING
         if isinstance(request, m.FetchRequest):
             await self._need_tracker(request.source)
@@ -430,7 +420,7 @@ class Operations:
     async def _received(self, job: m.Job, *, seed: bool) -> m.JobState:
         """What becomes of a version whose checkout is complete."""
         services = self.services
-        self._announce_share(job.share_id)
+        self.news.changed_here(job.share_id)
         if not seed:
             await services.swarms.leave(job.id)
             share = services.catalogue.share(bytes.fromhex(job.share_id))
@@ -514,54 +504,6 @@ class Operations:
         """One after the other: a row that is told later must not have been looked up earlier."""
         async with self._row_lock:
             return await share_row(self.services, share, self._watch.of(share.share_id))
-
-    async def _catch_up(self, tracker: str) -> None:
-        """The stream of events begins: what the keyrings say of swarms may have changed before."""
-        for share in self.services.shares.known():
-            if share.tracker != tracker:
-                continue
-            self._watch.changed(share)
-            if self.services.swarms.is_in(share.share_id):
-                with contextlib.suppress(P2pckptError):
-                    await self._learn_tls(share, await self.services.shares.refresh(share))
-
-    async def _learn_tls(self, share: KnownShare, trusted: TrustedShare) -> None:
-        await self.services.swarms.set_tls(share.share_id, share.tracker, tls=trusted.swarm_tls)
-
-    async def _share_changed(self, share: KnownShare, event: tp.TrackerEvent) -> None:
-        if isinstance(event, tp.Revoked):
-            self.feed.send(m.Notice("warning", f"your access to {share.name} was taken away"))
-        with contextlib.suppress(P2pckptError):
-            trusted = await self.services.shares.refresh(share)
-            await self._learn_tls(share, trusted)
-            await self.keys.enforce(share.share_id.hex())
-            if isinstance(event, tp.MembersChanged):
-                if event.identity == self.services.identity.hex:
-                    share = await self.services.shares.learn_role(share)
-                self._watch.changed(share)
-                if event.role is not None:
-                    self.feed.send(m.Notice("info", f"{event.identity[:8]} is now {event.role} of {share.name}"))
-                else:
-                    _log.info(f"{event.identity[:8]} is no longer a member of {share.name}")
-            self._watch.seen(share, trusted)
-            await self._watch.tell(share)
-            self._in_background(self._measure(share, trusted))
-
-    async def _measure(self, share: KnownShare, trusted: TrustedShare) -> None:
-        """Learn the steps and metrics of versions; readers hear of it as a change of the share."""
-        if share.share_id in self._measuring:
-            return
-        self._measuring.add(share.share_id)
-        try:
-            if await learn(self.services, share, trusted, _MEASURED_AT_ONCE):
-                await self._watch.tell(share)
-        finally:
-            self._measuring.discard(share.share_id)
-
-    def _announce_share(self, share_id: str) -> None:
-        share = self.services.catalogue.share(bytes.fromhex(share_id))
-        if share is not None:
-            self.on_tracker_event(share.tracker, tp.TargetsChanged(share_id, 0))
 
 
 def _live_fields(job: m.Job, torrents: list[Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Final
 from p2pckpt.control.health_messages import PeersReply
 from p2pckpt.control.messages import PeerRow
 from p2pckpt.jobs.joined import Joined
+from p2pckpt.jobs.readers import is_reader
 from p2pckpt.jobs.services import Services
 from p2pckpt.swarm.engine import PeerStats
 from p2pckpt.tracker_protocol import Endpoint
@@ -94,7 +95,9 @@ def _row(services: Services, names: dict[bytes, str], address: str, connections:
         else "",
         member=any(each.tls for each in stats),
         shares=tuple(sorted({names.get(each.share_id, "") for each in joined} - {""})),
-        jobs=tuple(sorted({job for each in joined for job in each.wanted}, key=lambda job: int(job[1:]))),
+        jobs=tuple(
+            sorted({j for each in joined for j in each.wanted if not is_reader(j)}, key=lambda job: int(job[1:]))
+        ),
     )
 
 

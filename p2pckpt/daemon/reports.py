@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -21,10 +22,11 @@ from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.safety import as_warnings
 from p2pckpt.jobs.seeding import file_numbers
 from p2pckpt.jobs.services import Services
+from p2pckpt.jobs.shares import split_name
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.checkout import partial_directory
 from p2pckpt.swarm.torrent import Torrent
-from p2pckpt.trust import oms
+from p2pckpt.trust import links, oms
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.identity import words
 
@@ -88,6 +90,7 @@ async def version_rows(services: Services, share: KnownShare, trusted: TrustedSh
             seeds=seeds.get(bytes.fromhex(target.infohash), -1),
             step=known[target.version].step if target.version in known else None,
             metrics=known[target.version].metrics if target.version in known else {},
+            manifest=target.manifest_sha256,
         )
         for target in targets
     )
@@ -130,7 +133,25 @@ async def version_detail(services: Services, share: KnownShare, version: int) ->
         magnets=await magnets(services, share, trusted, target, manifest),
         publisher_words=words(body.publisher),
         signing_key=oms.public_key(body),
+        bases=tuple([found for name in body.base_model if (found := await _base(services, name)) is not None]),
     )
+
+
+async def _base(services: Services, name: str) -> m.BaseShare | None:
+    """The share that a card means by ``name``: NAME[@VERSION], with ``p2pckpt:`` before it or not, an id, or a link."""
+    plain, selector = split_name(name.removeprefix(links.SCHEME))
+    with contextlib.suppress(P2pckptError):
+        link = links.Link.parse(name)
+        plain, selector = link.share_id.hex(), str(link.version) if link.version else ""
+    try:
+        share = services.shares.find(plain)
+    except P2pckptError:
+        return None
+    try:
+        version = (await services.shares.trusted(share)).resolve(selector)
+    except P2pckptError:
+        version = 0
+    return m.BaseShare(name, share.name, version)
 
 
 async def job_detail(services: Services, progress: Progress) -> m.JobDetail:

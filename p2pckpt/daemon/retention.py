@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import structlog
@@ -39,7 +39,8 @@ _RETRY: Final = 600.0
 
 class Retaining:
     """Lives on the daemon's loop. ``remove`` takes a job off the table, without its data; ``in_use`` names the versions
-    that jobs work on; ``policy_of`` gives the policy that a run of that name has of its own."""
+    that jobs work on; ``policy_of`` gives the policy that a run of that name has of its own; ``forget`` has nobody look
+    into a version any more."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Retaining:
         in_use: Callable[[], set[Place]],
         reports: VerifyReports,
         policy_of: Callable[[str], Retention],
+        forget: Callable[[bytes, int], Awaitable[None]],
     ) -> None:
         self._services = services
         self._jobs = jobs
@@ -56,6 +58,7 @@ class Retaining:
         self._in_use = in_use
         self._reports = reports
         self._policy_of = policy_of
+        self._forget = forget
         self._turn = asyncio.Lock()
         self._waiting: dict[bytes, float] = {}
         """Share → when what failed for it is tried again."""
@@ -83,6 +86,7 @@ class Retaining:
                 _log.info(f"retired {_named(judged.retired)} of {share.name}")
             if request.at_once and not request.dry_run:
                 await retire.give_up(self._services, share)
+                self._waiting.pop(share.share_id, None)
         if request.at_once and not request.dry_run:
             await self.delete_due()
         targets = trusted.targets.versions
@@ -190,6 +194,8 @@ class Retaining:
                     of_them = job.share_id == share.share_id.hex() and job.version in gone
                     if of_them and job.kind is not m.JobKind.VERIFY:
                         await self._remove(job.id)
+                for version in gone:
+                    await self._forget(share.share_id, version)
                 freed = await remove_versions(self._services, share, gone, self._in_use())
         except P2pckptError as exc:
             self._waiting[share.share_id] = time.monotonic() + _RETRY
@@ -218,5 +224,5 @@ class Retaining:
         return {report.version for report in reports if report is not None and report.damaged_objects}
 
 
-def _named(numbers: tuple[int, ...] | list[int]) -> str:
+def _named(numbers: Iterable[int]) -> str:
     return ", ".join(f"v{number}" for number in numbers)

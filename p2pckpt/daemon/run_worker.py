@@ -7,13 +7,13 @@ it away; of those that wait only the newest keeps its snapshot, so a slow networ
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shutil
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -34,10 +34,13 @@ from p2pckpt.errors import (
     UnsafeContent,
 )
 from p2pckpt.jobs import saves
+from p2pckpt.jobs.scanning import fingerprint
 
 _log = structlog.get_logger(__name__)
 _PLACE: Final = ".p2pckpt"
 """Directory beside the saves, on their filesystem, that holds snapshots. Trainers look for names of their own."""
+_LAST: Final = "last"
+"""What Lightning calls the file that it writes over and over again, beside those that are named after their step."""
 _LOOK_EVERY: Final = 1.0
 """Seconds between two looks at a directory, or so many times as long as a look takes. A network filesystem tells no
 news, and a save is there for minutes: looking is enough."""
@@ -110,7 +113,7 @@ class RunWorker:
         began = time.monotonic()
         try:
             for save in await asyncio.to_thread(saves.find, Path(self.run.path)):
-                known = self._book.find(self.run.name, str(save.path), fingerprint(save))
+                known = self._book.find(self.run.name, str(save.path), fingerprint(save.print))
                 if known is not None or save.path in self.restoring:
                     continue
                 if saves.is_finished(save, self.run.quiet, time.time()):
@@ -128,7 +131,7 @@ class RunWorker:
         Raises ``ChangedWhileReading`` for one that is still written to.
         """
         async with self._noticing:
-            known = self._book.find(self.run.name, str(save.path), fingerprint(save))
+            known = self._book.find(self.run.name, str(save.path), fingerprint(save.print))
             if known is not None:
                 return known
             row = SaveRow(
@@ -139,7 +142,7 @@ class RunWorker:
                 metrics=metrics or {},
                 noticed_at=int(time.time()),
             )
-            record = SaveRecord(row=row, print=fingerprint(save), single=save.is_file)
+            record = SaveRecord(row=row, print=fingerprint(save.print), single=save.is_file)
             record = self._book.add(self.run.name, record)
             try:
                 record = await self._snapshot(record, save)
@@ -222,7 +225,7 @@ class RunWorker:
             save = await asyncio.to_thread(saves.look, Path(record.row.path))
         except P2pckptError as exc:
             raise gone from exc
-        if fingerprint(save) != record.print:
+        if fingerprint(save.print) != record.print:
             raise gone
         return await self._snapshot(record, save)
 
@@ -231,7 +234,9 @@ class RunWorker:
         record = replace(record, row=replace(record.row, state=SaveState.CHECKING))
         self._book.note(record)
         directory, run = Path(record.snapshot), self.run
-        checked = await asyncio.to_thread(saves.check, directory, run.shape, run.allow_nonfinite, self._checkpoint)
+        looked_at = fingerprint((await asyncio.to_thread(saves.survey, directory))[0])
+        check = partial(saves.check, as_written=True)
+        checked = await asyncio.to_thread(check, directory, run.shape, run.allow_nonfinite, self._checkpoint)
         if checked.problems:
             await self._end(record, SaveState.REJECTED, "; ".join(checked.problems[:5]))
             return None
@@ -239,12 +244,17 @@ class RunWorker:
         facts = await asyncio.to_thread(saves.facts, directory, save)
         row = record.row
         step = facts.step if row.step is None else row.step
+        if record.single and Path(row.name).stem == _LAST and (twin := self._twin(step)):
+            await self._end(record, SaveState.SUPERSEDED, f"it is {twin} once more")
+            return None
         row = replace(row, step=step, metrics={**facts.metrics, **row.metrics}, state=SaveState.PUBLISHING)
         self.keep(replace(self.run, shape=checked.shape, kind=str(save.writer)))
         job = await self._doors.publish(
             PublishRequest(
                 path=row.path,
                 snapshot=record.snapshot,
+                # hard links: whoever opens the trainer's file again writes into the snapshot, too
+                expected=looked_at,
                 name=self.run.name,
                 version_name=Path(row.name).stem if record.single else row.name,
                 to=self.run.to,
@@ -261,6 +271,11 @@ class RunWorker:
         self._book.note(record)
         return record
 
+    def _twin(self, step: int | None) -> str:
+        """The published save of this step, if it is the newest: some trainers write that a second time, as ``last``."""
+        newest = next((s.row for s in self._book.saves(self.run.name, 5) if s.row.state is SaveState.PUBLISHED), None)
+        return newest.name if newest is not None and step is not None and newest.step == step else ""
+
     def _checkpoint(self) -> None:
         if self._stop.is_set():
             raise Cancelled("the daemon stops")
@@ -271,7 +286,8 @@ class RunWorker:
         if state is SaveState.PUBLISHED:
             _log.info(f"{row.name} of {self.run.name} is version {row.version}", step=row.step)
             return
-        self._doors.tell(f"{row.name} of {self.run.name} was not published: {why}")
+        told = f"{row.name} of {self.run.name} was not published: {why}"
+        (_log.info if state is SaveState.SUPERSEDED else self._doors.tell)(told)
         if record.job:
             with suppress(NotFound):
                 await self._doors.remove(record.job)
@@ -294,11 +310,6 @@ class RunWorker:
         if self.problem != error.fact:
             self.problem = error.fact
             self._doors.tell(f"{self.run.name}: {error.fact}")
-
-
-def fingerprint(save: saves.Save) -> str:
-    """Changes when any file of a save does."""
-    return hashlib.sha256(repr(save.print).encode()).hexdigest()
 
 
 def _place(record: SaveRecord) -> Path:

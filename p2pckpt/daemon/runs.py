@@ -22,10 +22,11 @@ from p2pckpt.control.run_messages import (
     WatchRequest,
 )
 from p2pckpt.daemon.run_book import RunBook, RunRecord, SaveRecord
-from p2pckpt.daemon.run_worker import Doors, RunWorker, fingerprint
+from p2pckpt.daemon.run_worker import Doors, RunWorker
 from p2pckpt.errors import BadUsage, NotFound
 from p2pckpt.jobs import folder, saves
 from p2pckpt.jobs.retention import check
+from p2pckpt.jobs.scanning import fingerprint
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import check_name
 
@@ -147,10 +148,10 @@ class Runs:
         try:
             yield
             save = await asyncio.to_thread(saves.look, target)
-            if self._book.find(name, str(target), fingerprint(save)) is None:
+            if self._book.find(name, str(target), fingerprint(save.print)) is None:
                 state = SaveState.PUBLISHED
                 row = SaveRow(name=save.name, path=str(target), state=state, version=version, step=save.step)
-                self._book.add(name, SaveRecord(row=row, print=fingerprint(save), single=False))
+                self._book.add(name, SaveRecord(row=row, print=fingerprint(save.print), single=False))
         finally:
             worker.restoring.discard(target)
 

@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 
 from p2pckpt.control import access_messages as am
+from p2pckpt.control import gateway_messages as gm
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
@@ -24,6 +25,7 @@ from p2pckpt.control import publish_messages as pm
 from p2pckpt.control import run_messages as rm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.control.client import failure_of
+from p2pckpt.control.read_messages import ReadRequest
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.log import LogRing
 from p2pckpt.daemon.operations import Operations
@@ -37,8 +39,10 @@ _LINES: Final = 256
 """Events encoded at a time."""
 _SLICE: Final = 1 << 16
 """Bytes of the event stream given to the transport at a time."""
+_BYTES: Final = 1 << 20
+"""The same of a file's bytes."""
 _PATIENCE: Final = 120.0
-"""Seconds in which a reader of events has to take such a slice."""
+"""Seconds in which a reader has to take such a slice."""
 
 
 class ControlServer:
@@ -109,6 +113,8 @@ class ControlServer:
             web.get("/v1/versions/{name}", _answer(lambda r: do.version_detail(r.match_info["name"]))),
             web.delete("/v1/versions/{name}", _answer(lambda r: do.drop_version(r.match_info["name"]))),
             web.get("/v1/versions/{name}/manifest", _answer(lambda r: do.manifest(r.match_info["name"]))),
+            web.get("/v1/contents/{name}", _ask(lambda r: do.reading.contents(r.match_info["name"]))),
+            web.get("/v1/bytes", self._bytes),
             web.get("/v1/diff", _answer(lambda r: do.diff(_text(r, "a"), _text(r, "b")))),
             web.post("/v1/prune", _answer(_with(rm.PruneRequest, do.retaining.prune))),
             web.post("/v1/prune/undo", _answer(lambda r: do.retaining.undo(_text(r, "name")))),
@@ -138,6 +144,8 @@ class ControlServer:
             web.get("/v1/settings", _answer(lambda r: _now(do.settings.rows()))),
             web.post("/v1/settings", _answer(_with(sm.SetRequest, do.settings.set))),
             web.post("/v1/settings/reload", _answer(lambda r: do.settings.reload())),
+            web.get("/v1/gateway", _answer(lambda r: _now(do.gateway.state))),
+            web.post("/v1/gateway", _answer(_with(gm.GatewayRequest, do.gateway.set))),
             web.get("/v1/limits", _answer(lambda r: _now(do.limits()))),
             web.post("/v1/limits/turtle", _answer(_with(sm.TurtleRequest, do.turtle))),
             web.get("/v1/key", _answer(lambda r: do.keys.own())),
@@ -156,6 +164,14 @@ class ControlServer:
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         return await stream(request, self._operations.feed, self._operations.snapshot)
+
+    async def _bytes(self, request: web.Request) -> web.StreamResponse:
+        try:
+            wanted = msgspec.convert(dict(request.query), ReadRequest, strict=False)
+        except msgspec.ValidationError as exc:
+            raise BadUsage(f"the request is malformed: {exc}") from exc
+        async with self._operations.reading.read(wanted) as (length, blocks):
+            return await _send(request, length, blocks)
 
     async def _follow_log(self, request: web.Request) -> web.StreamResponse:
         since, level = _number(request, "since"), _level(request)
@@ -192,6 +208,30 @@ async def stream(request: web.Request, feed: Feed, first: Callable[[], Awaitable
         pass
     except TimeoutError:
         _log.info("a reader of events reads nothing and is let go")
+        if request.transport is not None:
+            request.transport.abort()
+    return response
+
+
+async def _send(request: web.Request, length: int, blocks: AsyncIterator[memoryview]) -> web.StreamResponse:
+    """Bytes as fast as they are taken; what fails before the first of them is raised, and later breaks off."""
+    block = await anext(blocks, None)
+    response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+    response.content_length = length
+    try:
+        await response.prepare(request)
+        while block is not None:
+            for at in range(0, len(block), _BYTES):
+                async with asyncio.timeout(_PATIENCE):
+                    await response.write(block[at : at + _BYTES])
+            block = await anext(blocks, None)
+    except ConnectionError:
+        pass
+    except Exception as exc:  # the answer has begun: an error can't be told any more
+        if isinstance(exc, P2pckptError | TimeoutError):
+            _log.info("a range broke off", reason=str(exc) or "its reader takes nothing")
+        else:
+            _log.exception("a range broke")
         if request.transport is not None:
             request.transport.abort()
     return response

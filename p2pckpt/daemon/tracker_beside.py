@@ -13,7 +13,6 @@ import hashlib
 import os
 import signal
 import ssl
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -25,12 +24,12 @@ from p2pckpt.access.addresses import listening_addresses
 from p2pckpt.access.client import TrackerClient
 from p2pckpt.access.pool import Trackers
 from p2pckpt.config import Config
+from p2pckpt.daemon.beside import START_DEADLINE, complaint, is_alive, last_port, start
 from p2pckpt.errors import P2pckptError
 from p2pckpt.trust.identity import Identity
 from p2pckpt.trust.links import TrackerAddress
 
 _log = structlog.get_logger(__name__)
-_START_DEADLINE: Final = 20.0
 _LOOK: Final = 1.0
 """Seconds between two looks at whether the tracker lives."""
 
@@ -91,11 +90,11 @@ class TrackerBeside:
         """Start the tracker again whenever it has died, for ever."""
         while True:
             await asyncio.sleep(_LOOK)
-            if self._pid and not await asyncio.to_thread(_is_alive, self._pid):
+            if self._pid and not await asyncio.to_thread(is_alive, self._pid):
                 _log.warning("the tracker beside the daemon died, starting it again", pid=self._pid)
                 try:
                     async with self._lock:
-                        if self._pid and not _is_alive(self._pid):
+                        if self._pid and not is_alive(self._pid):
                             self._adopt(await self._start())
                 except P2pckptError as exc:
                     _log.warning("the tracker did not start again", reason=exc.fact)
@@ -107,7 +106,7 @@ class TrackerBeside:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGTERM)
             async with asyncio.timeout(10):
-                while _is_alive(self._pid):  # noqa: ASYNC110 - another daemon's child has no other sign of its end
+                while is_alive(self._pid):  # noqa: ASYNC110 - another daemon's child has no other sign of its end
                     await asyncio.sleep(0.05)
         self._pid = 0
 
@@ -133,6 +132,10 @@ class TrackerBeside:
         except (OSError, msgspec.MsgspecError):
             return None
 
+    def _ready_of(self, pid: int) -> _Ready | None:
+        ready = self._read()
+        return ready if ready is not None and ready.pid == pid else None
+
     def _local(self, ready: _Ready) -> TrackerAddress:
         listen = self._config.text("tracker_listen")
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(listen, listen)
@@ -153,7 +156,7 @@ class TrackerBeside:
         self._trackers.set_beside(self._local(ready), self._address(ready))
 
     async def _answers(self, ready: _Ready) -> bool:
-        if not _is_alive(ready.pid):
+        if not is_alive(ready.pid):
             return False
         client = TrackerClient(self._local(ready), self._identity, "")
         try:
@@ -180,7 +183,7 @@ class TrackerBeside:
     async def _spawn_somewhere(self) -> _Ready:
         """On the ports that links and magnets name; where those are taken and nobody configured them, on others."""
         api, announces = self._config.number("tracker_port"), self._config.number("announce_port")
-        last = (api or _last(self._port_file), announces or _last(self._announce_port_file))
+        last = (api or last_port(self._port_file), announces or last_port(self._announce_port_file))
         choices = list(dict.fromkeys([last, (last[0], announces), (api, announces)]))
         for ports in choices[:-1]:
             try:
@@ -205,7 +208,7 @@ class TrackerBeside:
 
     async def _orphan(self) -> _Ready:
         """The tracker that another daemon started and did not live to see ready, once it is."""
-        deadline = asyncio.get_running_loop().time() + _START_DEADLINE
+        deadline = asyncio.get_running_loop().time() + START_DEADLINE
         while asyncio.get_running_loop().time() < deadline:
             ready = self._read()
             if ready is not None and await self._answers(ready):
@@ -219,58 +222,22 @@ class TrackerBeside:
         config = self._config
         listen = config.text("tracker_listen")
         host = f"[{listen}]" if ":" in listen else listen
-        log = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "p2pckpt_tracker.main", "serve",
+        process, ready = await start(
+            "p2pckpt_tracker.main",
+            [
+                "serve",
                 "--data", str(config.tracker_dir),
                 "--listen", f"{host}:{port}",
                 "--announce-listen", f"{host}:{announce_port}" if self._public else "",
                 "--new-shares", "listed",
                 "--owner", self._identity.hex,
                 "--ready-file", str(self._ready_file),
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        finally:
-            os.close(log)
-        deadline = asyncio.get_running_loop().time() + _START_DEADLINE
-        while asyncio.get_running_loop().time() < deadline:
-            ready = self._read()
-            if ready is not None and ready.pid == process.pid:
-                return ready
-            if process.returncode is not None:
-                if self._in_use():
-                    return await self._orphan()
-                break
-            await asyncio.sleep(0.05)
-        raise P2pckptError(f"the tracker did not start: {_tail(self._log_file)}", next_step=f"see {self._log_file}")
-
-
-def _last(file: Path) -> int:
-    """The port that was used last; 0 for none."""
-    try:
-        return int(file.read_text())
-    except (OSError, ValueError):
-        return 0
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not _is_zombie(pid)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return False
-
-
-def _tail(log: Path) -> str:
-    lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it wrote nothing"
+            ],
+            self._log_file,
+            self._ready_of,
+        )  # fmt: skip
+        if ready is not None:
+            return ready
+        if process.returncode is not None and self._in_use():
+            return await self._orphan()
+        raise P2pckptError(f"the tracker did not start: {complaint(self._log_file)}", next_step=f"see {self._log_file}")

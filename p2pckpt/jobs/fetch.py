@@ -18,21 +18,20 @@ from typing import Final
 from blake3 import blake3
 
 from p2pckpt.checkpoint.pickles import Verdict
-from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.plan import PIECE_LENGTH, wire_bytes
 from p2pckpt.control.messages import FetchRequest, Phase
 from p2pckpt.errors import ChangedWhileReading, NoSpace, NotAllowed, P2pckptError, VerificationFailed
 from p2pckpt.jobs import model_signature
 from p2pckpt.jobs.arrivals import Arrivals, Places
 from p2pckpt.jobs.fetch_plan import OnDisk, Source, checkout_path, look, resolve, to_fetch
+from p2pckpt.jobs.journal import Journal
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.safety import as_warnings, require_receivable, scan_files
 from p2pckpt.jobs.seeding import check_objects, file_numbers, torrents_of
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.unpacking import Unpacker
-from p2pckpt.store.catalogue import ObjectRow, VersionRow
+from p2pckpt.store.catalogue import VersionRow
 from p2pckpt.store.checkout import PartialCheckout, require_space
-from p2pckpt.store.scrub import damaged_pieces
 from p2pckpt.swarm.engine import EngineEvent, EngineProblem, PieceArrived
 from p2pckpt.swarm.torrent import Torrent
 
@@ -134,7 +133,7 @@ class _Fetch:
         self._file_of: dict[tuple[bytes, int], int] = {}
         """(infohash, file) → object."""
         self._torrents: dict[int, Torrent] = {}
-        self._layers: dict[bytes, bytes] = {}
+        self._journal = Journal(services, self._manifest, {})
         self._wake = asyncio.Event()
         self._problem: EngineProblem | None = None
 
@@ -144,9 +143,8 @@ class _Fetch:
             services, source.share, bytes.fromhex(source.target.infohash), self._manifest
         )
         await asyncio.to_thread(check_objects, self._manifest, self._torrents)
-        for torrent in self._torrents.values():
-            self._layers.update((file.root, file.piece_layer) for file in torrent.objects)
-        await asyncio.to_thread(self._record_carriers)
+        self._journal = Journal(services, self._manifest, self._torrents)
+        await asyncio.to_thread(self._journal.record_carriers, source.target)
         missing, wanted = await asyncio.to_thread(to_fetch, services, source, self._found, self._restore)
         if await self._recheck(wanted):
             missing, wanted = await asyncio.to_thread(to_fetch, services, source, self._found, self._restore)
@@ -220,28 +218,7 @@ class _Fetch:
     def _recheck_object(self, index: int, pieces: set[int]) -> bool:
         """In a worker."""
         self._progress.checkpoint()
-        services, row = self._services, self._object_row(index)
-        row.pieces.add(pieces)
-        here = pieces - damaged_pieces(services.layout.object(row.root), row, pieces)
-        if here:
-            services.objects.sync(row.root)
-            with services.catalogue.transaction():
-                row = services.catalogue.object(row.root) or self._object_row(index)
-                row.pieces.add(here)
-                services.catalogue.record_object(row)
-        return bool(here)
-
-    def _object_row(self, index: int) -> ObjectRow:
-        """An object of which nothing is here yet."""
-        manifest, root = self._manifest, self._manifest.root(index)
-        return ObjectRow(
-            root,
-            int(manifest.object_lengths[index]),
-            int(manifest.sealed_versions[index]),
-            int(manifest.sealed_epochs[index]),
-            PieceSet(),
-            self._layers[root],
-        )
+        return bool(self._journal.recheck(index, pieces))
 
     def _count_placed(self) -> None:
         places = filter(self._places.is_open, self._partial.placed)
@@ -419,33 +396,9 @@ class _Fetch:
 
     def _commit(self, arrived: dict[int, set[int]], chunks: list[int], places: list[int]) -> None:
         """Objects, checkout, catalogue: each is durable before the next one speaks of it."""
-        services, manifest = self._services, self._manifest
-        for index in arrived:
-            services.objects.sync(manifest.root(index))
+        self._journal.sync(arrived)
         self._partial.sync(places)
-        by_object: dict[int, list[int]] = {}
-        for chunk in chunks:
-            by_object.setdefault(int(manifest.chunk_objects[chunk]), []).append(chunk)
-        with services.catalogue.transaction():
-            for index, pieces in arrived.items():
-                row = services.catalogue.object(manifest.root(index)) or self._object_row(index)
-                row.pieces.add(pieces)
-                services.catalogue.record_object(row)
-            for index, members in by_object.items():
-                services.catalogue.record_chunks(
-                    self._source.share.share_id,
-                    manifest.root(index),
-                    (
-                        (
-                            manifest.chunk_id(chunk),
-                            int(manifest.frame_offsets[chunk]),
-                            int(manifest.frame_lengths[chunk]),
-                            int(manifest.raw_lengths[chunk]),
-                            bool(manifest.bases[chunk]),
-                        )
-                        for chunk in members
-                    ),
-                )
+        self._journal.record(arrived, chunks)
 
     async def _in_workers(self, chunks: Iterable[int], work: Callable[[Sequence[int]], None]) -> None:
         groups = list(_groups(chunks, self._raw_length, _GROUP_BYTES))
@@ -456,15 +409,6 @@ class _Fetch:
 
     def _raw_length(self, chunk: int) -> int:
         return int(self._manifest.raw_lengths[chunk])
-
-    def _record_carriers(self) -> None:
-        """Before the first piece comes: who publishes on top of what arrived must know where the rest of it is."""
-        manifest, own = self._manifest, bytes.fromhex(self._source.target.infohash)
-        torrents = [(torrent.info_hash or own, torrent.version) for torrent in manifest.body.torrents]
-        carried = enumerate(manifest.object_torrents.tolist())
-        self._services.catalogue.record_carriers(
-            self._source.share.share_id, [(manifest.root(index), *torrents[number]) for index, number in carried]
-        )
 
     def _record(self) -> None:
         """The version is held if every object it needs is whole here."""

@@ -16,7 +16,9 @@ from typing import Final
 from blake3 import blake3
 
 from p2pckpt.access.client import licence_due
+from p2pckpt.checkpoint.card import read_card
 from p2pckpt.checkpoint.formats.dcp import is_metadata
+from p2pckpt.checkpoint.licences import NO_LICENCE
 from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.checkpoint.pieces import count
 from p2pckpt.checkpoint.plan import missing_chunks, pieces_wanted, wire_bytes
@@ -93,13 +95,14 @@ async def resolve(services: Services, request: FetchRequest) -> Source:
     what is newest, only a version that is named by its number is. Raises ``LicenceNotAccepted``, ``Stale``,
     ``BlockedKey``, ``KeyToReview``.
     """
-    source = await _resolve(services, request)
+    source = await find(services, request)
     if source.licence_due:
         raise licence_due(source.licence_due)
     return source
 
 
-async def _resolve(services: Services, request: FetchRequest) -> Source:
+async def find(services: Services, request: FetchRequest) -> Source:
+    """As ``resolve``, for who only looks: a licence that has to be accepted first is said, and keeps nobody out."""
     shares = services.shares
     if links.is_link(request.source):
         link = links.Link.parse(request.source)
@@ -199,7 +202,7 @@ def to_fetch(
 
 async def preview(services: Services, request: FetchRequest) -> FetchPreview:
     """What ``get`` shows before anything is fetched."""
-    source = await _resolve(services, request)
+    source = await find(services, request)
     path = checkout_path(source, request)
     found = await look(services, source, path, borrow=not request.seed)
     _, wanted = await asyncio.to_thread(to_fetch, services, source, found)
@@ -217,7 +220,7 @@ async def preview(services: Services, request: FetchRequest) -> FetchPreview:
         rows.append(FileRow(file.path, file.size, done, file.kind))
     wire = wire_bytes(manifest, wanted)
     in_place = sum(manifest.body.files[number].size for number in found.in_place)
-    warnings = [*source.doubts, *(() if manifest.body.licence else ("no licence is named",))]
+    warnings = [*source.doubts, *await _card_problems(services, source)]
     warnings += as_warnings(manifest.body.findings, "the publisher's scan: ")
     return FetchPreview(
         share_id=source.share.share_id.hex(),
@@ -239,6 +242,18 @@ async def preview(services: Services, request: FetchRequest) -> FetchPreview:
         warnings=tuple(warnings),
         licence_due=source.licence_due,
     )
+
+
+async def _card_problems(services: Services, source: Source) -> tuple[str, ...]:
+    """What is wrong with the card; that no licence is named is known without it."""
+    problems: tuple[str, ...] = () if source.manifest.body.licence else ("no licence is named",)
+    if not source.target.card:
+        return problems
+    try:
+        card = read_card(await services.shares.card(source.share, source.target.card))
+    except P2pckptError:
+        return problems  # the tracker is away, or its copy damaged: the card comes with the files
+    return (*problems, *(problem for problem in card.problems if card.licence or problem != NO_LICENCE))
 
 
 async def _seeds(services: Services, source: Source) -> int:
@@ -279,7 +294,7 @@ def _look_in_store(services: Services, source: Source, found: OnDisk) -> set[byt
         for chunk in set(manifest.chunks_of(manifest.body.files[number]).tolist()):
             if chunk in found.stored:
                 continue
-            places = _places_in_store(services, share_id, manifest, chunk)
+            places = places_in_store(services, share_id, manifest, chunk)
             for root in {place.root for place in places} - present - gone:
                 (present if services.layout.object(root).exists() else gone).add(root)
             if places and present.issuperset(place.root for place in places):
@@ -314,7 +329,7 @@ async def _keep_what_opens(services: Services, found: OnDisk) -> None:
     found.elsewhere = {chunk: other for chunk, other in found.elsewhere.items() if opens(*other)}
 
 
-def _places_in_store(services: Services, share_id: bytes, manifest: Manifest, chunk: int) -> list[ChunkLocation]:
+def places_in_store(services: Services, share_id: bytes, manifest: Manifest, chunk: int) -> list[ChunkLocation]:
     """The frames in the store that give a chunk: its own, or with its base a delta; none where that is not enough."""
     own = services.catalogue.locate(share_id, manifest.chunk_id(chunk))
     if own is None or not own.delta:

@@ -11,7 +11,8 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from p2pckpt import atomic
-from p2pckpt.checkpoint.card import read_card, with_fields
+from p2pckpt.checkpoint.card import Card, read_card, with_fields
+from p2pckpt.checkpoint.licences import NO_LICENCE
 from p2pckpt.control.messages import FileRow
 from p2pckpt.control.publish_messages import CardFields, FolderReport, LookRequest
 from p2pckpt.errors import Cancelled, NotAllowed
@@ -25,7 +26,7 @@ from p2pckpt.tracker_protocol import Visibility
 
 T = TypeVar("T")
 
-_CARD: Final = "README.md"
+CARD: Final = "README.md"
 _MAX_CARD: Final = 256 << 10
 _MAX_ROWS: Final = 2_000
 """Files that a report lists."""
@@ -44,9 +45,9 @@ def places(found: Scan) -> list[tuple[str, Path]]:
 
 def readme_of(directory: Path, found: Scan) -> bytes:
     """The card's file, at most 256 KiB of it; empty without one."""
-    if not any(file.path == _CARD for file in found.files):
+    if not any(file.path == CARD for file in found.files):
         return b""
-    with (directory / _CARD).open("rb") as source:
+    with (directory / CARD).open("rb") as source:
         return source.read(_MAX_CARD)
 
 
@@ -59,20 +60,33 @@ async def look(services: Services, request: LookRequest) -> FolderReport:
 
 def describe(directory: Path, fields: CardFields) -> None:
     """Write ``fields`` into the front matter of the directory's card; the rest of the card stays as it is."""
-    path = directory / _CARD
+    path = directory / CARD
     try:
         before = path.read_bytes() if path.exists() else b""
-        old = read_card(before)
-        wanted = {
-            "license": (fields.licence, old.licence),
-            "base_model": (fields.base_model, old.base_model),
-            "tags": (fields.tags, old.tags),
-        }
-        after = with_fields(before, {key: new for key, (new, present) in wanted.items() if new != present})
+        after = described(before, fields)
         if after != before:
             atomic.write(path, after, mode=path.stat().st_mode & 0o777 if before else 0o644)
     except OSError as exc:
         raise NotAllowed(f"{path} can't be written: {exc.strerror}", kept="nothing was published") from exc
+
+
+def described(readme: bytes, fields: CardFields) -> bytes:
+    """The card's file with ``fields`` in its front matter; what it says already stays as it is written."""
+    old = read_card(readme)
+    wanted = {
+        "license": (fields.licence, old.licence),
+        "base_model": (fields.base_model, old.base_model),
+        "tags": (fields.tags, old.tags),
+    }
+    return with_fields(readme, {key: new for key, (new, present) in wanted.items() if new != present})
+
+
+def card_warnings(card: Card, directory: Path) -> tuple[str, ...]:
+    """What a publisher should know about the card of ``directory``, one sentence each, with what helps."""
+    if not card.text and card.problems == (NO_LICENCE,):
+        return (f"there is no README.md, so no licence is named: p2pckpt card {directory} --write makes one",)
+    helped = "no licence is named: add 'license: …' to the front matter of README.md"
+    return tuple(helped if problem == NO_LICENCE else problem for problem in card.problems)
 
 
 def _look(services: Services, request: LookRequest, check: Callable[[], None]) -> FolderReport:
@@ -92,7 +106,7 @@ def _look(services: Services, request: LookRequest, check: Callable[[], None]) -
         licence=card.licence,
         base_model=card.base_model,
         tags=card.tags,
-        has_card=any(file.path == _CARD for file in found.files),
+        has_card=any(file.path == CARD for file in found.files),
         warnings=(*found.warnings, *card.problems, *findings),
         disk_free=free_bytes(services.layout.root),
     )

@@ -22,10 +22,10 @@ from p2pckpt.checkpoint.merkle import FileTree
 from p2pckpt.checkpoint.plan import MAX_TORRENTS, PIECE_LENGTH
 from p2pckpt.control.messages import Phase
 from p2pckpt.control.publish_messages import PublishRequest
-from p2pckpt.errors import BadUsage, Conflict, P2pckptError, VerificationFailed
+from p2pckpt.errors import BadUsage, ChangedWhileReading, Conflict, P2pckptError, VerificationFailed
 from p2pckpt.jobs import model_signature
 from p2pckpt.jobs.delta_base import DeltaBase
-from p2pckpt.jobs.folder import default_name, describe, places, readme_of
+from p2pckpt.jobs.folder import card_warnings, default_name, describe, places, readme_of
 from p2pckpt.jobs.keyframes import base_for
 from p2pckpt.jobs.packing import Packed, Packer
 from p2pckpt.jobs.progress import Progress
@@ -60,6 +60,8 @@ async def publish(
     if request.card is not None:
         await asyncio.to_thread(describe, directory, request.card)
     found = await asyncio.to_thread(scan, directory)
+    if request.expected and found.fingerprint != request.expected:
+        raise ChangedWhileReading(f"{directory} was written to after it was looked at", kept="nothing was published")
     for warning in found.warnings:
         progress.warn(warning)
     progress.update(size=found.size, done=0, wire_done=0, reused=0)
@@ -144,8 +146,8 @@ async def _share(
             kept="nothing was published",
             next_step="add 'license: apache-2.0' to its front matter, or use --allow-no-licence",
         )
-    if not card.licence:
-        progress.warn("no licence is named: add 'license: …' to the front matter of README.md")
+    for problem in card_warnings(card, Path(request.path)):
+        progress.warn(problem)
     if share is None:
         progress.enter(Phase.REGISTERING)
         share = await services.shares.create(name, request.to, tracker)

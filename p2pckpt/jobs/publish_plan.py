@@ -11,6 +11,7 @@ from typing import Final
 
 from blake3 import blake3
 
+from p2pckpt.checkpoint.card import read_card
 from p2pckpt.checkpoint.chunking import Cut, cuts
 from p2pckpt.checkpoint.codec import frame as codec
 from p2pckpt.checkpoint.formats.layout import FileLayout, TensorInfo
@@ -18,7 +19,7 @@ from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.control.publish_messages import NewFile, PublishPlan, PublishRequest
 from p2pckpt.errors import P2pckptError, TrackerUnreachable, UnsafeContent, VerificationFailed
 from p2pckpt.jobs.delta_base import BaseChunk, DeltaBase
-from p2pckpt.jobs.folder import cancellable, default_name, places
+from p2pckpt.jobs.folder import cancellable, card_warnings, default_name, described, places, readme_of
 from p2pckpt.jobs.keyframes import base_for
 from p2pckpt.jobs.layouts import Layouts
 from p2pckpt.jobs.packing import FileSource
@@ -39,7 +40,8 @@ async def plan(services: Services, request: PublishRequest) -> PublishPlan:
     directory = Path(request.path)
     found = await cancellable(lambda check: scan(directory, check))
     findings = await cancellable(lambda check: scan_files(places(found), check))
-    warnings = [*found.warnings, *as_warnings(tuple(map(str, findings)))]
+    warnings = [*found.warnings, *await asyncio.to_thread(_card_problems, directory, found, request)]
+    warnings += as_warnings(tuple(map(str, findings)))
     try:
         require_publishable(findings, allow=request.allow_unsafe_pickle)
     except UnsafeContent as exc:
@@ -72,6 +74,12 @@ async def plan(services: Services, request: PublishRequest) -> PublishPlan:
         disk_needed=look.new_size,
         disk_free=free_bytes(services.layout.root),
     )
+
+
+def _card_problems(directory: Path, found: Scan, request: PublishRequest) -> tuple[str, ...]:
+    """What is wrong with the card as it would be published."""
+    readme = readme_of(directory, found)
+    return card_warnings(read_card(readme if request.card is None else described(readme, request.card)), directory)
 
 
 class _Look:

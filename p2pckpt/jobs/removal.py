@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
+from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.errors import P2pckptError
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare
@@ -76,9 +77,12 @@ async def needs_of(services: Services, place: Place) -> set[bytes]:
         return set()
     trusted = await services.shares.trusted(share)
     manifest, _ = await services.shares.manifest(share, trusted, version)
+    return await asyncio.to_thread(_names, manifest, bytes.fromhex(trusted.content(version)[1]))
+
+
+def _names(manifest: Manifest, own: bytes) -> set[bytes]:
     roots = {manifest.root(index) for index in range(manifest.object_count)}
-    torrents = {torrent.info_hash for torrent in manifest.body.torrents if torrent.info_hash}
-    return roots | torrents | {bytes.fromhex(trusted.content(version)[1])}
+    return roots | {torrent.info_hash for torrent in manifest.body.torrents if torrent.info_hash} | {own}
 
 
 def on_disk(layout: StoreLayout, name: bytes) -> int:

@@ -103,10 +103,9 @@ async def retire(
     listed = trusted.targets.metadata_version
 
     def note() -> None:
-        entries = [versions.entry(trusted.targets_bytes, number) for number in numbers]
+        entries = versions.entries(trusted.targets_bytes, numbers)
         services.catalogue.note_retired(
-            RetiredRow(share.share_id, number, listed, entry, due)
-            for number, entry in zip(numbers, entries, strict=True)
+            RetiredRow(share.share_id, number, listed, entry, due) for number, entry in entries.items()
         )
 
     await asyncio.to_thread(note)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,12 @@ class ScannedFile:
             return False
 
 
+def fingerprint(files: Iterable[tuple[str, int, int, int]]) -> str:
+    """Changes with any of the files, each given as path, inode, size and mtime in nanoseconds; model signatures, which
+    p2pckpt itself writes, do not count."""
+    return hashlib.sha256(repr(sorted(file for file in files if file[0] != oms.FILE)).encode()).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     files: tuple[ScannedFile, ...]
@@ -43,6 +50,10 @@ class Scan:
     warnings: tuple[str, ...]
     size: int
     """Bytes of all files."""
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint((file.path, *file.identity[1:]) for file in self.files)
 
 
 def scan(root: Path, check: Callable[[], None] = lambda: None) -> Scan:

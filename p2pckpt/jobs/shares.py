@@ -415,12 +415,12 @@ class Shares:
     async def change_targets(
         self, share: KnownShare, edit: Callable[[TrustedShare], bytes], *, expired: bool = False, earlier: int = 0
     ) -> TrustedShare:
-        """Publish the targets that ``edit`` signs, made again on top of what others publish meanwhile.
+        """Publish the targets that ``edit`` signs, in a thread, made again on top of what others publish meanwhile.
 
         ``earlier`` is the number of the targets that listed retired versions which ``edit`` takes back.
         """
         for _ in range(RACES):
-            targets = edit(await self.refresh(share, expired=expired))
+            targets = await asyncio.to_thread(edit, await self.refresh(share, expired=expired))
             try:
                 await self.client(share).publish_targets(share.share_id.hex(), targets, earlier)
             except Conflict:

@@ -64,6 +64,8 @@ class Swarms:
         self._changing = asyncio.Lock()
         """Held while torrents enter or leave the engine: several jobs may want one at the same moment."""
         self._listeners: dict[str, Listener] = {}
+        self._stay: set[str] = set()
+        """Jobs that will want more soon."""
         self._membership = Membership(trackers, self._settle, self._leave_share)
         self._announcer = Announcer(
             engine, trackers, addresses, self._joined, self._heard, self._membership.authority_is
@@ -172,6 +174,19 @@ class Swarms:
         self._membership.wake(tracker)
         self._tell_arrived(job, joined)
 
+    def want(
+        self, job: str, info_hash: bytes, wanted: Mapping[int, set[int]], first: Sequence[tuple[int, int]] = ()
+    ) -> None:
+        """What ``job`` wants from now on of a torrent that it has joined; of that, ``first`` comes first, in order."""
+        joined = self._joined.get(info_hash)
+        if joined is None or job not in joined.wanted:
+            return
+        joined.wanted[job] = wanted
+        self._want(joined)
+        if joined.in_engine:
+            self._engine.hurry(info_hash, first)
+        self._tell_arrived(job, joined)
+
     async def forget(self, roots: Collection[bytes]) -> None:
         """Objects were taken out of the store: torrents that carry them offer what is left."""
         async with self._changing:
@@ -194,6 +209,9 @@ class Swarms:
     async def leave(self, job: str) -> None:
         """``job`` needs no swarm any more; torrents that nobody else needs leave the engine."""
         self._listeners.pop(job, None)
+        if job in self._stay:
+            self._stay.remove(job)
+            self._engine.stay_connected(bool(self._stay))
         left: list[Joined] = []
         async with self._changing:
             for info_hash, joined in list(self._joined.items()):
@@ -222,9 +240,13 @@ class Swarms:
         self._limits.set(job, down, up)
         self._limits.share_out(self._announcer.stats)
 
-    def listen(self, job: str, listener: Listener) -> None:
-        """Hand the engine's events to ``job`` until it leaves."""
+    def listen(self, job: str, listener: Listener, *, stay: bool = False) -> None:
+        """Hand the engine's events to ``job`` until it leaves. With ``stay``, peers are kept also while nothing is
+        wanted of them: there will be more."""
         self._listeners[job] = listener
+        if stay:
+            self._stay.add(job)
+            self._engine.stay_connected(True)
 
     async def flush(self, info_hashes: set[bytes]) -> None:
         """Returns when everything that has arrived for these torrents is in the files."""

@@ -29,7 +29,7 @@ class RetiredRow:
     listed: int
     """Number of signed targets that named it."""
     entry: bytes
-    """What they said of it (``trust.versions.entry``)."""
+    """What they said of it (``trust.versions.entries``)."""
     due: int
     """Unix seconds from which it can't be taken back, and what it has here is deleted."""
 

@@ -157,6 +157,15 @@ class Engine(Protocol):
     def want(self, info_hash: bytes, pieces: Mapping[int, Iterable[int]]) -> None:
         """File → pieces to fetch, replacing what was wanted before; pieces that are here are ignored."""
 
+    def hurry(self, info_hash: bytes, pieces: Sequence[tuple[int, int]]) -> None:
+        """Ask for these (file, piece) before everything else that is wanted, about in this order.
+
+        Pieces that are here or not wanted are ignored, and so are unknown torrents.
+        """
+
+    def stay_connected(self, stay: bool) -> None:
+        """Whether connections are kept over which nothing can move at present, because more will be wanted soon."""
+
     def renew(self, info_hash: bytes, tls: TlsCredentials) -> None:
         """Another certificate of the same authority; open connections stay. Unknown torrents are ignored."""
 

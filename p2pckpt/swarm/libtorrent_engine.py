@@ -11,6 +11,8 @@
 * Pieces are wanted by piece priority, never by file priority: a file of priority 0 goes to a part file.
 * Files are never deleted and never moved by libtorrent.
 * Whatever a torrent asked the DHT before that had its first nodes is lost for a quarter of an hour: ask again then.
+* Seeds hang up on whoever wants nothing and says so, and it takes seconds to be let in again: who is about to want more
+  does not say so.
 * A dial that is silently dropped keeps the same peer's own connection out until it gives up: that is 15 s by default.
 """
 
@@ -51,6 +53,8 @@ _SETTINGS: Final[dict[str, Any]] = {
     "enable_incoming_utp": False,
     "enable_outgoing_utp": False,
     "request_queue_time": 1,
+    # the first pieces at random, whatever is in a hurry: among equally rare ones the choice is random anyhow
+    "initial_picker_threshold": 0,
     "aio_threads": 2,
     "max_queued_disk_bytes": 16 << 20,
     "file_pool_size": 500,
@@ -97,6 +101,10 @@ _STATS_DEADLINE: Final = 5.0
 _LISTEN_DEADLINE: Final = 10.0
 _LISTENERS: Final = {lt.socket_type_t.tcp: False, lt.socket_type_t.tcp_ssl: True}
 """Sockets that peers need, and whether with TLS."""
+_WANTED: Final = 4
+"""libtorrent's usual piece priority; 0 is not wanted."""
+_APART_MS: Final = 20
+"""Between the deadlines of pieces that are asked for in order: about a piece at 50 MB/s."""
 _BLOCKED: Final = 1
 """ip_filter's flag."""
 _FFDHE2048: Final = """-----BEGIN DH PARAMETERS-----
@@ -130,6 +138,8 @@ class _Active:
     """Number of the first piece of each of our files within the torrent."""
     locate: tuple[tuple[int, int], ...]
     """(file, piece within it) by the torrent's piece number; (-1, -1) for padding and for pieces that were here."""
+    wanted: frozenset[int] = frozenset()
+    """Numbers of the pieces that are wanted."""
     since: dict[tuple[str, int], int] = field(default_factory=dict)
     """When peers connected, by address and port. Written by the alert thread alone."""
     problem: bool = False
@@ -283,11 +293,22 @@ class LibtorrentEngine:
 
     def want(self, info_hash: bytes, pieces: Mapping[int, Iterable[int]]) -> None:
         active = self._active[info_hash]
+        active.wanted = frozenset(active.first_piece[file] + piece for file, some in pieces.items() for piece in some)
         priorities = [0] * len(active.locate)
-        for file, wanted in pieces.items():
-            for piece in wanted:
-                priorities[active.first_piece[file] + piece] = 4
+        for number in active.wanted:
+            priorities[number] = _WANTED
         active.handle.prioritize_pieces(priorities)
+
+    def hurry(self, info_hash: bytes, pieces: Sequence[tuple[int, int]]) -> None:
+        if (active := self._added(info_hash)) is None:
+            return
+        numbers = [active.first_piece[file] + piece for file, piece in pieces]
+        # a deadline makes libtorrent want a piece that it does not
+        for place, number in enumerate(number for number in numbers if number in active.wanted):
+            active.handle.set_piece_deadline(number, place * _APART_MS)
+
+    def stay_connected(self, stay: bool) -> None:
+        self._apply({"close_redundant_connections": not stay})
 
     def renew(self, info_hash: bytes, tls: TlsCredentials) -> None:
         if (active := self._added(info_hash)) is not None:

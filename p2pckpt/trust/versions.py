@@ -23,7 +23,7 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Role, Root, T
 from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
-from p2pckpt.errors import BadUsage, Conflict, NotFound, VerificationFailed
+from p2pckpt.errors import BadUsage, Conflict, VerificationFailed
 from p2pckpt.tracker_protocol import KEYRING_ROLE, MANIFEST_TARGET_PREFIX, SIGNED_EXTENSION
 from p2pckpt.tracker_protocol.signed import KeyringContent
 from p2pckpt.trust import keyrings
@@ -178,18 +178,17 @@ def retire(targets: bytes, identity: Identity, numbers: Collection[int]) -> byte
     return _next(metadata, identity)
 
 
-def entry(targets: bytes, number: int) -> bytes:
-    """All that verified targets say of one version, for ``restore``. Raises ``NotFound``."""
-    found = _load_targets(targets).signed.targets.get(f"{MANIFEST_TARGET_PREFIX}{number}")
-    if found is None:
-        raise NotFound(f"there is no version {number}")
-    return msgspec.json.encode(found.to_dict())
+def entries(targets: bytes, numbers: Collection[int]) -> dict[int, bytes]:
+    """All that verified targets say of those of these versions that they list, for ``restore``."""
+    listed = _load_targets(targets).signed.targets
+    found = {number: listed.get(f"{MANIFEST_TARGET_PREFIX}{number}") for number in numbers}
+    return {number: msgspec.json.encode(file.to_dict()) for number, file in found.items() if file is not None}
 
 
-def restore(targets: bytes, identity: Identity, entries: Mapping[int, bytes]) -> bytes:
-    """Targets with versions that were retired, as ``entry`` kept them, signed."""
+def restore(targets: bytes, identity: Identity, retired: Mapping[int, bytes]) -> bytes:
+    """Targets with versions that were retired, as ``entries`` kept them, signed."""
     metadata = _load_targets(targets)
-    for number, kept in entries.items():
+    for number, kept in retired.items():
         path = f"{MANIFEST_TARGET_PREFIX}{number}"
         metadata.signed.targets[path] = TargetFile.from_dict(msgspec.json.decode(kept), path)
     return _next(metadata, identity)

@@ -588,3 +588,34 @@ async def test_other_addresses_keep_the_port(new_node: NewNode, sample: Sample) 
     leech.want(sample, {(0, 0)})
     leech.connect(sample, seed)
     await leech.received(sample, {(0, 0)})
+
+
+async def test_pieces_in_a_hurry_come_before_the_rest(new_node: NewNode) -> None:
+    sample = Sample("a hurry", (12 * PIECE_LENGTH,))
+    seed, leech = await new_node("seed"), await new_node("leech")
+    large = sample.file_of_length(12 * PIECE_LENGTH)
+    seed.add(sample, sample.pieces)
+    leech.add(sample, {(0, 0)})
+    leech.engine.limit_torrent(sample.info_hash, 8 * PIECE_LENGTH, 0)
+    leech.want(sample, sample.pieces - {(large, 4)})
+    leech.engine.hurry(sample.info_hash, [(large, 10), (large, 7), (large, 4), (0, 0)])
+    leech.connect(sample, seed)
+    await leech.received(sample, sample.pieces - {(large, 4), (0, 0)})
+    # one that the seed gave before it knew us may be first
+    assert {(large, 10), (large, 7)} < set(leech.arrivals(sample)[:3])
+    assert (large, 4) not in leech.arrived(sample)
+    leech.engine.hurry(b"?" * 32, [(0, 0)])  # unknown: nothing to do
+
+
+async def test_who_is_about_to_want_more_stays_connected(new_node: NewNode, sample: Sample) -> None:
+    seed, leech = await new_node("seed"), await new_node("leech")
+    seed.add(sample, sample.pieces)
+    leech.engine.stay_connected(True)
+    leech.add(sample)
+    large = sample.file_of_length(OBJECTS[0])
+    leech.connect(sample, seed)
+    for piece in range(3):
+        leech.want(sample, {(large, piece)})
+        await leech.received(sample, {(large, piece)})
+        await leech.flushed(sample)
+        assert len(await leech.engine.peers(sample.info_hash)) == 1

@@ -59,6 +59,8 @@ class _Torrent:
     wanted: list[set[int]]
     memory: dict[tuple[int, int], bytes] = field(default_factory=dict)
     """Pieces that arrived and are in no file yet."""
+    urgent: list[tuple[int, int]] = field(default_factory=list)
+    """What comes before the rest, in order."""
     peers: dict[FakeEngine, bool] = field(default_factory=dict)
     """Connected engines; True where this side dialled."""
     banned: set[FakeEngine] = field(default_factory=set)
@@ -79,6 +81,9 @@ class _Torrent:
         return all(len(here) == piece_count(file.length) for here, file in zip(self.have, self.files, strict=True))
 
     def missing(self) -> Iterator[tuple[int, int]]:
+        for file, piece in self.urgent:
+            if piece in self.wanted[file] - self.have[file]:
+                yield file, piece
         for file, (wanted, here) in enumerate(zip(self.wanted, self.have, strict=True)):
             for piece in sorted(wanted - here):
                 yield file, piece
@@ -182,6 +187,9 @@ class FakeEngine:
         have = [set(pieces) for pieces in placement.have]
         self._torrents[info_hash] = _Torrent(placement, have, [set() for _ in have])
 
+    def stay_connected(self, stay: bool) -> None:
+        """Nobody hangs up here."""
+
     def renew(self, info_hash: bytes, tls: TlsCredentials) -> None:
         if (torrent := self._torrents.get(info_hash)) is not None:
             torrent.placement = replace(torrent.placement, tls=tls)
@@ -190,6 +198,11 @@ class FakeEngine:
         torrent = self._torrents[info_hash]
         torrent.wanted = [set(pieces.get(file, ())) for file in range(len(torrent.files))]
         self._wake()
+
+    def hurry(self, info_hash: bytes, pieces: Sequence[tuple[int, int]]) -> None:
+        if (torrent := self._torrents.get(info_hash)) is not None:
+            torrent.urgent = [*pieces, *(piece for piece in torrent.urgent if piece not in pieces)]
+            self._wake()
 
     def remove(self, info_hash: bytes) -> None:
         torrent = self._torrents.pop(info_hash, None)

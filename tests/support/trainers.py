@@ -23,6 +23,7 @@ def transformers(run: Path) -> None:
     """``checkpoint-2`` to ``checkpoint-6`` of transformers' Trainer, of which rotation leaves the last two."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+    from transformers.trainer_utils import get_last_checkpoint
 
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -41,8 +42,9 @@ def transformers(run: Path) -> None:
         use_cpu=True,
         disable_tqdm=True,
     )
-    (run / ".p2pckpt" / "checkpoint-0").mkdir(parents=True)
+    (run / ".p2pckpt" / "checkpoint-9").mkdir(parents=True)
     Trainer(model, arguments, train_dataset=data, eval_dataset=data).train()
+    assert get_last_checkpoint(run) == str(run / "checkpoint-6")
     model.save_pretrained(run.parent / "sharded" / "model", max_shard_size="4KB")
 
 

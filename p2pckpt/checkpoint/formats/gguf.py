@@ -1,16 +1,18 @@
 """Where tensors lie in a GGUF file (versions 2 and 3, little-endian), after the specification in ggml's
 docs/gguf.md.
 
-Metadata is stepped over, not kept, except ``general.alignment``, which decides where the data starts.
+Of the metadata short scalars are kept; lists, such as vocabularies, are stepped over.
 """
 
 from __future__ import annotations
 
 from math import prod
+from struct import Struct
 
 from p2pckpt.checkpoint.formats.cursor import Cursor
 from p2pckpt.checkpoint.formats.dtypes import GGML_TYPES
 from p2pckpt.checkpoint.formats.layout import (
+    MAX_METADATA,
     MAX_NAME,
     MAX_TENSORS,
     FileLayout,
@@ -34,6 +36,7 @@ _DEFAULT_ALIGNMENT = 32
 _MAX_ALIGNMENT = 1 << 20
 _FIXED = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 """Metadata value types of fixed size → bytes."""
+_SCALARS = {kind: Struct("<" + code) for kind, code in zip(_FIXED, "BbHhIif?Qqd", strict=True)}
 _UINT32, _STRING, _ARRAY = 4, 8, 9
 
 
@@ -56,6 +59,7 @@ class _Reader:
         self._cursor = Cursor(source, start=4, limit=MAX_HEADER)
         self._items = 0
         self._alignment = _DEFAULT_ALIGNMENT
+        self._metadata: dict[str, str] = {}
 
     def layout(self) -> FileLayout:
         cursor = self._cursor
@@ -73,7 +77,7 @@ class _Reader:
         if len(names) != len(infos):
             raise Malformed("gguf: two tensors have the same name")
         tensors = [self._placed(info, start) for info in infos]
-        return FileLayout("gguf", arranged("gguf", tensors, self._source.size))
+        return FileLayout("gguf", arranged("gguf", tensors, self._source.size), metadata=self._metadata)
 
     def _pair(self) -> None:
         key = self._string()
@@ -84,8 +88,23 @@ class _Reader:
             self._alignment = self._cursor.u32()
             if not 0 < self._alignment <= _MAX_ALIGNMENT or self._alignment % 8:
                 raise Malformed(f"gguf: {self._alignment} is no usable alignment")
+        elif kind in _SCALARS:
+            self._keep(key, _SCALARS[kind].unpack(self._cursor.take(_FIXED[kind]))[0])
+        elif kind == _STRING:
+            self._keep_text(key)
         else:
             self._skip_value(kind, 1, MAX_NESTING)
+
+    def _keep_text(self, key: bytes) -> None:
+        length = self._cursor.u64()
+        if length <= MAX_METADATA:
+            self._keep(key, self._cursor.take(length).decode("utf-8", "replace"))
+        else:
+            self._cursor.skip(length)
+
+    def _keep(self, key: bytes, value: object) -> None:
+        if len(self._metadata) < MAX_METADATA and len(key) <= MAX_METADATA:
+            self._metadata[key.decode("utf-8", "replace")] = str(value)
 
     def _skip_value(self, kind: int, count: int, nesting: int) -> None:
         """Steps over ``count`` metadata values of one type."""

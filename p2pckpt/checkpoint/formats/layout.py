@@ -3,8 +3,8 @@ obeys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from math import prod
 
 from p2pckpt.checkpoint.formats.source import ByteSource
@@ -13,6 +13,8 @@ MAX_TENSORS = 1_000_000
 """Tensors one file may declare; the largest public models have well under 200,000."""
 MAX_DIMENSIONS = 64
 """Dimensions one tensor may have; numpy's own ceiling."""
+MAX_METADATA = 256
+"""Entries of a header that are kept besides its tensors, and characters of one."""
 MAX_NAME = 4096
 """Characters of one tensor's name."""
 
@@ -56,6 +58,8 @@ class FileLayout:
     views: tuple[TensorInfo, ...] = ()
     """Further named tensors that read bytes which ``tensors`` already lists (tied weights, slices). They
     may overlap each other, so nothing is cut by them."""
+    metadata: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Short things that the header says besides (GGUF's scalars, safetensors' strings), as its author wrote them."""
 
 
 def arranged(kind: str, tensors: Iterable[TensorInfo], size: int) -> tuple[TensorInfo, ...]:

@@ -50,21 +50,26 @@ class Content:
     pickles: int = 0
 
 
-def search(source: ByteSource, check: Callable[[], None] = lambda: None) -> Content:
+def search(
+    source: ByteSource,
+    check: Callable[[], None] = lambda: None,
+    skip: Callable[[str], bool] = lambda name: False,
+) -> Content:
     """Look into a whole file. Content never makes this raise; ``check`` is called often, to be stopped by.
 
     Memory stays below some hundred MB and time at some seconds whatever the file does; of a file without pickles a
-    few kB are read.
+    few kB are read. Members of an archive whose name ``skip`` accepts are not looked into.
     """
-    seeker = _Search(check)
+    seeker = _Search(check, skip)
     seeker.look(Slice(source), 0, "")
     return seeker.found
 
 
 class _Search:
-    def __init__(self, check: Callable[[], None]) -> None:
+    def __init__(self, check: Callable[[], None], skip: Callable[[str], bool]) -> None:
         self.found = Content()
         self._check = check
+        self._skip = skip
         self._allowance = Allowance()
         self._budget = Budget()
         self._members = _MAX_MEMBERS
@@ -155,7 +160,7 @@ class _Search:
         if not _ends_once(archive):
             raise Malformed("zip: there are two directories")
         for entry in read_directory(archive):
-            if entry.length:
+            if entry.length and not self._skip(entry.name):
                 self._member(archive, entry, data_offset(archive, entry), depth, where)
 
     def _member(self, archive: Slice, entry: ZipEntry, offset: int, depth: int, where: str) -> None:

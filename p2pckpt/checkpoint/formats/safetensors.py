@@ -7,12 +7,14 @@ become glue). Only the header is read.
 from __future__ import annotations
 
 import json
+from itertools import islice
 from math import prod
 from typing import TypeGuard
 
 from p2pckpt.checkpoint.formats.dtypes import BITS
 from p2pckpt.checkpoint.formats.layout import (
     MAX_DIMENSIONS,
+    MAX_METADATA,
     MAX_NAME,
     MAX_TENSORS,
     FileLayout,
@@ -47,11 +49,11 @@ def read_layout(source: ByteSource) -> FileLayout:
         raise Malformed(f"safetensors: the header claims {length:,} bytes, more than {MAX_HEADER:,}")
     data_start = 8 + length
     header = _parse(read_at(source, 8, length))
-    header.pop("__metadata__", None)
+    said = header.pop("__metadata__", None)
     if len(header) > MAX_TENSORS:
         raise Malformed("safetensors: the header lists too many tensors")
     tensors = [_tensor(name, entry, data_start) for name, entry in header.items()]
-    return FileLayout("safetensors", arranged("safetensors", tensors, source.size))
+    return FileLayout("safetensors", arranged("safetensors", tensors, source.size), metadata=_metadata(said))
 
 
 def _parse(raw: bytes) -> dict[str, object]:
@@ -95,6 +97,12 @@ def _tensor(name: str, entry: object, data_start: int) -> TensorInfo:
     if prod(shape) * BITS[dtype] != (end - begin) * 8:
         raise Malformed(f"safetensors: the shape of tensor {short(name)} does not fit its range")
     return TensorInfo(name, dtype, tuple(shape), data_start + begin, end - begin)
+
+
+def _metadata(said: object) -> dict[str, str]:
+    pairs = said.items() if isinstance(said, dict) else ()
+    short = ((key, value) for key, value in pairs if isinstance(value, str) and len(key) + len(value) <= MAX_METADATA)
+    return dict(islice(short, MAX_METADATA))
 
 
 def _counts(value: object) -> TypeGuard[list[int]]:

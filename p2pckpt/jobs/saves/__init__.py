@@ -9,7 +9,7 @@ from __future__ import annotations
 from p2pckpt.jobs.saves.checking import Checked, check
 from p2pckpt.jobs.saves.facts import Facts, facts
 from p2pckpt.jobs.saves.finding import find, is_finished, look
-from p2pckpt.jobs.saves.save import Save, Writer
+from p2pckpt.jobs.saves.save import Save, Writer, survey
 from p2pckpt.jobs.saves.shape import Role, Shape
 from p2pckpt.jobs.saves.taking import take
 
@@ -25,5 +25,6 @@ __all__ = [
     "find",
     "is_finished",
     "look",
+    "survey",
     "take",
 ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from p2pckpt.checkpoint.formats.dcp import SHARD, is_metadata
 from p2pckpt.errors import BadUsage
 from p2pckpt.jobs.packing import FileSource, changed
-from p2pckpt.jobs.saves.completeness import check_parts, check_series, check_weight_maps
+from p2pckpt.jobs.saves.completeness import check_order, check_parts, check_series, check_weight_maps
 from p2pckpt.jobs.saves.distributed import check_distributed, is_distributed
 from p2pckpt.jobs.saves.finding import writer_of
 from p2pckpt.jobs.saves.formats import FileCheck, Looked
@@ -48,11 +48,14 @@ def check(
     checkpoint: Callable[[], None] = lambda: None,
     *,
     writer: Writer | None = None,
+    as_written: bool = False,
 ) -> Checked:
     """Check the snapshot in ``directory``; ``before`` is the shape of the last save of the run that passed.
 
     NaN and infinity are a problem in every floating tensor whose name, or ``file:name``, matches none of the patterns
     in ``allow_nonfinite``. ``checkpoint`` is called often and may raise. ``writer`` is found out where it is not given.
+    ``as_written`` says that the files have the times at which their writer wrote them, as in a snapshot; then a save
+    that a killed trainer left half written over an earlier one of the same name is found too.
 
     What is in the files never makes this raise. Raises ``NotFound`` without the directory, ``ChangedWhileReading``
     when a file is written to meanwhile, and ``P2pckptError`` for what the disk does not give. Reads every byte once,
@@ -68,7 +71,10 @@ def check(
     check_series(paths, report)
     check_weight_maps(looked, report)
     shape = Shape.of(report.roles)
-    check_parts(writer or writer_of(directory), looked, shape, before, report)
+    writer = writer or writer_of(directory)
+    if as_written:
+        check_order(writer, {file.path: file.identity[3] for file in scanned.files}, report)
+    check_parts(writer, looked, shape, before, report)
     report.finish()
     return Checked(tuple(report.problems), tuple(report.warnings), report.tensors, scanned.size, shape)
 

@@ -7,8 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from p2pckpt.checkpoint.formats.dcp import is_metadata
 from p2pckpt.checkpoint.formats.layout import short
+from p2pckpt.jobs.saves.finding import TRAINER_STATE
 from p2pckpt.jobs.saves.formats import Looked
+from p2pckpt.jobs.saves.names import is_of_a_rank
 from p2pckpt.jobs.saves.report import Report
 from p2pckpt.jobs.saves.save import Writer
 from p2pckpt.jobs.saves.shape import Role, Shape
@@ -17,7 +20,8 @@ _OF_MANY: Final = re.compile(r"(.*?)(\d{1,6})-of-(\d{1,6})(.*)")
 _RANKS: Final = re.compile(r"(.*(?:rng_state|random_states|dl_state_dict)_)(\d{1,6})(\.\w+)")
 _MAX_SHARDS: Final = 100_000
 _MAX_NAMED: Final = 5
-_TRAINER_STATE: Final = "trainer_state.json"
+_SKEW: Final = 5_000_000_000
+"""Nanoseconds by which the clocks of several hosts may differ."""
 _NAMES: Final = {
     Role.WEIGHTS: "weights",
     Role.OPTIMIZER: "state of the optimizer",
@@ -48,6 +52,20 @@ def check_series(paths: Iterable[str], report: Report) -> None:
     for (start, end), numbers in ranks.items():
         if max(numbers) < _MAX_SHARDS and (missing := set(range(max(numbers))) - numbers):
             report.problem(f"{start}*{end}", f"ranks are missing: {_some(missing)}")
+
+
+def check_order(writer: Writer, times: Mapping[str, int], report: Report) -> None:
+    """What the writer writes last is not older than the rest: a save half written over a whole one is two in one.
+
+    ``times`` are those of the files' last changes, in nanoseconds.
+    """
+    marks = [path for path in times if (path == TRAINER_STATE if writer is Writer.TRANSFORMERS else is_metadata(path))]
+    if writer not in (Writer.TRANSFORMERS, Writer.DCP) or not marks:
+        return
+    last = max(times[path] for path in marks)
+    late = [path for path, time in times.items() if time > last + _SKEW and not is_of_a_rank(path)]
+    for path in late[:_MAX_NAMED]:
+        report.problem(path, f"it is newer than {marks[0]}, which is written last, so it belongs to another save")
 
 
 def check_weight_maps(looked: Mapping[str, Looked], report: Report) -> None:
@@ -100,11 +118,11 @@ def check_parts(
 
 def _transformers(looked: Mapping[str, Looked], shape: Shape, before: Shape | None, report: Report) -> None:
     """The rules of ``Trainer._save_checkpoint`` (5.24): all of the state, or weights alone with ``save_only_model``."""
-    state = looked.get(_TRAINER_STATE)
+    state = looked.get(TRAINER_STATE)
     if state is None:
-        report.problem(_TRAINER_STATE, "it is missing; the trainer writes it last, so the save was not finished")
+        report.problem(TRAINER_STATE, "it is missing; the trainer writes it last, so the save was not finished")
     elif isinstance(state.json, dict) and type(state.json.get("global_step")) is not int:
-        report.problem(_TRAINER_STATE, "it has no global_step")
+        report.problem(TRAINER_STATE, "it has no global_step")
     if not shape.count(Role.WEIGHTS):
         report.problem("", "there are no weights")
     if before is not None:

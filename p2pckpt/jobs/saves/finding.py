@@ -33,8 +33,6 @@ from p2pckpt.jobs.safety import open_source
 from p2pckpt.jobs.saves import names
 from p2pckpt.jobs.saves.save import Print, Save, Writer, survey
 
-OURS: Final = ".p2pckpt"
-"""Our own directory inside a run."""
 TRAINER_STATE: Final = "trainer_state.json"
 LIGHTNING_META: Final = "meta.pt"
 """Beside the shards, of what is not sharded; Lightning's FSDP and model-parallel strategies write it last."""

@@ -7,17 +7,13 @@ import os
 import shutil
 import stat
 from pathlib import Path
-from typing import Final
 
 from p2pckpt import atomic
 from p2pckpt.checkpoint.formats.dcp import is_metadata
+from p2pckpt.cloning import clone
 from p2pckpt.errors import BadUsage, ChangedWhileReading, NotAllowed, disk_error
 from p2pckpt.jobs.saves import names
 from p2pckpt.jobs.saves.save import MAX_DEPTH, MAX_FILES, Save, survey
-
-_FICLONE: Final = 0x40049409
-"""``ioctl`` of Linux that makes a file of another one's blocks, copied on writing (btrfs, XFS, bcachefs, overlayfs)."""
-_NO_REFLINK: Final = frozenset([errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.EPERM])
 
 
 def take(save: Save, place: Path) -> Path:
@@ -81,7 +77,7 @@ def _is_left_out(entry: os.DirEntry[str]) -> bool:
 
 def _link(source: Path, target: Path) -> None:
     """A reflink of ``source`` with its times, else a hard link to what it is or points to."""
-    if _reflink(source, target):
+    if clone(source, target):
         return
     try:
         os.link(os.path.realpath(source), target)
@@ -93,25 +89,6 @@ def _link(source: Path, target: Path) -> None:
                 next_step="let the run save on one file system, as the user whom the daemon runs as",
             ) from exc
         raise
-
-
-def _reflink(source: Path, target: Path) -> bool:
-    try:
-        import fcntl
-    except ImportError:
-        return False
-    with source.open("rb") as original, target.open("xb") as copy:
-        try:
-            fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
-            status = os.fstat(original.fileno())
-            os.fchmod(copy.fileno(), stat.S_IMODE(status.st_mode))
-            os.utime(copy.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
-            return True
-        except OSError as exc:
-            if exc.errno not in _NO_REFLINK:
-                raise
-    target.unlink()
-    return False
 
 
 def _require_unchanged(save: Save) -> None:

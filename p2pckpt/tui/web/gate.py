@@ -17,7 +17,8 @@ from typing import Final
 
 from aiohttp import web
 
-ADDRESS: Final = "127.0.0.1"
+from p2pckpt.loopback import ADDRESS
+
 COOKIE: Final = "p2pckpt"
 DOOR: Final = "door"
 ENTER: Final = "enter"

@@ -5,12 +5,10 @@ Of textual-serve (the extra ``web``) only what runs in the browser is used; docs
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 import logging
 import os
 import re
-import socket
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -19,8 +17,9 @@ from typing import Final
 from aiohttp import WSCloseCode, web
 
 from p2pckpt.config import Config
-from p2pckpt.errors import BadUsage, NotFound, P2pckptError
-from p2pckpt.tui.web.gate import ADDRESS, DOOR, ENTER, Gate, Handler
+from p2pckpt.errors import NotFound
+from p2pckpt.loopback import listen
+from p2pckpt.tui.web.gate import DOOR, ENTER, Gate, Handler
 from p2pckpt.tui.web.tab import MAX_MESSAGE, PATIENCE, Tab, cells
 
 MAX_TABS: Final = 8
@@ -69,7 +68,7 @@ class WebServer:
         """Listen on ``port`` of the loopback interface; 0 takes any. ``BadUsage`` when it is taken."""
         self._log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._log.touch(mode=0o600)
-        listening = _listen(port)
+        listening = listen(port, otherwise="choose another one, or leave out --port")
         self.app = self._make_app(listening.getsockname()[1])
         self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=_SHUTDOWN, logger=_logger(self._log))
         await self._runner.setup()
@@ -149,17 +148,6 @@ def _static_directory() -> Path:
             next_step="pip install 'p2pckpt[web]'",
         )
     return Path(spec.origin).parent / "static"
-
-
-def _listen(port: int) -> socket.socket:
-    try:
-        return socket.create_server((ADDRESS, port), backlog=16)
-    except OSError as exc:
-        if exc.errno in (errno.EADDRINUSE, errno.EACCES):
-            raise BadUsage(
-                f"port {port} can't be used: {exc.strerror}", next_step="choose another one, or leave out --port"
-            ) from exc
-        raise P2pckptError(f"{ADDRESS} can't be listened on: {exc.strerror}") from exc
 
 
 def _page(name: str) -> str:

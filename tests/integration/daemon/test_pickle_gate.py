@@ -113,6 +113,11 @@ async def test_a_publisher_that_lies_is_caught_by_whoever_receives(mallory: Home
     assert not target.exists()
     assert partial_directory(target).exists()
 
+    # nor is a byte of it handed over to who reads without a checkout
+    refused = await failure(bob.client.read_all("trojan", "model.safetensors", 0, 8))
+    assert (refused.code, refused.fact) == ("unsafe_content", SAID.format("model.safetensors"))
+    assert await bob.client.read_all("trojan", "w.bin") == files["w.bin"]
+
     # going on with the same job does not get around it, and fetches nothing again
     failed = next(row for row in await bob.client.jobs() if row.path == str(target))
     assert failed.state is m.JobState.FAILED

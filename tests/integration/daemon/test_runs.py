@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from p2pckpt.control.run_messages import Restored, RestoreRequest, SaveRequest, SaveState
-from p2pckpt.errors import BadUsage, NotFound, VerificationFailed
+from p2pckpt.errors import BadUsage, ChangedWhileReading, NotFound, VerificationFailed
+from p2pckpt.jobs.saves import survey
+from p2pckpt.jobs.scanning import fingerprint
 
 from ...support.homes import Home, failure, tree, until
 from ...support.runs import Trainer, ended, watch
 from ...support.training import safetensors
+from ...unit.checkpoint.builders import torch_bytes
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -113,6 +116,28 @@ async def test_a_torn_or_not_finite_save_is_never_published_and_the_one_before_c
     restored = await restore(alice, "run/torn", tmp_path / "back")
     assert (restored.version, restored.tried) == (1, ())
     assert tree(tmp_path / "back") == good
+
+
+async def test_what_is_written_into_after_it_was_looked_at_is_not_published(alice: Home, tmp_path: Path) -> None:
+    path = Trainer(tmp_path / "run").save()
+    looked_at = fingerprint(survey(path)[0])
+    with (path / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"?")
+    error = await failure(alice.share(path, name="run/overwritten", expected=looked_at))
+    assert isinstance(error, ChangedWhileReading)
+    assert (await alice.share(path, name="run/overwritten", expected=fingerprint(survey(path)[0]))).version == 1
+
+
+async def test_the_newest_save_once_more_under_another_name_is_no_version(alice: Home, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    directory.mkdir()
+    named, last = directory / "epoch=1-step=20.ckpt", directory / "last.ckpt"
+    for path in (named, last):
+        path.write_bytes(torch_bytes())
+        await alice.client.save(SaveRequest(name="run/last", path=str(path), step=20))
+    saves = await ended(alice, "run/last", named.name, last.name)
+    assert [saves[path.name].state for path in (named, last)] == [SaveState.PUBLISHED, SaveState.SUPERSEDED]
 
 
 async def test_what_was_rejected_is_looked_at_again_when_the_run_is_watched_otherwise(

@@ -37,7 +37,10 @@ def test_a_card_without_front_matter_still_has_a_title() -> None:
         ("license: MIT OR apache-2.0", "MIT OR Apache-2.0"),
         ("license: (mit or bsd-3-clause) and cc-by-4.0", "(MIT OR BSD-3-Clause) AND CC-BY-4.0"),
         ("license: gpl-3.0", "GPL-3.0-only"),
-        ("license: GPL-2.0-only WITH Classpath-exception-2.0", ""),
+        ("license: GPL-2.0-only WITH Classpath-exception-2.0", "GPL-2.0-only WITH Classpath-exception-2.0"),
+        ("license: apache-2.0 or (mit and isc)", "Apache-2.0 OR (MIT AND ISC)"),
+        ("license: wtfpl", "WTFPL"),
+        ("license: bsd", "LicenseRef-bsd"),
         ("license: llama3.1", "LicenseRef-llama3.1"),
         ("license: openrail++", "LicenseRef-openrail"),
         ("license: LicenseRef-mine", "LicenseRef-mine"),
@@ -48,10 +51,29 @@ def test_a_card_without_front_matter_still_has_a_title() -> None:
 )
 def test_licences_become_spdx_expressions(front: str, licence: str) -> None:
     found = card(front)
-    if licence:
-        assert (found.licence, found.problems) == (licence, ())
-    else:
-        assert found.problems
+    assert (found.licence, found.problems) == (licence, ())
+
+
+@pytest.mark.parametrize(
+    ("front", "licence"),
+    [
+        ("license: do what you like", "LicenseRef-do-what-you-like"),
+        ("license: mit and", "LicenseRef-mit-and"),
+        ("license: (mit", "LicenseRef-mit"),
+        ("license: GPL-2.0-only WITH Classroom-exception", "LicenseRef-GPL-2.0-only-WITH-Classroom-exception"),
+        ("license: " + "x" * 500, "LicenseRef-" + "x" * 64),
+        ("license: '!'", "LicenseRef-other"),
+    ],
+)
+def test_what_is_no_spdx_expression_is_a_reference_and_a_problem(front: str, licence: str) -> None:
+    found = card(front)
+    assert found.licence == licence
+    assert len(found.problems) == 1
+
+
+def test_the_terms_of_a_licence_outside_of_spdx_are_linked() -> None:
+    found = card("license: other\nlicense_name: mine\nlicense_link: https://example.org/terms")
+    assert (found.licence, found.licence_link) == ("LicenseRef-mine", "https://example.org/terms")
 
 
 @pytest.mark.parametrize(

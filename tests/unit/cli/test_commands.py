@@ -10,9 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from p2pckpt import qr
+from p2pckpt.cli.main import run
 from p2pckpt.config import Config
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
@@ -86,6 +88,51 @@ def test_share_detached_prints_the_job(publisher: CannedDaemon, cli: Cli) -> Non
     outcome = cli("share", ".", "--detach")
     assert (outcome.code, outcome.out) == (0, "j12\n")
     assert publisher.asked("GET", "/v1/events") == []
+
+
+def _look(daemon: CannedDaemon, **changes: object) -> None:
+    base = pm.FolderReport("/data", "run7", None, (), 1, 1, "", ("org/base",), ("t",), True, (), 10**12)
+    daemon.replies["POST", "/v1/publish/look"] = msgspec.structs.replace(base, **changes)
+
+
+@pytest.mark.parametrize(("typed", "card"), [("mit\n", ("mit", ["org/base"], ["t"])), ("\n", None)])
+def test_a_new_share_without_a_licence_is_asked_for_one_once(
+    publisher: CannedDaemon,
+    terminal: Callable[[str], None],
+    capsys: pytest.CaptureFixture[str],
+    typed: str,
+    card: tuple[object, ...] | None,
+) -> None:
+    _look(publisher)
+    terminal(typed)
+    assert run(["share", "."]) == 0
+    assert "apache-2.0, mit, " in capsys.readouterr().err
+    asked = publisher.asked("POST", "/v1/publish")[0]["card"]
+    assert asked == (card and dict(zip(("licence", "base_model", "tags"), card, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("look", "flags"),
+    [
+        ({"licence": "MIT"}, ()),
+        ({"known_as": Visibility.LINK}, ()),
+        ({}, ("--no-input",)),
+        ({}, ("--allow-no-licence",)),
+        ({}, ("--json",)),
+    ],
+)
+def test_nobody_is_asked_for_a_licence_that_is_there_or_was_asked_for_before(
+    publisher: CannedDaemon,
+    terminal: Callable[[str], None],
+    capsys: pytest.CaptureFixture[str],
+    look: dict[str, object],
+    flags: tuple[str, ...],
+) -> None:
+    _look(publisher, **look)
+    terminal("mit\n")
+    assert run(["share", ".", *flags]) == 0
+    assert "licence" not in capsys.readouterr().err
+    assert publisher.asked("POST", "/v1/publish")[0]["card"] is None
 
 
 def test_a_dry_run_of_share_only_asks_for_the_plan(daemon: CannedDaemon, cli: Cli) -> None:
@@ -278,8 +325,6 @@ def test_rm_of_data_needs_a_person_or_yes(removable: CannedDaemon, cli: Cli) -> 
 def test_rm_of_data_asks_and_takes_nothing_for_no(
     answer: str, code: int, removable: CannedDaemon, terminal: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from p2pckpt.cli.main import run
-
     terminal(answer)
     assert run(["rm", "j12", "--data"]) == code
     assert "no other seed is known" in capsys.readouterr().err
@@ -297,8 +342,6 @@ def left(daemon: CannedDaemon) -> CannedDaemon:
 def test_leave_says_what_it_means_asks_and_takes_nothing_for_no(
     answer: str, code: int, left: CannedDaemon, terminal: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from p2pckpt.cli.main import run
-
     terminal(answer)
     assert run(["leave", "cars/sd15"]) == code
     told = capsys.readouterr()

@@ -13,7 +13,7 @@ from p2pckpt.cli import registry
 from p2pckpt.cli.options import Command
 
 ROOT = Path(__file__).parents[3]
-PAGES = ("README.md", "docs/cli.md", "docs/tui.md", "docs/configuration.md")
+PAGES = ("README.md", "docs/cli.md", "docs/tui.md", "docs/configuration.md", "docs/other-tools.md")
 ENTRIES = {name for commands in registry.sections().values() for name, _ in commands}
 
 
@@ -59,7 +59,7 @@ def test_every_command_and_option_in_a_document_exists(page: str) -> None:
         command, rest = _walk([words[0].rstrip(",:…"), *words[1:]])
         known = _options(command)
         for word in rest:
-            if option := re.match(r"[\[|(]*(--[a-z][a-z-]*)", word):
+            if option := re.match(r"[\[|(]*(--[a-z][a-z0-9-]*)", word):
                 group = isinstance(command, click.Group)
                 assert option[1] in known or group, f"{page}: p2pckpt {' '.join(words)}: no {option[1]}"
         looked += 1

@@ -24,9 +24,12 @@ EXPECTED = {
     "limit",
     "rm",
     "leave",
+    "gateway",
     "verify",
     "diff",
     "convert",
+    "card",
+    "checkout",
     "tag",
     "run",
     "access",
@@ -85,6 +88,7 @@ def test_groups_hold_the_planned_subcommands() -> None:
         "peers": {"ls", "bans", "ban", "unban", "announce"},
         "daemon": {"start", "stop", "status", "logs", "install"},
         "config": {"get", "set", "unset", "show"},
+        "gateway": {"start", "stop", "status", "env"},
     }
 
 

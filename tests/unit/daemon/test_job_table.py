@@ -410,7 +410,7 @@ async def test_the_same_publish_is_one_job_while_it_runs_and_a_new_one_afterward
     job = daemon.publish()
     await daemon.begun(job.id)
     assert daemon.publish().id == job.id
-    with pytest.raises(Conflict, match="is being published"):
+    with pytest.raises(Conflict, match="is being worked on"):
         daemon.publish(version_name="another")
     await daemon.table.pause(job.id)
     daemon.endings.clear()

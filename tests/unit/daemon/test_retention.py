@@ -37,6 +37,8 @@ class Desk:
         self.jobs: list[Any] = []
         self.deleted: list[set[int]] = []
         self.removed: list[str] = []
+        self.closed: list[int] = []
+        """Into which nobody looks any more."""
         self.listed: set[int] = set()
         self.away = False
         targets = SimpleNamespace(latest=9, versions={9: SimpleNamespace(size=1000)})
@@ -66,7 +68,14 @@ class Desk:
             shares=SimpleNamespace(known=lambda: [RUN], trusted=trusted),
         )
         table = cast(JobTable, SimpleNamespace(jobs=lambda: tuple(self.jobs)))
-        self.retaining = Retaining(cast(Services, services), table, remove, set, VerifyReports(workshop.layout.root))
+        reports = VerifyReports(workshop.layout.root)
+
+        async def forget(share: bytes, version: int) -> None:
+            self.closed.append(version)
+
+        self.retaining = Retaining(
+            cast(Services, services), table, remove, set, reports, lambda name: Retention(), forget
+        )
 
     def retired(self, **due: int) -> None:
         self.catalogue.note_retired(RetiredRow(SHARE, int(name[1:]), 3, b"{}", at) for name, at in due.items())
@@ -88,7 +97,7 @@ async def test_what_is_due_goes_with_the_jobs_that_offer_it_and_nothing_else(des
     for version in (1, 2, 3):
         desk.job(version, JobState.SEEDING)
     assert await desk.retaining.delete_due() == 2
-    assert (desk.deleted, desk.removed) == ([{1, 2}], ["j1", "j2"])
+    assert (desk.deleted, desk.removed, desk.closed) == ([{1, 2}], ["j1", "j2"], [1, 2])
     assert await desk.retaining.delete_due() == 0
 
 

@@ -448,7 +448,7 @@ def test_a_retired_version_is_told_from_one_that_never_was(shelf: Shelf, directo
         shelf.refresh(directory.parent / "new").resolve("v1", retired=True)
     # what it was is known after a restart, and it may come back as the same
     assert admission.load(shelf.share_id, directory, OWNER).content(1) == target(1).content
-    shelf.put(targets=versions.restore(shelf.targets, OWNER, {1: versions.entry(before, 1)}))
+    shelf.put(targets=versions.restore(shelf.targets, OWNER, versions.entries(before, [1])))
     assert shelf.refresh(directory).targets.versions == {1: target(1), 2: target(2)}
 
 

@@ -79,7 +79,7 @@ def test_a_run_lists_its_saves_by_step(runs: Path) -> None:
 
 def test_the_trainers_rotation_and_resume_do_not_see_our_directory(runs: Path) -> None:
     run = runs / "transformers"
-    assert (run / ".p2pckpt" / "checkpoint-0").is_dir()
+    assert (run / ".p2pckpt" / "checkpoint-9").is_dir()
     assert not (run / "checkpoint-2").exists()
     assert json.loads((run / "checkpoint-6" / "trainer_state.json").read_text())["global_step"] == 6
 

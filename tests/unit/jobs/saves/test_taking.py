@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -47,6 +48,26 @@ def test_a_snapshot_takes_no_second_copy_on_the_disk(save: Save, tmp_path: Path)
         assert linked.st_mtime_ns == original.st_mtime_ns
     else:
         assert linked.st_nlink == 2
+
+
+def test_a_reflink_keeps_times_and_mode_and_is_nobody_elses_file(
+    save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on btrfs or XFS: ``ioctl`` is replaced by a copy."""
+
+    def clone(target: int, request: int, source: int) -> int:
+        assert request == 0x40049409  # FICLONE of linux/fs.h
+        return os.sendfile(target, source, 0, os.fstat(source).st_size)
+
+    monkeypatch.setattr(fcntl, "ioctl", clone)
+    (save.path / "model.safetensors").chmod(0o640)
+    place = take(save, tmp_path / "place")
+    with (save.path / "model.safetensors").open("r+b") as file:
+        file.write(b"WEIGHTS")
+    assert contents(place) == TAKEN
+    mine, theirs = ((path / "unet" / "a.bin").stat() for path in (place, save.path))
+    assert (mine.st_mtime_ns, mine.st_nlink) == (theirs.st_mtime_ns, 1)
+    assert (place / "model.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_file_becomes_the_only_one_of_a_directory(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 
@@ -249,6 +250,23 @@ def test_a_shard_that_no_metadata_names_is_only_said(copy: Copy) -> None:
     found = check(save)
     assert found.problems == ()
     assert found.warnings == ("__1_0.distcp: the metadata names nothing in it",)
+
+
+@pytest.mark.parametrize(
+    ("path", "mark", "late"),
+    [
+        ("transformers/checkpoint-6", "trainer_state.json", "model.safetensors"),
+        ("distributed/step_8", ".metadata", "__1_0.distcp"),
+    ],
+)
+def test_a_save_half_written_over_a_whole_one_is_reported(copy: Copy, path: str, mark: str, late: str) -> None:
+    save = copy(path)
+    assert check(save, as_written=True).problems == ()
+    after = (save / mark).stat().st_mtime + 60
+    os.utime(save / late, (after, after))
+    assert check(save).problems == ()  # as of a save that was copied
+    expected = f"{late}: it is newer than {mark}, which is written last, so it belongs to another save"
+    assert check(save, as_written=True).problems == (expected,)
 
 
 def test_a_directory_without_files_is_a_problem_and_not_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,278 @@
+"""Reading one version without a checkout: ranges of its files, verified chunk by chunk, from wherever they are.
+
+A chunk is taken from the store, from the version's checkout if its bytes are still right there, from what the store
+has for other shares, or from the swarms: then the pieces under its frame are fetched, noted and offered to others as a
+fetch's are, and nothing else is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Hashable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from blake3 import blake3
+
+from p2pckpt.checkpoint.manifest import FileEntry, Manifest
+from p2pckpt.errors import BadUsage, NotFound, P2pckptError, VerificationFailed
+from p2pckpt.jobs.chunk_cache import ChunkCache
+from p2pckpt.jobs.fetch_plan import Source, places_in_store
+from p2pckpt.jobs.inflow import Inflow
+from p2pckpt.jobs.services import Services
+from p2pckpt.jobs.unpacking import Unpacker
+from p2pckpt.store.scrub import damaged_pieces
+
+WINDOW: Final = 32 << 20
+"""Raw bytes that are fetched ahead of who reads."""
+_STEP: Final = WINDOW // 2
+"""Raw bytes after which the window is moved on."""
+_DECODED_AHEAD: Final = 2
+"""Chunks that are being fetched and decoded while one is handed over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The bytes ``[start, end)`` of a chunk that a range asks for."""
+
+    chunk: int
+    offset: int
+    """Of the chunk in its file."""
+    length: int
+    """Of the whole chunk."""
+    start: int
+    end: int
+
+
+class Parts:
+    """The chunks under bytes ``[start, end)`` of a file, in order; made as they are looked at."""
+
+    def __init__(self, manifest: Manifest, file: FileEntry, start: int, end: int) -> None:
+        self._start = start
+        self._end = end
+        chunks = manifest.chunks_of(file)
+        ends = np.cumsum(manifest.raw_lengths[chunks], dtype=np.uint64)
+        places = np.searchsorted(ends, [start, end - 1], side="right").tolist() if start < end else (0, -1)
+        self._chunks = chunks[places[0] : places[1] + 1]
+        self._ends = ends[places[0] : places[1] + 1]
+        self._lengths = manifest.raw_lengths[self._chunks]
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def __getitem__(self, place: int) -> Part:
+        stop, length = int(self._ends[place]), int(self._lengths[place])
+        offset = stop - length
+        start, end = max(self._start, offset) - offset, min(self._end, stop) - offset
+        return Part(int(self._chunks[place]), offset, length, start, end)
+
+    def window(self, place: int) -> list[Part]:
+        """Those from ``place`` on that are fetched together."""
+        found: list[Part] = []
+        size = 0
+        while place < len(self) and size < WINDOW:
+            found.append(self[place])
+            size += found[-1].length
+            place += 1
+        return found
+
+
+class VersionReader:
+    """One version, open for any number of readers at once. Lives on the daemon's loop; ``close`` it."""
+
+    def __init__(self, services: Services, source: Source, cache: ChunkCache, job: str) -> None:
+        """``job`` is the name under which the swarms know it."""
+        self.source = source
+        self.passed: set[str] = set()
+        """Paths that the pickle gate has let through."""
+        self._services = services
+        self._manifest = source.manifest
+        self._share = source.share.share_id
+        self._cache = cache
+        self._inflow = Inflow(services, source, job)
+        keys = services.shares.keys(source.share, source.trusted)
+        locate = partial(services.catalogue.locate, self._share)
+        self._unpacker = Unpacker(self._manifest, keys, services.objects, locate)
+        self._files = {file.path: file for file in self._manifest.body.files}
+        self._numbers = count()
+
+    async def close(self) -> None:
+        await self._inflow.close()
+
+    def file(self, path: str) -> FileEntry:
+        """Raises ``NotFound``."""
+        if path not in self._files:
+            name = f"{self.source.share.name}@v{self.source.target.version}"
+            raise NotFound(f"{name} has no file {path!r}", next_step=f"p2pckpt show {name} --files")
+        return self._files[path]
+
+    async def read(
+        self, path: str, start: int, end: int, *, patience: float = 0, ahead: int = 0
+    ) -> AsyncGenerator[memoryview, None]:
+        """Bytes ``[start, end)`` of a file, a chunk's worth at a time, each equal to what was signed.
+
+        ``ahead`` bytes more are fetched, and not waited for, when all of them were taken. Raises ``BadUsage`` for a
+        range outside of the file, ``NoSeeds`` when not a byte came for ``patience`` seconds (0: wait for ever),
+        ``NotAllowed``, ``VerificationFailed`` and others.
+        """
+        file = self.file(path)
+        if not 0 <= start <= end <= file.size:
+            raise BadUsage(f"bytes {start} to {end} are not within the {file.size} of {path}")
+        parts = Parts(self._manifest, file, start, end)
+        who = ("read", next(self._numbers))
+        tasks: deque[tuple[Part, asyncio.Task[bytes]]] = deque()
+        # places up to which is wanted, raw bytes of those that were not handed over yet, places that were begun
+        wanted_until = wanted = begun = 0
+        try:
+            for place in range(len(parts)):
+                if wanted_until < len(parts) and wanted <= _STEP:
+                    window = parts.window(place)
+                    wanted_until, wanted = place + len(window), sum(part.length for part in window)
+                    await self._want(who, path, window)
+                while begun < min(place + _DECODED_AHEAD, len(parts)):
+                    part = parts[begun]
+                    tasks.append((part, asyncio.create_task(self._raw(path, part, patience))))
+                    begun += 1
+                part, task = tasks[0]
+                raw = await task
+                tasks.popleft()
+                wanted -= part.length
+                yield memoryview(raw)[part.start : part.end]
+            if ahead > 0:
+                beyond = Parts(self._manifest, file, end, min(file.size, end + min(ahead, WINDOW)))
+                await self._want(("ahead", path), path, beyond.window(0))
+        finally:
+            for _, task in tasks:
+                task.cancel()
+            await asyncio.gather(*(task for _, task in tasks), return_exceptions=True)
+            self._inflow.drop(who)
+
+    # -- inside
+
+    async def _want(self, who: Hashable, path: str, parts: Sequence[Part]) -> None:
+        """Have the swarms bring what is not on this disk."""
+        missing = await asyncio.to_thread(self._missing, path, parts)
+        if missing:
+            await self._inflow.want(who, missing)
+
+    def _missing(self, path: str, parts: Sequence[Part]) -> list[int]:
+        """In a thread: chunks that have to come from others, as far as one can tell without reading them."""
+        place, found = self._on_disk(path), []
+        for part in parts:
+            chunk_id = self._manifest.chunk_id(part.chunk)
+            if (
+                place is None
+                and not places_in_store(self._services, self._share, self._manifest, part.chunk)
+                and self._services.catalogue.locate_elsewhere(self._share, chunk_id) is None
+            ):
+                found.append(part.chunk)
+        return list(dict.fromkeys(found))
+
+    def _on_disk(self, path: str) -> Path | None:
+        """Where the version's checkout or published directory has a file that may be the one that was signed."""
+        row = self._services.catalogue.version(self._share, self.source.target.version)
+        if row is None or not row.path:
+            return None
+        place = Path(row.path) / path
+        try:
+            return place if place.stat().st_size == self._files[path].size else None
+        except OSError:
+            return None
+
+    async def _raw(self, path: str, part: Part, patience: float) -> bytes:
+        """A chunk's raw bytes, equal to its BLAKE3."""
+        chunk_id = self._manifest.chunk_id(part.chunk)
+        raw = self._cache.get(chunk_id)
+        if raw is None:
+            raw = await self._local(path, part)
+            if raw is None:
+                raw = await self._fetched(part.chunk, patience)
+            self._cache.put(chunk_id, raw)
+        return raw
+
+    async def _local(self, path: str, part: Part) -> bytes | None:
+        """From this disk; None if it is not there, or not as it was signed."""
+        compute = self._services.compute
+        try:
+            raw = await compute(self._stored, part.chunk)
+        except VerificationFailed:
+            await self._mend(part.chunk)
+            raw = None
+        if raw is None:
+            raw = await compute(self._checked_out, path, part)
+        return raw if raw is not None else await self._elsewhere(part.chunk)
+
+    def _stored(self, chunk: int) -> bytes | None:
+        """In a worker."""
+        places = places_in_store(self._services, self._share, self._manifest, chunk)
+        return bytes(self._unpacker.chunk(chunk, places[0])) if places else None
+
+    def _checked_out(self, path: str, part: Part) -> bytes | None:
+        """In a worker. Users edit checkouts: only what hashes as it was signed counts."""
+        place = self._on_disk(path)
+        if place is None:
+            return None
+        try:
+            with place.open("rb") as file:
+                file.seek(part.offset)
+                raw = file.read(part.length)
+        except OSError:
+            return None
+        return raw if blake3(raw).digest() == self._manifest.chunk_id(part.chunk) else None
+
+    async def _elsewhere(self, chunk: int) -> bytes | None:
+        """From a frame of another share, if its keys are here."""
+        services = self._services
+        found = await asyncio.to_thread(
+            services.catalogue.locate_elsewhere, self._share, self._manifest.chunk_id(chunk)
+        )
+        other = services.catalogue.share(found[0]) if found is not None else None
+        if found is None or other is None:
+            return None
+        try:
+            self._unpacker.know(other.share_id, services.shares.keys(other, await services.shares.trusted(other)))
+            return await services.compute(lambda: bytes(self._unpacker.chunk(chunk, found[1], other.share_id)))
+        except P2pckptError:  # that share's matter; this one has its own swarm
+            return None
+
+    async def _fetched(self, chunk: int, patience: float) -> bytes:
+        """From the swarms; also what of them is here without having been decoded yet."""
+        who = ("chunk", next(self._numbers))
+        try:
+            await self._inflow.want(who, [chunk])
+            await self._inflow.here(chunk, patience)
+            raw = await self._services.compute(lambda: bytes(self._unpacker.chunk(chunk)))
+        except VerificationFailed:
+            await self._mend(chunk)  # whoever asks next has it fetched again
+            raise
+        finally:
+            self._inflow.drop(who)
+        self._inflow.decoded(chunk)
+        return raw
+
+    async def _mend(self, chunk: int) -> None:
+        """Forget pieces under a chunk that are not as they were hashed: then they are fetched again."""
+        damaged = await asyncio.to_thread(self._lose_damaged, chunk)
+        if damaged:
+            await self._services.swarms.forget(damaged)
+
+    def _lose_damaged(self, chunk: int) -> set[bytes]:
+        """In a thread: the objects that lost something."""
+        services, manifest = self._services, self._manifest
+        frames = {chunk, int(manifest.bases[chunk]) - 1} - {-1}
+        roots = {manifest.root(int(manifest.chunk_objects[frame])) for frame in frames}
+        known = (services.catalogue.locate(self._share, manifest.chunk_id(frame)) for frame in frames)
+        damaged = set()
+        for root in roots | {place.root for place in known if place is not None}:
+            row, path = services.catalogue.object(root), services.layout.object(root)
+            lost = damaged_pieces(path, row, row.pieces) if row is not None else set()
+            if lost:
+                services.objects.forget(root)
+                services.catalogue.lose_pieces(root, lost)
+                damaged.add(root)
+        return damaged

@@ -1,0 +1,112 @@
+"""The layout of the hub client's cache, where it lies, and what is refused; integration tests run the real clients."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from p2pckpt.bridges.hub_cache import cache_directory, check_repo_id, link, unlink
+from p2pckpt.bridges.placing import Placements
+from p2pckpt.errors import BadUsage, Conflict
+from tests.support.homes import write_files
+from tests.unit.bridges.versions import contents, found
+
+ENVIRONMENTS: list[dict[str, str]] = [
+    {},
+    {"HF_HOME": "/x/hf"},
+    {"HF_HUB_CACHE": "/x/cache", "HF_HOME": "/y"},
+    {"HUGGINGFACE_HUB_CACHE": "/x/old"},
+    {"XDG_CACHE_HOME": "/x/xdg"},
+    {"HF_HOME": "~/here"},
+    {"HF_HUB_CACHE": "$HOME/there"},
+]
+
+
+@pytest.fixture(scope="module")
+def theirs() -> list[str]:
+    """Where the client itself says its cache is, for each of the environments."""
+    program = (
+        "import importlib, json, os, sys\nimport huggingface_hub.constants as c\nplain = dict(os.environ)\n"
+        "for variables in json.loads(sys.argv[1]):\n"
+        "    os.environ.clear(); os.environ.update({**plain, **variables}); print(importlib.reload(c).HF_HUB_CACHE)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(ENVIRONMENTS)],
+        env={"HOME": "/home/somebody", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("number", range(len(ENVIRONMENTS)))
+def test_the_cache_is_where_the_client_looks(number: int, theirs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert str(cache_directory(ENVIRONMENTS[number])) == theirs[number]
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b/c", "a--b", "a..b", "-a", "a.git", "a b", "", "a/" + "x" * 97, "x+y", "../a", "a/", ".a/b", "größe/ü"]
+)
+def test_names_that_the_client_refuses_are_refused_first(name: str) -> None:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    with pytest.raises(HFValidationError):
+        validate_repo_id(name)
+    with pytest.raises(BadUsage, match="no repository"):
+        check_repo_id(name)
+
+
+@pytest.mark.parametrize("name", ["sd15", "cars/sd15", "a.b-c_d/e.f", "a/" + "x" * 96])
+def test_names_that_the_client_takes_are_taken(name: str) -> None:
+    from huggingface_hub.utils import validate_repo_id
+
+    validate_repo_id(name)
+    assert check_repo_id(name) == name
+
+
+def test_a_blob_that_the_client_fetched_is_used_and_stays(tmp_path: Path) -> None:
+    version = contents(write_files(tmp_path / "m", {"a": b"x" * 99, "b": b"y"}))
+    cache, placements = tmp_path / "cache", Placements(tmp_path / "placed")
+    blob = version.files[0].sha256
+    repo = write_files(cache / "models--cars--sd15", {f"blobs/{blob}": b"x" * 99})
+    link(version, found(version, tmp_path / "m"), cache, "cars/sd15", (), (), placements)
+    assert not (repo / "blobs" / blob).samefile(tmp_path / "m" / "a")
+    [placement] = placements.all()
+    unlink(placement, placements)
+    assert [path.name for path in repo.rglob("*") if path.is_file()] == [blob]
+
+
+def test_a_blob_of_another_size_is_nobody_s_to_replace(tmp_path: Path) -> None:
+    version = contents(write_files(tmp_path / "m", {"a": b"x" * 99, "b": b"y"}))
+    cache, placements = tmp_path / "cache", Placements(tmp_path / "placed")
+    repo = write_files(cache / "models--cars--sd15", {f"blobs/{version.files[0].sha256}": b"torn"})
+    with pytest.raises(Conflict):
+        link(version, found(version, tmp_path / "m"), cache, "cars/sd15", (), (), placements)
+    assert [path.name for path in repo.rglob("*")] == ["blobs", version.files[0].sha256]
+    assert not list(placements.all())
+
+
+def test_a_ref_is_a_name_that_can_be_one(tmp_path: Path) -> None:
+    version = contents(write_files(tmp_path / "m", {"a": b"x"}), name="my best run / 3")
+    made = link(
+        version, found(version, tmp_path / "m"), tmp_path / "c", "x", ("best", "../up"), (), Placements(tmp_path / "p")
+    )
+    assert made.refs == ("main", "v3", "best")
+
+
+def test_what_the_client_fetched_of_another_version_of_the_share_is_no_conflict(tmp_path: Path) -> None:
+    version = contents(write_files(tmp_path / "m", {"a": b"x"}))
+    cache, earlier = tmp_path / "cache", "e" * 64
+    repo = write_files(cache / "models--cars--sd15", {"refs/main": b"e" * 40, f"snapshots/{'e' * 40}/a": b"old"})
+    right, placements = found(version, tmp_path / "m"), Placements(tmp_path / "p")
+    with pytest.raises(Conflict, match="from somewhere else"):
+        link(version, right, cache, "cars/sd15", (), ("f" * 64,), placements)
+    made = link(version, right, cache, "cars/sd15", (), ("f" * 64, earlier), placements)
+    assert (repo / "refs" / "main").read_text() == made.commit
+    assert (repo / "snapshots" / ("e" * 40) / "a").read_bytes() == b"old"

@@ -1,0 +1,55 @@
+"""Which notes of retired versions hold, by what the signed files say."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from p2pckpt.errors import TrackerUnreachable
+from p2pckpt.jobs import retire
+from p2pckpt.jobs.services import Services
+from p2pckpt.store.catalogue import KnownShare
+from p2pckpt.store.retired import RetiredRow
+from tests.unit.jobs.workshop import SHARE, Workshop
+
+RUN = KnownShare(SHARE, "run", "beside", "members", "owner", {})
+
+
+def services_of(workshop: Workshop, listed: set[int], *, away: bool = False) -> Services:
+    known = SimpleNamespace(
+        targets=SimpleNamespace(versions=dict.fromkeys(listed)), is_retired=lambda number: number not in listed
+    )
+
+    async def refresh(share: KnownShare) -> Any:
+        if away:
+            raise TrackerUnreachable("the tracker is away")
+        return known
+
+    async def trusted(share: KnownShare) -> Any:
+        return known
+
+    workshop.catalogue.note_retired(RetiredRow(SHARE, number, 4, b"{}", 1) for number in (1, 2, 3))
+    shares = SimpleNamespace(refresh=refresh, trusted=trusted)
+    return cast(Services, SimpleNamespace(shares=shares, catalogue=workshop.catalogue))
+
+
+def noted(workshop: Workshop) -> set[int]:
+    return {row.version for row in workshop.catalogue.retired(SHARE)}
+
+
+async def test_a_version_that_is_listed_is_not_retired_whatever_was_noted(workshop: Workshop) -> None:
+    assert await retire.settle(services_of(workshop, {2, 9}), RUN, {1, 2, 3}) == {1, 3}
+    assert noted(workshop) == {1, 3}
+
+
+async def test_with_the_tracker_away_what_it_said_last_counts_and_nothing_is_forgotten(workshop: Workshop) -> None:
+    assert await retire.settle(services_of(workshop, {2, 9}, away=True), RUN, {1, 2}) == {1}
+    assert noted(workshop) == {1, 2, 3}
+
+
+async def test_what_was_retired_earlier_is_due_once_it_is_given_up(workshop: Workshop) -> None:
+    services = services_of(workshop, set())
+    workshop.catalogue.note_retired([RetiredRow(SHARE, 3, 4, b"{}", 1 << 40)])
+    await retire.give_up(services, RUN)
+    (late,) = [row for row in workshop.catalogue.retired(SHARE) if row.due > 1]
+    assert (late.version, late.due < 1 << 40) == (3, True)
