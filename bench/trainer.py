@@ -1,7 +1,8 @@
-"""``python -m bench.trainer HOME CORE delta|whole``: a training on one thread that tells how long its steps take.
+"""``python -m bench.trainer HOME CORE delta|whole``: a training on one thread that says how long its steps take.
 
 Commands come line by line: ``begin`` counts from now, ``publish PATH`` hands that save over as hooks do and counts
-from now, ``end`` prints the seconds a step took since, on average. ``CORE`` is the one to stay on; -1: any.
+from now, ``end`` prints the seconds a step took since, on average: by the clock, and CPU time of the whole process.
+``CORE`` is the one to stay on; -1: any.
 """
 
 from __future__ import annotations
@@ -40,22 +41,26 @@ def main() -> None:
     for _ in range(_WARM_UP):
         _step(model, optimizer, rows)
     print("ready", flush=True)
-    begin, steps = time.perf_counter(), 0
+    began, steps = _now(), 0
     while True:
         while not commands.empty():
             command, _, path = commands.get().strip().partition(" ")
             match command:
                 case "publish":
                     sender.send(path)
-                    begin, steps = time.perf_counter(), 0
+                    began, steps = _now(), 0
                 case "begin":
-                    begin, steps = time.perf_counter(), 0
+                    began, steps = _now(), 0
                 case "end":
-                    print((time.perf_counter() - begin) / max(1, steps), flush=True)
+                    print(*((now - then) / max(1, steps) for now, then in zip(_now(), began, strict=True)), flush=True)
                 case _:
                     return
         _step(model, optimizer, rows)
         steps += 1
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
 
 
 def _listen(commands: SimpleQueue[str]) -> None:
