@@ -1,16 +1,17 @@
 """The Python API: the same jobs as the CLI, through the same daemon.
 
 ``share`` and ``get`` block; ``share_async`` and ``get_async`` are for code with a loop of its own. All of them raise
-the exceptions of ``p2pckpt.errors``. A callback gets the job whenever it changed, at most ten times a second.
+the exceptions of ``p2pckpt.errors``. A callback gets the job whenever it changed, at most ten times a second, in a
+thread of its own.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from p2pckpt import background
 from p2pckpt.config import Config, load
 from p2pckpt.control.client import ControlClient, connect, error_of
 from p2pckpt.control.messages import FetchRequest, Job, JobChanged, Snapshot
@@ -75,7 +76,7 @@ def share(
     never are. Raises ``BadUsage`` for what can't travel, ``UnsafeContent``, ``NoSpace``, ``TrackerUnreachable`` and
     others of ``p2pckpt.errors``; nothing is published then.
     """
-    return asyncio.run(
+    return background.run(
         share_async(
             directory,
             name=name,
@@ -113,7 +114,7 @@ def get(
     ``allow_unsafe_pickle``. Raises ``NotAllowed``, ``VerificationFailed``, ``UnsafeContent``, ``UntrustedKey``,
     ``NoSpace`` and others of ``p2pckpt.errors``.
     """
-    return asyncio.run(
+    return background.run(
         get_async(
             source,
             to=to,

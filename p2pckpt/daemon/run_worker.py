@@ -120,8 +120,9 @@ class RunWorker:
 
     async def settled(self) -> None:
         """Return once every save that lies there is finished, and published or refused."""
-        while (self.run.watching and await self._take_finished()) or self._book.unfinished(self.run.name):
-            await asyncio.sleep(_LOOK_EVERY / 2)  # noqa: ASYNC110 - nothing tells when a trainer is done
+        # nothing tells when a trainer is done
+        while (self.run.watching and await self._take_finished()) or self._book.unfinished(self.run.name):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_EVERY / 2)
 
     async def _take_finished(self) -> bool:
         """Take on what is finished by now; whether anything is not."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Unpack
 
+from p2pckpt import background
 from p2pckpt import config as configuration
 from p2pckpt.bridges.training.run import Run, RunOptions, is_rank_zero
 from p2pckpt.control.client import ControlClient, connect
@@ -51,7 +52,7 @@ def save_checkpoint(
     Raises ``NotFound`` where there is no save, ``DaemonUnavailable`` and others of ``p2pckpt.errors``; with ``wait``
     also ``VerificationFailed`` for a save that is torn, incomplete or not finite.
     """
-    return asyncio.run(save_checkpoint_async(path, name=name, step=step, metrics=metrics, wait=wait, **options))
+    return background.run(save_checkpoint_async(path, name=name, step=step, metrics=metrics, wait=wait, **options))
 
 
 async def save_checkpoint_async(

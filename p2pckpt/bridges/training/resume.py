@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
+from p2pckpt import background
 from p2pckpt.api import OnProgress, ended
 from p2pckpt.config import Config, load
 from p2pckpt.control.client import connect
@@ -44,7 +44,7 @@ def restore(
     Raises ``NotFound`` when there is no such run or no version of it, ``VerificationFailed``, ``NoSeeds`` and others of
     ``p2pckpt.errors`` when none can be restored.
     """
-    return asyncio.run(
+    return background.run(
         restore_async(
             name, to=to, patience=patience, password=password, seed=seed, on_progress=on_progress, config=config
         )
