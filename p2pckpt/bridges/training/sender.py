@@ -13,6 +13,7 @@ from multiprocessing import util
 from pathlib import Path
 from typing import Any, Final, Unpack
 
+from p2pckpt import background
 from p2pckpt.bridges.training.plain import hand_over
 from p2pckpt.bridges.training.run import Run, RunOptions, is_rank_zero, numbers
 from p2pckpt.errors import DaemonUnavailable, P2pckptError
@@ -78,7 +79,7 @@ class SaveSender:
         save = _Save(Path(path).absolute(), step, numbers(metrics or {}), written)
         if self._strict:
             self._wait_until_written(save)
-            asyncio.run(hand_over(self._run, save.path, save.step, save.metrics))
+            background.run(hand_over(self._run, save.path, save.step, save.metrics))
             return
         with self._changed:
             replaced, self._waiting = self._waiting, save
