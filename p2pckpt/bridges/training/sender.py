@@ -93,7 +93,7 @@ class SaveSender:
                 except RuntimeError as exc:  # no thread is left, or the process ends
                     self._failed(save.path, exc)
         if replaced is not None:
-            _log.info("%s is left out: %s was finished before its turn came", replaced.path.name, save.path.name)
+            self._left_out(replaced, save)
 
     @contextlib.contextmanager
     def guard(self, path: Path) -> Iterator[None]:
@@ -141,11 +141,16 @@ class SaveSender:
     def _wait_until_written(self, save: _Save) -> bool:
         """False when a newer save came meanwhile."""
         deadline = time.monotonic() + _WRITTEN_DEADLINE
-        with self._changed:
-            while save.written is not None and not save.written() and time.monotonic() < deadline:
-                if self._changed.wait_for(lambda: self._waiting is not None, _POLL):
-                    return False
+        while save.written is not None and not save.written() and time.monotonic() < deadline:
+            with self._changed:
+                newer = self._changed.wait_for(lambda: self._waiting, _POLL)
+            if newer:
+                self._left_out(save, newer)
+                return False
         return True
+
+    def _left_out(self, save: _Save, newer: _Save) -> None:
+        _log.info("%s is left out: %s was finished before its turn came", save.path.name, newer.path.name)
 
     def _failed(self, path: Path, exc: Exception) -> None:
         if isinstance(exc, P2pckptError):
