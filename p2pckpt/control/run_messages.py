@@ -38,7 +38,9 @@ class SaveState(StrEnum):
     SUPERSEDED = "superseded"
     """The trainer deleted it, or a newer one was finished, before its turn came."""
     FAILED = "failed"
-    """It could not be published; tried again."""
+    """It could not be published again and again, for a reason that a newer one may not have."""
+    RESTORED = "restored"
+    """Put there by a restore: it is the version that it was."""
 
 
 class SaveRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,11 +112,11 @@ class SaveRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The finished save: a directory or a file."""
     step: int | None = None
     metrics: dict[str, float] = {}
-    to: Visibility = Visibility.MEMBERS
-    delta: bool = True
+    to: Visibility | None = None
+    """As the others that follow None for the run's own."""
+    delta: bool | None = None
     retention: Retention | None = None
-    """None leaves the run's."""
-    allow_nonfinite: tuple[str, ...] = ()
+    allow_nonfinite: tuple[str, ...] | None = None
 
 
 class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):

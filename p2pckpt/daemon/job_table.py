@@ -90,6 +90,8 @@ class JobTable:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed: set[str] = set()
         self._flusher: asyncio.Task[None] | None = None
+        self._moved = asyncio.Event()
+        """Replaced by another when a job changed its state or was removed."""
 
     # -- life of the table
 
@@ -145,11 +147,9 @@ class JobTable:
 
     async def ended(self, job_id: str) -> Job:
         """The job once it works no more: ended, or paused by somebody. Raises ``NotFound`` when it was removed."""
-        while (task := self._tasks.get(job_id)) is not None:
-            await asyncio.wait([task])
-            if self._tasks.get(job_id) is task:
-                break
-        return self.progress(job_id).job
+        while not _rests(job := self.progress(job_id).job):
+            await self._moved.wait()
+        return job
 
     # -- commands
 
@@ -161,7 +161,7 @@ class JobTable:
             if kind is JobKind.FETCH and job.kind is kind and path and job.path == path:
                 return self._fetch_again(job_id, request)
             alone = kind in (JobKind.PUBLISH, JobKind.RESTORE)
-            if alone and job.kind is kind and job.path == path and not job.state.ended:
+            if alone and job.kind is kind and job.path == path and not (job.state.ended or job.ended_at):
                 if self._requests[job_id] != request:
                     raise Conflict(f"{path} is being worked on by {job_id}", next_step=f"p2pckpt watch {job_id}")
                 return self.resume(job_id) if job.state is JobState.PAUSED else job
@@ -221,6 +221,7 @@ class JobTable:
         self._forget_password(self._requests[job_id])
         del self._jobs[job_id], self._requests[job_id]
         self._changed.discard(job_id)
+        self._tell_waiting()
         self._feed.send(JobRemoved(job_id))
         return job
 
@@ -311,6 +312,11 @@ class JobTable:
         if job_id in self._jobs:
             self._jobs[job_id].update(state=state, **fields)
             self._save(job_id)
+            self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     def _tell(self, job_id: str, what: str, level: int = logging.INFO, **fields: str) -> None:
         """A line of the log that says what became of a job."""
@@ -338,6 +344,11 @@ class JobTable:
             for job_id in sorted(changed, key=_number):  # new ones in the order in which they were made
                 if job_id in self._jobs:
                     self._feed.send(JobChanged(self._jobs[job_id].job))
+
+
+def _rests(job: Job) -> bool:
+    """Whether no work happens without a command."""
+    return job.state.ended or job.state is JobState.PAUSED
 
 
 def _number(job_id: str) -> int:

@@ -15,6 +15,7 @@ from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.job_table import JobTable
+from p2pckpt.daemon.runs import Runs
 from p2pckpt.errors import NotFound, P2pckptError
 from p2pckpt.jobs.leaving import delete_left
 from p2pckpt.jobs.services import Services
@@ -40,6 +41,7 @@ class Leaving:
         remove: Callable[[str], Awaitable[None]],
         read_no_more: Callable[[bytes], Awaitable[None]],
         left: Callable[[bytes], None],
+        runs: Runs,
     ) -> None:
         self._services = services
         self._feed = feed
@@ -47,6 +49,7 @@ class Leaving:
         self._remove = remove
         self._read_no_more = read_no_more
         self._left = left
+        self._runs = runs
 
     async def plan(self, name: str) -> am.LeavePlan:
         """What leaving would mean. Changes nothing, and needs no tracker."""
@@ -76,6 +79,7 @@ class Leaving:
         jobs = [job.id for job in self._jobs_of(share)]  # those, too, that came while it was decided
         _log.info(f"left {share.name}", share=share.share_id.hex())
         self._left(share.share_id)
+        await self._runs.left(share.name, share.share_id.hex())
         self._feed.send(m.ShareRemoved(share.share_id.hex()))
         await self._end(share.share_id, jobs)
         return am.LeaveReply(share.share_id.hex(), share.name, await delete_left(self._services, share.share_id))
@@ -131,6 +135,9 @@ class Leaving:
             lines.append("! Somebody's right to read is being taken away, and that would not be finished from here.")
         if share.role != tp.Role.OWNER.value and share.visibility != tp.Visibility.PUBLIC.value:
             lines.append("The owners see you as a member until they remove you; until then you may come back.")
+        run = self._runs.known(share.name, share.share_id.hex())
+        if run.watching:
+            lines.append(f"! The saves in {run.path} are published no more.")
         lines.append("Its jobs end, and its objects on this machine are deleted.")
         lines.append("No checkout and no published folder is touched, and no key of yours.")
         return lines

@@ -40,7 +40,7 @@ from p2pckpt.daemon.rate_limits import RateLimits
 from p2pckpt.daemon.reading import Reading
 from p2pckpt.daemon.reports import job_detail, share_row, version_detail, version_rows
 from p2pckpt.daemon.retention import Retaining
-from p2pckpt.daemon.run_book import RunBook
+from p2pckpt.daemon.run_book import RunBook, RunRecord
 from p2pckpt.daemon.run_worker import Doors
 from p2pckpt.daemon.runs import Runs
 from p2pckpt.daemon.sharing import Sharing
@@ -56,7 +56,7 @@ from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.removal import drop_objects, remove_version
 from p2pckpt.jobs.restore import restore
 from p2pckpt.jobs.services import Services
-from p2pckpt.jobs.shares import split_name
+from p2pckpt.jobs.shares import is_share_id, split_name
 from p2pckpt.jobs.sweep import sweep
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.checkout import free_bytes, partial_directory
@@ -114,7 +114,7 @@ class Operations:
             lambda job: self.remove(job, data=False),
             self._in_use,
             self._reports,
-            lambda name: self.runs.known(name).retention,
+            lambda share: self.runs.known(share.name, share.share_id.hex()).retention,
             self.reading.readers.forget,
         )
         self.leaving = Leaving(
@@ -124,6 +124,7 @@ class Operations:
             lambda job: self.remove(job, data=False),
             self.reading.readers.forget,
             self._watch.forget,
+            self.runs,
         )
 
     async def load(self) -> None:
@@ -145,7 +146,8 @@ class Operations:
 
     async def publish(self, request: pm.PublishRequest) -> m.Job:
         path = _directory(request.path)
-        name = request.name or await asyncio.to_thread(folder.default_name, path)
+        known = self.services.catalogue.share(bytes.fromhex(request.name)) if is_share_id(request.name) else None
+        name = known.name if known is not None else request.name or await asyncio.to_thread(folder.default_name, path)
         fields: dict[str, Any] = {"path": str(path), "share": name, "version_name": request.version_name}
         return self.jobs.submit(m.JobKind.PUBLISH, replace(request, path=str(path)), **fields)
 
@@ -197,7 +199,7 @@ class Operations:
         else:
             name, selector = split_name(source)
             share = shares.find(name)
-        run = self.runs.known(share.name)
+        run = self.runs.known(share.name, share.share_id.hex())
         base = run.path or request.base
         path = request.to or base
         if not path.startswith("/"):
@@ -406,8 +408,8 @@ class Operations:
             await fetching.fetch(services, request, progress)
             return await self._received(progress.job, seed=request.seed)
         if isinstance(request, rm.RestoreRequest):
-            name = progress.job.share
-            restored = await restore(services, request, progress, lambda at, v: self.runs.restoring(name, at, v))
+            of = progress.job.share, progress.job.share_id
+            restored = await restore(services, request, progress, lambda at, v: self.runs.restoring(*of, at, v))
             progress.update(restored=restored)
             await self._drop_twins(progress.job)
             return await self._received(progress.job, seed=request.seed)
@@ -431,9 +433,11 @@ class Operations:
             services.swarms.finish(job.id, info_hash)
         return m.JobState.SEEDING
 
-    async def _save_published(self, name: str) -> None:
-        """A save of the run ``name`` has become a version."""
-        await self.retaining.apply(self.services.shares.find(name), self.runs.known(name).retention)
+    async def _save_published(self, run: RunRecord) -> None:
+        """A save of a run has become a version."""
+        share = self.services.catalogue.share(bytes.fromhex(run.share_id))
+        if share is not None:
+            await self.retaining.apply(share, run.retention)
 
     def _earlier_link(self, share_id: str) -> str:
         """The newest link without limits that a publish to this share handed out."""

@@ -40,8 +40,8 @@ _RETRY: Final = 600.0
 
 class Retaining:
     """Lives on the daemon's loop. ``remove`` takes a job off the table, without its data; ``in_use`` names the versions
-    that jobs work on; ``policy_of`` gives the policy that a run of that name has of its own; ``forget`` has nobody look
-    into a version any more."""
+    that jobs work on; ``policy_of`` gives the policy of a share that is a run here; ``forget`` has nobody look into a
+    version any more."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Retaining:
         remove: Callable[[str], Awaitable[None]],
         in_use: Callable[[], set[Place]],
         reports: VerifyReports,
-        policy_of: Callable[[str], Retention],
+        policy_of: Callable[[KnownShare], Retention],
         forget: Callable[[bytes, int], Awaitable[None]],
     ) -> None:
         self._services = services
@@ -67,7 +67,7 @@ class Retaining:
     async def prune(self, request: PruneRequest) -> PruneReply:
         """Retire what a policy does not keep, or with ``dry_run`` only tell. Raises ``BadUsage`` without a policy."""
         share = self._services.shares.find(split_name(request.name)[0])
-        retention = request.retention if request.retention is not None else self._policy_of(share.name)
+        retention = request.retention if request.retention is not None else self._policy_of(share)
         check(retention)
         if retention.keeps_all:
             raise BadUsage(

@@ -21,12 +21,11 @@ from p2pckpt.control.run_messages import (
     SaveState,
     WatchRequest,
 )
-from p2pckpt.daemon.run_book import RunBook, RunRecord, SaveRecord
+from p2pckpt.daemon.run_book import RunBook, RunRecord
 from p2pckpt.daemon.run_worker import Doors, RunWorker
 from p2pckpt.errors import BadUsage, NotFound
 from p2pckpt.jobs import folder, saves
 from p2pckpt.jobs.retention import check
-from p2pckpt.jobs.scanning import fingerprint
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import check_name
 
@@ -65,9 +64,7 @@ class Runs:
         path = Path(request.path)
         if not path.is_absolute():
             raise BadUsage(f"{request.path!r} is no absolute path")
-        if path.exists() and not path.is_dir():
-            raise BadUsage(f"{path} is a file", next_step=f"p2pckpt run watch {path.parent}")
-        path = await asyncio.to_thread(path.resolve)
+        path = await asyncio.to_thread(_resolved, path)
         name = request.name or await asyncio.to_thread(folder.default_name, path)
         for run in self._book.runs():
             if run.watching and run.path == str(path) and run.name != name:
@@ -82,6 +79,7 @@ class Runs:
             quiet=request.quiet,
             retention=request.retention,
             allow_nonfinite=request.allow_nonfinite,
+            shape=None,  # what a save has to have may be another from now on
         )
         self._book.keep(run)
         await self._halt(name)
@@ -103,18 +101,16 @@ class Runs:
         path = Path(request.path)
         if not path.is_absolute():
             raise BadUsage(f"{request.path!r} is no absolute path")
-        run = await self._run(request.name)
-        asked = replace(
-            run,
-            to=request.to,
-            delta=request.delta,
-            allow_nonfinite=request.allow_nonfinite,
-            retention=run.retention if request.retention is None else request.retention,
-        )
-        worker = self._worker(asked)
-        if worker.run != asked:
-            worker.keep(replace(asked, shape=worker.run.shape, kind=worker.run.kind))
         save = await asyncio.to_thread(saves.look, path)
+        run = await self._run(request.name)
+        given = {name: getattr(request, name) for name in ("to", "delta", "retention", "allow_nonfinite")}
+        asked = replace(run, **{name: value for name, value in given.items() if value is not None})
+        if run.name not in self._workers:
+            self._book.keep(asked)
+            self._start(asked)
+        worker = self._workers[run.name][0]
+        if asked != run:
+            worker.keep(asked)
         return (await worker.notice(save, request.step, dict(request.metrics))).row
 
     async def flush(self, name: str) -> RunDetail:
@@ -138,28 +134,32 @@ class Runs:
 
     # -- what other parts of the daemon ask for
 
-    def known(self, name: str) -> RunRecord:
-        """How the run of that name is published from here; of one that is not, what counts for any."""
-        return self._book.run(name) or RunRecord(name=name)
+    def known(self, name: str, share_id: str = "") -> RunRecord:
+        """How the run of that name is published from here; of one that is not, or to another share, what counts for
+        any."""
+        run = self._book.run(name)
+        if run is None or (share_id and run.share_id and run.share_id != share_id):
+            return RunRecord(name=name)
+        return run
+
+    async def left(self, name: str, share_id: str) -> None:
+        """The run's share is left: it is published no more, and forgotten."""
+        run = self._book.run(name)
+        if run is not None and run.share_id in ("", share_id):
+            await self._halt(name)
+            self._book.forget(name)
 
     @asynccontextmanager
-    async def restoring(self, name: str, target: Path, version: int) -> AsyncIterator[None]:
+    async def restoring(self, name: str, share_id: str, target: Path, version: int) -> AsyncIterator[None]:
         """While a version is put at ``target`` it is no new save, and afterwards it is known as what it is."""
-        entry = self._workers.get(name)
-        if entry is None:
+        if not self.known(name, share_id).watching or name not in self._workers:
             yield
             return
-        worker, _ = entry
-        worker.restoring.add(target)
-        try:
+        worker, _ = self._workers[name]
+        with worker.ignoring(target):
             yield
-            save = await asyncio.to_thread(saves.look, target)
-            if self._book.find(name, str(target), fingerprint(save.print)) is None:
-                state = SaveState.PUBLISHED
-                row = SaveRow(name=save.name, path=str(target), state=state, version=version, step=save.step)
-                self._book.add(name, SaveRecord(row=row, print=fingerprint(save.print), single=False))
-        finally:
-            worker.restoring.discard(target)
+            for save in await asyncio.to_thread(_saves_at, target):
+                worker.know(save, version)
 
     # -- inside
 
@@ -181,12 +181,6 @@ class Runs:
                 raise BadUsage(f"{name} is somebody else's share", next_step="choose another name with --name")
         return RunRecord(name=name)
 
-    def _worker(self, run: RunRecord) -> RunWorker:
-        if run.name not in self._workers:
-            self._book.keep(run)
-            self._start(run)
-        return self._workers[run.name][0]
-
     def _start(self, run: RunRecord) -> None:
         worker = RunWorker(run, self._book, self._doors)
         self._workers[run.name] = worker, asyncio.create_task(worker.work())
@@ -198,7 +192,7 @@ class Runs:
             await asyncio.gather(found[1], return_exceptions=True)
 
     def _row(self, run: RunRecord) -> RunRow:
-        recent = self._book.saves(run.name, _PACE)
+        recent = [save for save in self._book.saves(run.name, _PACE) if save.row.state is not SaveState.RESTORED]
         times = sorted({save.row.noticed_at for save in recent if save.row.noticed_at})
         gaps = [later - earlier for earlier, later in pairwise(times)]
         found = self._workers.get(run.name)
@@ -214,3 +208,17 @@ class Runs:
             every=int(median(gaps)) if gaps else 0,
             problem=found[0].problem if found is not None else "",
         )
+
+
+def _resolved(path: Path) -> Path:
+    """Raises ``BadUsage`` for a file."""
+    if path.exists() and not path.is_dir():
+        raise BadUsage(f"{path} is a file", next_step=f"p2pckpt run watch {path.parent}")
+    return path.resolve()
+
+
+def _saves_at(target: Path) -> list[saves.Save]:
+    """Whatever a look at the directory above would take for saves: ``target``, or files in it."""
+    return [save for save in saves.find(target.parent) if save.path == target or target in save.path.parents] or [
+        saves.look(target)
+    ]

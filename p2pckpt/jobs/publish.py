@@ -22,7 +22,7 @@ from p2pckpt.checkpoint.merkle import FileTree
 from p2pckpt.checkpoint.plan import MAX_TORRENTS, PIECE_LENGTH
 from p2pckpt.control.messages import Phase
 from p2pckpt.control.publish_messages import PublishRequest
-from p2pckpt.errors import BadUsage, ChangedWhileReading, Conflict, P2pckptError, VerificationFailed
+from p2pckpt.errors import BadUsage, ChangedWhileReading, Conflict, NotFound, P2pckptError, VerificationFailed
 from p2pckpt.jobs import model_signature
 from p2pckpt.jobs.delta_base import DeltaBase
 from p2pckpt.jobs.folder import card_warnings, default_name, describe, places, readme_of
@@ -33,7 +33,7 @@ from p2pckpt.jobs.safety import as_warnings, require_publishable, scan_files
 from p2pckpt.jobs.scanning import Scan, scan
 from p2pckpt.jobs.seeding import seed
 from p2pckpt.jobs.services import Services
-from p2pckpt.jobs.shares import check_name
+from p2pckpt.jobs.shares import check_name, is_share_id
 from p2pckpt.store.catalogue import KnownShare, VersionRow
 from p2pckpt.swarm import torrent as torrents
 from p2pckpt.trust import oms, sealing, versions
@@ -139,6 +139,10 @@ async def _share(
 ) -> KnownShare:
     name = check_name(request.name or default_name(Path(request.path)))
     share = await services.shares.own(name)
+    if share is None and is_share_id(name):
+        raise NotFound(
+            "the share of this run is not known here any more", next_step="p2pckpt run watch DIR --name NAME"
+        )
     public = (share.visibility if share is not None else request.to) == tp.Visibility.PUBLIC.value
     if not card.licence and public and not request.allow_no_licence:
         raise BadUsage(

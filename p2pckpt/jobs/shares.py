@@ -66,6 +66,11 @@ def check_name(name: str) -> str:
     return name
 
 
+def is_share_id(name: str) -> bool:
+    """Whether ``name`` is written as a share's whole id, which is no name for a new one."""
+    return re.fullmatch("[0-9a-f]{64}", name) is not None
+
+
 def split_name(text: str) -> tuple[str, str]:
     """``NAME[@SELECTOR]`` as its two parts."""
     name, _, selector = text.partition("@")

@@ -18,10 +18,10 @@ from p2pckpt.tracker_protocol import Visibility
 class RunOptions(TypedDict, total=False):
     """Keywords that every door takes; ``Run`` says what they mean and what they are when left out."""
 
-    to: Visibility | str
-    delta: bool
+    to: Visibility | str | None
+    delta: bool | None
     retention: Retention | None
-    allow_nonfinite: Sequence[str]
+    allow_nonfinite: Sequence[str] | None
     config: Config | None
     start_daemon: bool
 
@@ -32,14 +32,14 @@ class Run:
 
     name: str
     """Of its share; made with the first save if there is none."""
-    to: Visibility | str = Visibility.MEMBERS
-    """Who may have the saves: ``members``, ``link`` or ``public``. Counts for a new share only."""
-    delta: bool = True
-    """Store tensors as differences to earlier saves where that is smaller."""
+    to: Visibility | str | None = None
+    """Who may have the saves: ``members``, ``link`` or ``public``. Counts for a new share only; None: ``members``."""
+    delta: bool | None = None
+    """Store tensors as differences to earlier saves where that is smaller; None: as the run did, at first True."""
     retention: Retention | None = None
     """Which versions are kept; None leaves the run's."""
-    allow_nonfinite: Sequence[str] = ()
-    """Patterns of tensors in which infinities and NaN are no fault."""
+    allow_nonfinite: Sequence[str] | None = None
+    """Patterns of tensors in which infinities and NaN are no fault; None leaves the run's."""
     config: Config | None = None
     """Whose daemon; None: this user's."""
     start_daemon: bool = True
@@ -51,10 +51,10 @@ class Run:
             path=str(path),
             step=step,
             metrics=numbers(metrics),
-            to=Visibility(self.to),
+            to=None if self.to is None else Visibility(self.to),
             delta=self.delta,
             retention=self.retention,
-            allow_nonfinite=tuple(self.allow_nonfinite),
+            allow_nonfinite=None if self.allow_nonfinite is None else tuple(self.allow_nonfinite),
         )
 
 

@@ -200,6 +200,76 @@ async def test_what_is_restored_into_the_run_is_no_new_save(alice: Home, tmp_pat
     assert [version.name for version in versions] == ["checkpoint-20", "checkpoint-10"]
 
 
+async def test_what_an_earlier_restore_left_is_no_part_of_the_next_one(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    await alice.share(trainer.save(), name="run/thinner", step=10)
+    weights = trainer.save()
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        (weights / name).unlink()
+    await alice.share(weights, name="run/thinner", step=20)
+    back = tmp_path / "back"
+    assert (await restore(alice, "run/thinner@1", back)).version == 1
+    first = tree(back)
+    hidden = [".p2pckpt-replaced"]
+    assert (await restore(alice, "run/thinner", back)).version == 2
+    assert tree(back, leave_out=hidden) == tree(weights)
+    (aside,) = (back / ".p2pckpt-replaced").iterdir()
+    assert (aside / "optimizer.pt").read_bytes() == first["optimizer.pt"]
+    (tmp_path / "link").symlink_to(back)
+    restored = await restore(alice, "run/thinner@1", tmp_path / "link")
+    assert (restored.version, restored.path, restored.tried) == (1, str(back), ())
+    assert tree(back, leave_out=hidden) == first
+
+
+async def test_what_else_lies_in_a_directory_is_neither_judged_nor_touched(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    path = trainer.save()
+    await alice.share(path, name="run/crowded", step=10)
+    trainer.tensors["layer.0.norm"][0] = np.nan
+    other = trainer.save()
+    before = tree(trainer.directory)
+    error = await failure(restore(alice, "run/crowded", trainer.directory))
+    assert isinstance(error, BadUsage)
+    assert f"--to {trainer.directory / path.name}" in error.next_step
+    assert tree(trainer.directory) == before
+    shutil.copy(other / "model.safetensors", path / "more.safetensors")
+    restored = await restore(alice, "run/crowded", path)
+    assert (restored.version, restored.tried) == (1, ())
+    assert not (path / "more.safetensors").exists()
+    (aside,) = (path / ".p2pckpt-replaced").iterdir()
+    assert [each.name for each in aside.iterdir()] == ["more.safetensors"]
+
+
+async def test_a_version_that_is_passed_over_leaves_nothing_at_the_target(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    await alice.share(trainer.save(), name="run/poisoned", step=10)
+    trainer.tensors["layer.0.norm"][0] = np.nan
+    await alice.share(trainer.save(), name="run/poisoned", step=20)
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "checkpoint-20").mkdir()  # by the trainer, meanwhile
+    request = RestoreRequest(source="run/poisoned", base=str(base))
+    job = await alice.wait_job((await alice.client.restore(request)).id)
+    assert job.restored is not None
+    assert [each.version for each in job.restored.tried] == [2]
+    assert sorted(each.name for each in base.iterdir()) == ["checkpoint-10", "checkpoint-20"]
+    assert not list((base / "checkpoint-20").iterdir())
+
+
+async def test_without_tracker_and_publisher_the_newest_version_that_is_here_is_restored(
+    bob: Home, tmp_path: Path
+) -> None:
+    trainer = Trainer(tmp_path / "run")
+    async with Home(tmp_path / "carol") as carol:
+        shared = await carol.share(trainer.save(), name="run/alone", to="link", step=10)
+        await bob.get(shared.link.partition("@")[0], tmp_path / "bob")
+        await carol.share(trainer.save(), name="run/alone", step=20)
+        await until(lambda: _knows(bob, "run/alone", 2), "bob has heard of the second version")
+    restored = await restore(bob, "run/alone", tmp_path / "back", patience=3.0)
+    assert (restored.version, [each.version for each in restored.tried]) == (1, [2])
+    assert "tracker" in restored.tried[0].why
+
+
 async def test_with_everything_bad_a_restore_says_why_and_what_to_do(alice: Home, tmp_path: Path) -> None:
     trainer = Trainer(tmp_path / "run")
     trainer.tensors["layer.0.norm"][0] = np.nan
@@ -210,6 +280,7 @@ async def test_with_everything_bad_a_restore_says_why_and_what_to_do(alice: Home
     assert isinstance(error, VerificationFailed)
     assert "v1: " in error.fact
     assert "layer.0.norm" in error.fact
+    assert "--allow-nonfinite" in error.next_step
     assert not (tmp_path / "back").exists()
     assert isinstance(await failure(restore(alice, "run/unknown", tmp_path)), NotFound)
 
@@ -250,6 +321,75 @@ async def test_while_nothing_can_be_published_only_the_newest_is_kept_and_the_tr
         assert versions[0].name == "checkpoint-40"
 
 
+async def test_a_save_that_can_not_travel_stops_no_other(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    (trainer.save() / "link").symlink_to(tmp_path / "elsewhere")
+    trainer.save()
+    await watch(alice, trainer.directory, "run/linked")
+    saves = await ended(alice, "run/linked", "checkpoint-10", "checkpoint-20")
+    assert (saves["checkpoint-10"].state, saves["checkpoint-20"].state) == (SaveState.REJECTED, SaveState.PUBLISHED)
+    assert "link to a directory" in saves["checkpoint-10"].why
+
+
+async def test_a_publish_that_is_paused_waits_and_one_that_is_removed_is_no_version(
+    alice: Home, tmp_path: Path
+) -> None:
+    trainer = Trainer(tmp_path / "run", width=512)
+    await alice.client.save(SaveRequest(name="run/paused", path=str(trainer.save())))
+    await until(lambda: _publishes(alice, "run/paused"), "it is being published")
+    job = next(job for job in await alice.client.jobs() if job.path.startswith(str(trainer.directory)))
+    await alice.client.pause(job.id)
+    if not (await alice.client.job(job.id)).ended_at:
+        await until(lambda: _has_problem(alice, "run/paused"), "it is told that it is paused")
+        assert (await alice.client.run_detail("run/paused")).saves[0].state is SaveState.PUBLISHING
+    await alice.client.resume(job.id)
+    save = (await ended(alice, "run/paused", "checkpoint-10"))["checkpoint-10"]
+    assert (save.state, save.version) == (SaveState.PUBLISHED, 1)
+
+
+async def test_saves_that_are_made_otherwise_on_purpose_are_taken_after_a_while(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    await watch(alice, trainer.directory, "run/other")
+    trainer.train()
+    path = trainer.begin()
+    (path / "scaler.pt").write_bytes(torch_bytes())
+    trainer.end(path)
+    await ended(alice, "run/other", "checkpoint-10")
+    for _ in range(3):
+        path = trainer.save()
+        await ended(alice, "run/other", path.name)
+    saves = await ended(alice, "run/other", path.name)
+    states = [saves[f"checkpoint-{step}"].state for step in (10, 20, 30, 40)]
+    assert states == [SaveState.PUBLISHED, SaveState.REJECTED, SaveState.REJECTED, SaveState.PUBLISHED]
+
+
+async def test_a_run_ends_with_its_share(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    await watch(alice, trainer.directory, "run/left")
+    trainer.save()
+    await ended(alice, "run/left", "checkpoint-10")
+    plan = await alice.client.leave_plan("run/left")
+    assert f"! The saves in {trainer.directory} are published no more." in plan.consequences
+    await alice.client.leave("run/left")
+    assert "run/left" not in [run.name for run in await alice.client.runs()]
+    assert isinstance(await failure(alice.client.run_detail("run/left")), NotFound)
+
+
+async def test_a_run_is_published_to_its_own_share_whatever_others_are_called(
+    alice: Home, bob: Home, tmp_path: Path
+) -> None:
+    other = await alice.share(Trainer(tmp_path / "hers").save(), name="run/twins", step=10)
+    trainer = Trainer(tmp_path / "his")
+    await watch(bob, trainer.directory, "run/twins")
+    trainer.save()
+    await ended(bob, "run/twins", "checkpoint-10")
+    await bob.get(other.link, tmp_path / "joined")
+    trainer.save()
+    save = (await ended(bob, "run/twins", "checkpoint-20"))["checkpoint-20"]
+    assert (save.state, save.version) == (SaveState.PUBLISHED, 2)
+
+
 async def test_one_directory_is_watched_for_one_run_until_it_is_no_more(alice: Home, tmp_path: Path) -> None:
     trainer = Trainer(tmp_path / "run")
     await watch(alice, trainer.directory, "run/first")
@@ -267,9 +407,18 @@ async def _has(home: Home, run: str, state: SaveState) -> bool:
     return any(save.state is state for save in (await home.client.run_detail(run)).saves)
 
 
+async def _knows(home: Home, run: str, version: int) -> bool:
+    return any((share.name, share.latest) == (run, version) for share in await home.client.shares())
+
+
 async def _is_noticed(home: Home, run: str) -> bool:
     return bool((await home.client.run_detail(run)).saves)
 
 
 async def _has_problem(home: Home, run: str) -> bool:
     return bool((await home.client.run_detail(run)).run.problem)
+
+
+async def _publishes(home: Home, run: str) -> bool:
+    before = (SaveState.WAITING, SaveState.CHECKING)
+    return any(save.state not in before for save in (await home.client.run_detail(run)).saves)

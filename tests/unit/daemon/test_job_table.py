@@ -406,6 +406,29 @@ async def test_another_version_into_the_same_directory_is_the_same_job_later_and
     assert daemon.ran[-1][1] == FetchRequest(source="share@2", to="/out")
 
 
+async def test_who_waits_for_the_end_of_a_job_hears_of_a_pause_a_removal_and_the_end(daemon: Daemon) -> None:
+    job = daemon.publish()
+    await daemon.begun(job.id)
+    waiting = asyncio.create_task(daemon.table.ended(job.id))
+    await daemon.table.pause(job.id)
+    assert (await waiting).state is JobState.PAUSED
+    daemon.endings.clear()
+    daemon.table.resume(job.id)
+    waiting = asyncio.create_task(daemon.table.ended(job.id))
+    await daemon.ended(job.id, JobState.SEEDING)
+    assert (await waiting).state is JobState.SEEDING
+    await daemon.table.remove(job.id)
+    with pytest.raises(NotFound):
+        await daemon.table.ended(job.id)
+
+
+async def test_what_was_done_and_then_paused_is_in_nobodys_way(daemon: Daemon) -> None:
+    job = daemon.publish()
+    await daemon.ended(job.id, JobState.SEEDING)
+    await daemon.table.pause(job.id)
+    assert daemon.publish(version_name="another").id != job.id
+
+
 async def test_the_same_publish_is_one_job_while_it_runs_and_a_new_one_afterwards(daemon: Daemon) -> None:
     job = daemon.publish()
     await daemon.begun(job.id)
