@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import click
@@ -21,6 +22,8 @@ from p2pckpt.control.run_messages import RestoreRequest, RunDetail, RunRow, Save
 from p2pckpt.errors import Partial
 from p2pckpt.tracker_protocol import Visibility
 
+_SAY_AFTER = 2.0
+"""Seconds after which whoever waits is told why."""
 _RUN_COLUMNS = [
     Column("RUN"), Column("STATE"), Column("SAVES", right=True), Column("REJECTED", right=True), Column("NEWEST"),
     Column("STEP", right=True), Column("NOTICED"), Column("DIRECTORY"),
@@ -136,7 +139,17 @@ def flush(invocation: Invocation, name: str) -> None:
     Exit code 3 when the newest save was refused.
     """
     report = invocation.report
-    detail = talk(invocation, lambda client: client.flush_run(name))
+
+    async def wait(client: ControlClient) -> RunDetail:
+        waiting, said = asyncio.ensure_future(client.flush_run(name)), ""
+        while not (await asyncio.wait({waiting}, timeout=_SAY_AFTER))[0]:
+            problem = (await client.run_detail(name)).run.problem
+            if problem not in ("", said):
+                said = problem
+                report.narrate(f"waiting: {problem}")
+        return waiting.result()
+
+    detail = talk(invocation, wait)
     if not report.as_text:
         report.json(detail)
     newest = detail.run.last

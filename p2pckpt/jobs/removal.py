@@ -13,6 +13,7 @@ from p2pckpt.errors import P2pckptError
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.layout import StoreLayout
+from p2pckpt.trust.admission import TrustedShare
 
 Place = tuple[bytes, int]
 """A version: its share and number."""
@@ -52,10 +53,10 @@ async def drop_objects(services: Services, share: KnownShare, version: int) -> i
 
 async def needed_besides(services: Services, gone: Collection[Place], in_use: Iterable[Place]) -> set[bytes]:
     """What versions that are here and those ``in_use`` need, but for the ones that are ``gone``; as ``needs_of``."""
-    needed = set[bytes]()
+    needed, known = set[bytes](), dict[bytes, TrustedShare]()
     for row in services.catalogue.versions():
         if (row.share, row.version) not in gone:
-            needed |= await needs_of(services, (row.share, row.version))
+            needed |= await needs_of(services, (row.share, row.version), known)
     for other in set(in_use) - set(gone):
         needed |= await begun(services, other)
     return needed
@@ -69,13 +70,18 @@ async def begun(services: Services, place: Place) -> set[bytes]:
         return set()
 
 
-async def needs_of(services: Services, place: Place) -> set[bytes]:
-    """Roots of a version's objects, and infohashes of the torrents that carry them; also of one that was retired."""
+async def needs_of(services: Services, place: Place, known: dict[bytes, TrustedShare] | None = None) -> set[bytes]:
+    """Roots of a version's objects, and infohashes of the torrents that carry them; also of one that was retired.
+
+    ``known`` collects the signed files of shares, which who asks for many versions should not read for each.
+    """
     share_id, version = place
     share = services.catalogue.share(share_id)
     if share is None:
         return set()
-    trusted = await services.shares.trusted(share)
+    trusted = (known or {}).get(share_id) or await services.shares.trusted(share)
+    if known is not None:
+        known[share_id] = trusted
     manifest, _ = await services.shares.manifest(share, trusted, version)
     return await asyncio.to_thread(_names, manifest, bytes.fromhex(trusted.content(version)[1]))
 
