@@ -94,17 +94,22 @@ async def _look(
         raise
     _tell_signatures(findings, trusted, manifest)
     files = chosen_files(manifest, held.only) if held.path else ()  # a snapshot that was published leaves only frames
-    size = sum(manifest.body.files[number].size for number in files)
+    size = sum(manifest.body.files[number].size for number in files) if held.path else manifest.size
     progress.update(version=version, path=held.path, size=size, done=0)
     for number in files:
         await services.compute(_check_file, manifest, number, Path(held.path), findings, progress, request.full)
-    _tell_files(findings, len(files), request.full)
-    own = manifest.body.publisher == services.identity.public_bytes
-    await asyncio.to_thread(_check_model_signature, Path(held.path), manifest, held, own, findings)
+    if held.path:
+        _tell_files(findings, len(files), request.full)
+        own = manifest.body.publisher == services.identity.public_bytes
+        await asyncio.to_thread(_check_model_signature, Path(held.path), manifest, held, own, findings)
+    else:
+        findings.check("files", Outcome.SKIPPED, "no checkout on this machine")
     locate = partial(services.catalogue.locate, share.share_id)
     unpacker = Unpacker(manifest, services.shares.keys(share, trusted), services.objects, locate)
     await services.compute(_check_frames, services, share, manifest, unpacker, findings, progress, held.held)
-    await services.compute(_scan, manifest, files, Path(held.path), findings, progress)
+    if held.path:
+        await services.compute(_scan, manifest, files, Path(held.path), findings, progress)
+    progress.update(done=size)
     return share, held
 
 

@@ -50,7 +50,10 @@ async def test_every_save_becomes_a_version_also_what_was_there_before(alice: Ho
     assert any(chunk["base"] is not None for chunk in manifest["chunks"])  # as differences
     # nothing of ours is left between the trainer's files
     assert not list(trainer.directory.rglob(".p2pckpt*"))
-    await alice.verify("run/watched@3")
+    job = await alice.verify("run/watched@3")  # of which nothing but frames is here, as far as anybody can rely on
+    assert job.done == job.size > 0
+    report = await alice.client.verify_report(job.id)
+    assert {check.name: check.text for check in report.checks}["files"] == "no checkout on this machine"
 
 
 async def test_a_directory_may_come_into_being_after_it_is_watched(alice: Home, tmp_path: Path) -> None:
