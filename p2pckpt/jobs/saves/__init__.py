@@ -6,9 +6,9 @@ of it, is decided by whoever watches the run.
 
 from __future__ import annotations
 
-from p2pckpt.jobs.saves.checking import Checked, check
+from p2pckpt.jobs.saves.checking import Checked, check, check_places
 from p2pckpt.jobs.saves.facts import Facts, facts
-from p2pckpt.jobs.saves.finding import find, is_finished, look
+from p2pckpt.jobs.saves.finding import find, is_finished, is_one_save, look
 from p2pckpt.jobs.saves.save import Save, Writer, survey
 from p2pckpt.jobs.saves.shape import Role, Shape
 from p2pckpt.jobs.saves.taking import take
@@ -21,9 +21,11 @@ __all__ = [
     "Shape",
     "Writer",
     "check",
+    "check_places",
     "facts",
     "find",
     "is_finished",
+    "is_one_save",
     "look",
     "survey",
     "take",

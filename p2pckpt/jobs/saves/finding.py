@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,7 @@ from p2pckpt.errors import BadUsage, NotFound, P2pckptError
 from p2pckpt.jobs.safety import open_source
 from p2pckpt.jobs.saves import names
 from p2pckpt.jobs.saves.save import Print, Save, Writer, survey
+from p2pckpt.trust import oms
 
 TRAINER_STATE: Final = "trainer_state.json"
 LIGHTNING_META: Final = "meta.pt"
@@ -73,6 +74,14 @@ def look(path: Path) -> Save:
     return save
 
 
+def is_one_save(directory: Path) -> bool:
+    """Whether all that lies in a directory is of one save, as a trainer or a restore leaves it."""
+    visible = [name for name in _names_in(directory) if not name.startswith(".") and name != oms.FILE]
+    if len(visible) == 1 and names.is_single(visible[0]):
+        return (directory / visible[0]).is_file()
+    return _is_save(directory) and not any(names.is_of_transformers(name) for name in visible)
+
+
 def is_finished(save: Save, quiet: float, now: float) -> bool:
     """Whether nothing more is to be expected: unchanged for ``quiet`` seconds, or a moment where there is a mark.
 
@@ -86,18 +95,22 @@ def writer_of(path: Path) -> Writer:
     """What wrote a save, by its name and by which files there are."""
     if path.is_file():
         return Writer.LIGHTNING if path.suffix == ".ckpt" and _is_zip(path) else Writer.FILES
-    entries = _names_in(path)
+    return writer_by(path.name, {name: path / name for name in _names_in(path)})
+
+
+def writer_by(name: str, entries: Mapping[str, Path]) -> Writer:
+    """What wrote a directory of that name in which ``entries`` lie, each where it says."""
     if TRAINER_STATE in entries or "training_args.bin" in entries:
         return Writer.TRANSFORMERS
-    if names.is_of_transformers(path.name) and not any(names.is_of_accelerate(name) for name in entries):
+    if names.is_of_transformers(name) and not any(names.is_of_accelerate(entry) for entry in entries):
         return Writer.TRANSFORMERS  # diffusers' scripts name theirs so too, and fill them with accelerate
-    if path.suffix == ".ckpt":
+    if name.endswith(".ckpt"):
         return Writer.LIGHTNING
-    if any(is_metadata(name) or name.endswith(SHARD) for name in entries):
+    if any(is_metadata(entry) or entry.endswith(SHARD) for entry in entries):
         return Writer.DCP
-    only = [name for name in entries if not name.startswith(".")]
-    if len(only) == 1 and only[0].endswith(".ckpt") and (path / only[0]).is_file():
-        return writer_of(path / only[0])
+    only = [entry for entry in entries if not entry.startswith(".")]
+    if len(only) == 1 and only[0].endswith(".ckpt") and entries[only[0]].is_file():
+        return writer_of(entries[only[0]])
     return Writer.FILES
 
 

@@ -200,6 +200,77 @@ async def test_what_is_restored_into_the_run_is_no_new_save(alice: Home, tmp_pat
     assert [version.name for version in versions] == ["checkpoint-20", "checkpoint-10"]
 
 
+async def test_what_an_earlier_restore_left_is_no_part_of_the_next_one(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    await alice.share(trainer.save(), name="run/thinner", step=10)
+    weights = trainer.save()
+    of_the_optimizer = (weights / "optimizer.pt").read_bytes()
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        (weights / name).unlink()
+    await alice.share(weights, name="run/thinner", step=20)
+    back = tmp_path / "back"
+    assert (await restore(alice, "run/thinner@1", back)).version == 1
+    first = tree(back)
+    hidden = [".p2pckpt-replaced"]
+    assert (await restore(alice, "run/thinner", back)).version == 2
+    assert tree(back, leave_out=hidden) == tree(weights)
+    (kept,) = (back / ".p2pckpt-replaced").glob("*/optimizer.pt")
+    assert kept.read_bytes() == of_the_optimizer
+    (tmp_path / "link").symlink_to(back)
+    restored = await restore(alice, "run/thinner@1", tmp_path / "link")
+    assert (restored.version, restored.path, restored.tried) == (1, str(back), ())
+    assert tree(back, leave_out=hidden) == first
+
+
+async def test_what_else_lies_in_a_directory_is_neither_judged_nor_touched(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    path = trainer.save()
+    await alice.share(path, name="run/crowded", step=10)
+    trainer.tensors["layer.0.norm"][0] = np.nan
+    other = trainer.save()
+    before = tree(trainer.directory)
+    error = await failure(restore(alice, "run/crowded", trainer.directory))
+    assert isinstance(error, BadUsage)
+    assert f"--to {trainer.directory / 'crowded-v1'}" in error.next_step
+    assert tree(trainer.directory) == before
+    shutil.copy(other / "model.safetensors", path / "more.safetensors")
+    restored = await restore(alice, "run/crowded", path)
+    assert (restored.version, restored.tried) == (1, ())
+    assert not (path / "more.safetensors").exists()
+    (aside,) = (path / ".p2pckpt-replaced").iterdir()
+    assert [each.name for each in aside.iterdir()] == ["more.safetensors"]
+
+
+async def test_a_version_that_is_passed_over_leaves_nothing_at_the_target(alice: Home, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path / "run")
+    await alice.share(trainer.save(), name="run/poisoned", step=10)
+    trainer.tensors["layer.0.norm"][0] = np.nan
+    await alice.share(trainer.save(), name="run/poisoned", step=20)
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "poisoned-v2").mkdir()
+    request = RestoreRequest(source="run/poisoned", base=str(base))
+    job = await alice.wait_job((await alice.client.restore(request)).id)
+    assert job.restored is not None
+    assert [each.version for each in job.restored.tried] == [2]
+    assert sorted(each.name for each in base.iterdir()) == ["poisoned-v1", "poisoned-v2"]
+    assert not list((base / "poisoned-v2").iterdir())
+
+
+async def test_without_tracker_and_publisher_the_newest_version_that_is_here_is_restored(
+    bob: Home, tmp_path: Path
+) -> None:
+    trainer = Trainer(tmp_path / "run")
+    async with Home(tmp_path / "carol") as carol:
+        shared = await carol.share(trainer.save(), name="run/alone", to="link", step=10)
+        await bob.get(shared.link.partition("@")[0], tmp_path / "bob")
+        await carol.share(trainer.save(), name="run/alone", step=20)
+        await until(lambda: _knows(bob, "run/alone", 2), "bob has heard of the second version")
+    restored = await restore(bob, "run/alone", tmp_path / "back", patience=3.0)
+    assert (restored.version, [each.version for each in restored.tried]) == (1, [2])
+    assert "tracker" in restored.tried[0].why
+
+
 async def test_with_everything_bad_a_restore_says_why_and_what_to_do(alice: Home, tmp_path: Path) -> None:
     trainer = Trainer(tmp_path / "run")
     trainer.tensors["layer.0.norm"][0] = np.nan
@@ -210,6 +281,7 @@ async def test_with_everything_bad_a_restore_says_why_and_what_to_do(alice: Home
     assert isinstance(error, VerificationFailed)
     assert "v1: " in error.fact
     assert "layer.0.norm" in error.fact
+    assert "--allow-nonfinite" in error.next_step
     assert not (tmp_path / "back").exists()
     assert isinstance(await failure(restore(alice, "run/unknown", tmp_path)), NotFound)
 
@@ -265,6 +337,10 @@ async def test_one_directory_is_watched_for_one_run_until_it_is_no_more(alice: H
 
 async def _has(home: Home, run: str, state: SaveState) -> bool:
     return any(save.state is state for save in (await home.client.run_detail(run)).saves)
+
+
+async def _knows(home: Home, run: str, version: int) -> bool:
+    return any((share.name, share.latest) == (run, version) for share in await home.client.shares())
 
 
 async def _is_noticed(home: Home, run: str) -> bool:

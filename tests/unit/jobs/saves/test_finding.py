@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from p2pckpt.errors import BadUsage, NotFound
-from p2pckpt.jobs.saves import Writer, find, is_finished, look
+from p2pckpt.jobs.saves import Writer, find, is_finished, is_one_save, look
 from p2pckpt.jobs.saves.names import epoch_in, metrics_in, step_in
 from tests.unit.checkpoint.builders import zip_bytes
 
@@ -193,3 +193,31 @@ def test_a_clock_that_is_far_ahead_does_not_keep_a_save_back_for_ever(tmp_path: 
 )
 def test_names_say_what_they_say(name: str, step: int | None, epoch: int | None, metrics: dict[str, float]) -> None:
     assert (step_in(name), epoch_in(name), metrics_in(name)) == (step, epoch, metrics)
+
+
+def test_one_save_is_told_from_a_place_where_several_lie(tmp_path: Path) -> None:
+    for path in (
+        "checkpoint-5/global_step5/mp_rank_00_model_states.pt",
+        "back/model.safetensors",
+        "back/more.safetensors",
+        "file/epoch=1.ckpt",
+        "file/model.sig",
+        "run/model.safetensors",
+        "run/checkpoint-5/model.safetensors",
+        "epoch-1/checkpoint-5/model.safetensors",
+        "files/epoch=1.ckpt",
+        "files/epoch=2.ckpt",
+        "notes/notes.txt",
+    ):
+        written(tmp_path / path)
+    found = sorted(path.name for path in tmp_path.iterdir() if is_one_save(path))
+    assert found == ["back", "checkpoint-5", "file"]
+    assert not is_one_save(tmp_path / "nothing")
+
+
+def test_what_made_way_for_a_checkout_is_no_part_of_a_save(tmp_path: Path) -> None:
+    save = tmp_path / "checkpoint-1"
+    written(save / "model.bin")
+    before = look(save)
+    written(save / ".p2pckpt-replaced" / "1" / "model.bin")
+    assert (look(save).print, look(save).size) == (before.print, before.size)
