@@ -29,11 +29,15 @@ def label_of(trusted: TrustedShare, target: VersionTarget) -> str:
 
 def place_for(request: RestoreRequest, label: str) -> Path:
     """The directory to restore into, links resolved. Touches the disk."""
-    path = Path(request.to) if request.to else Path(request.base) / label
+    path = Path(request.to or request.base)
     if not path.is_absolute():
-        raise BadUsage(f"{request.to or request.base!r} is no absolute path")
+        raise BadUsage(f"{str(path)!r} is no absolute path")
     try:
-        return path.resolve()
+        path = path.resolve()
+        # a directory that is saved to over and over again is the save
+        if request.to or (path.name == label and saves.is_one_save(path)):
+            return path
+        return (path / label).resolve()
     except (OSError, RuntimeError) as exc:  # the latter of links that lead in a circle
         raise BadUsage(f"{path} leads nowhere: {exc}", next_step="choose another directory: --to DIR") from exc
 
@@ -107,7 +111,8 @@ async def _restored_before(services: Services, share: KnownShare, trusted: Trust
 
 
 def _is_one_save(path: Path, request: RestoreRequest) -> bool:
-    return str(path) != os.path.realpath(request.base) and saves.is_one_save(path)
+    is_run = bool(request.to) and str(path) == os.path.realpath(request.base)
+    return not is_run and saves.is_one_save(path)
 
 
 def _beside(path: Path, manifest: Manifest) -> frozenset[str]:
