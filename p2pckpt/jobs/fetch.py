@@ -20,7 +20,7 @@ from blake3 import blake3
 from p2pckpt.checkpoint.pickles import Verdict
 from p2pckpt.checkpoint.plan import PIECE_LENGTH, wire_bytes
 from p2pckpt.control.messages import FetchRequest, Phase
-from p2pckpt.errors import ChangedWhileReading, NoSpace, NotAllowed, P2pckptError, VerificationFailed
+from p2pckpt.errors import Cancelled, ChangedWhileReading, NoSpace, NotAllowed, P2pckptError, VerificationFailed
 from p2pckpt.jobs import model_signature
 from p2pckpt.jobs.arrivals import Arrivals, Places
 from p2pckpt.jobs.fetch_plan import OnDisk, Source, checkout_path, look, resolve, to_fetch
@@ -193,6 +193,8 @@ class _Fetch:
         if self._inspect is not None:
             try:
                 self._inspect(places)
+            except Cancelled:
+                raise
             except P2pckptError:
                 self._partial.discard()
                 raise
