@@ -164,10 +164,13 @@ class RunWorker:
     def _new_saves(self) -> list[saves.Save]:
         """In a thread: those that are not known as they are now."""
         began = time.monotonic()
-        found = saves.find(Path(self.run.path))
-        new = [save for save in found if (str(save.path), fingerprint(save.print)) not in self._known]
+        found = saves.find(Path(self.run.path), self._knows)
+        new = [save for save in found if not self._knows(save.path, save.print)]
         self._look_took = time.monotonic() - began
         return new
+
+    def _knows(self, path: Path, printed: saves.Print) -> bool:
+        return (str(path), fingerprint(printed)) in self._known
 
     async def _take_on(self, save: saves.Save) -> None:
         """One that can't be taken stops no other."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from blake3 import blake3
 from p2pckpt.checkpoint.pickles import Verdict
 from p2pckpt.checkpoint.plan import PIECE_LENGTH, wire_bytes
 from p2pckpt.control.messages import FetchRequest, Phase
-from p2pckpt.errors import ChangedWhileReading, NoSpace, NotAllowed, P2pckptError, VerificationFailed
+from p2pckpt.errors import Cancelled, ChangedWhileReading, NoSpace, NotAllowed, P2pckptError, VerificationFailed
 from p2pckpt.jobs import model_signature
 from p2pckpt.jobs.arrivals import Arrivals, Places
 from p2pckpt.jobs.fetch_plan import OnDisk, Source, checkout_path, look, resolve, to_fetch
@@ -47,6 +47,8 @@ _GROUP_BYTES: Final = 8 << 20
 
 Placed = Callable[[int, str], None]
 """Chunk, and where its bytes came from: ``store``, ``checkout`` or ``swarm``. Called in workers."""
+Inspect = Callable[[Mapping[str, Path]], None]
+"""Called in a thread with where each file lies, by its path; raises what keeps them from appearing at the target."""
 
 
 async def fetch(
@@ -56,11 +58,13 @@ async def fetch(
     *,
     restore: Collection[bytes] = (),
     placed: Placed = lambda chunk, source: None,
+    inspect: Inspect | None = None,
 ) -> None:
     """Run one fetch to its end: the checkout is complete and durable when this returns.
 
     Of the objects named in ``restore`` all pieces are fetched that are not here, also those that no file needs.
-    ``placed`` hears of every chunk that this run writes.
+    ``placed`` hears of every chunk that this run writes. ``inspect`` looks at what is complete and verified, before any
+    of it is at the target; what it does not let through leaves nothing but what is in the store.
     """
     progress.enter(Phase.CONTACTING)
     source = await resolve(services, request)
@@ -71,7 +75,7 @@ async def fetch(
     progress.enter(Phase.ADOPTING)
     # who goes on seeding needs this share's own frames, so nothing would be saved
     found = await look(services, source, path, progress.checkpoint, borrow=not request.seed)
-    run = _Fetch(services, source, path, found, progress, request, restore, placed)
+    run = _Fetch(services, source, path, found, progress, request, restore, placed, inspect)
     try:
         await run.run()
     finally:
@@ -104,6 +108,7 @@ class _Fetch:
         request: FetchRequest,
         restore: Collection[bytes],
         placed: Placed,
+        inspect: Inspect | None,
     ) -> None:
         self._services = services
         self._source = source
@@ -112,6 +117,7 @@ class _Fetch:
         self._seed = request.seed
         self._restore = restore
         self._placed = placed
+        self._inspect = inspect
         self._only = request.only
         self._allow_unsafe_pickle = request.allow_unsafe_pickle
         self._manifest = source.manifest
@@ -158,8 +164,9 @@ class _Fetch:
             missing, wanted = await asyncio.to_thread(to_fetch, services, source, self._found, self._restore)
             progress.update(wire_size=wire_bytes(self._manifest, wanted))
         await self._download(missing, wanted)
-        progress.enter(Phase.FINISHING)
+        progress.enter(Phase.FINISHING if self._inspect is None else Phase.CHECKING)
         await asyncio.to_thread(self._gate)
+        progress.enter(Phase.FINISHING)
         if len(source.files) == len(self._manifest.body.files):
             await asyncio.to_thread(model_signature.add, self._partial, self._manifest.body)
         moved = await asyncio.to_thread(self._partial.finish, self._found.in_place)
@@ -175,14 +182,22 @@ class _Fetch:
         """Look for pickles in every chosen file, whatever way it came: what is loaded is what lies here now."""
         files, target = self._manifest.body.files, self._partial.target
         roots = ((n, target if n in self._found.in_place else self._partial.root) for n in self._source.files)
-        places = [(files[n].path, root / files[n].path) for n, root in roots]
-        findings = scan_files(places, self._progress.checkpoint)
+        places = {files[n].path: root / files[n].path for n, root in roots}
+        findings = scan_files(list(places.items()), self._progress.checkpoint)
         # what can't be followed, such as a shard of several archives, we published ourselves in the knowledge of it
         ours = [each for each in findings if self._source.own and each.verdict is Verdict.UNREADABLE]
         require_receivable([each for each in findings if each not in ours], target, allow=self._allow_unsafe_pickle)
         if not self._source.own:  # who published it was told then, and meant it
             for text in as_warnings(tuple(map(str, findings))):
                 self._progress.warn(text)
+        if self._inspect is not None:
+            try:
+                self._inspect(places)
+            except Cancelled:
+                raise
+            except P2pckptError:
+                self._partial.discard()
+                raise
 
     # -- what is on this disk
 

@@ -1,7 +1,8 @@
 """Restoring: the newest version of a run whose signature and every chunk verify, and that a trainer can load.
 
-One version after the other is fetched like any other (this store, what lies at the target, the swarm) and then looked
-at as a save; what does not verify, can't be had or does not pass is passed over with its reason.
+One version after the other is fetched like any other (this store, what lies at the target, the swarm) and looked at as
+a save before any of it is at the target; what does not verify, can't be had or does not pass is passed over with its
+reason.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,6 @@ from typing import Any, Final
 from p2pckpt.control.messages import FetchRequest, Phase
 from p2pckpt.control.run_messages import Restored, RestoreRequest, Tried
 from p2pckpt.errors import (
-    BadUsage,
     NoSeeds,
     NotFound,
     TrackerUnreachable,
@@ -25,30 +25,36 @@ from p2pckpt.errors import (
     UntrustedKey,
     VerificationFailed,
 )
-from p2pckpt.jobs import saves
+from p2pckpt.jobs import restore_place, saves
 from p2pckpt.jobs.fetch import fetch
 from p2pckpt.jobs.progress import Progress
+from p2pckpt.jobs.restore_place import Place
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import split_name
 from p2pckpt.store.catalogue import KnownShare
-from p2pckpt.trust import oms
+from p2pckpt.store.checkout import partial_directory
 from p2pckpt.trust.admission import TrustedShare
-from p2pckpt.trust.versions import VersionTarget
 
 Writing = Callable[[Path, int], AbstractAsyncContextManager[None]]
 """Entered while a directory is restored into, and the version: whoever watches it should not take it for a new save."""
 
+_PASSED_OVER: Final = (VerificationFailed, UnsafeContent, UntrustedKey, NoSeeds, NotFound, TrackerUnreachable)
+"""Why another version is taken; the last of these when parts of it are neither here nor to be had."""
 _TOLD: Final = 5
 """Versions whose reasons an error names."""
 _POLL: Final = 1.0
 """Seconds between two looks at whether anything still arrives."""
 
 
+class _NotFinite(VerificationFailed):
+    """Whole, but with NaN or infinity in it; there are models in which these are no fault."""
+
+
 async def restore(services: Services, request: RestoreRequest, progress: Progress, writing: Writing) -> Restored:
     """Run one restore to its end; ``request.source`` names a share that is known here.
 
     Raises ``VerificationFailed`` with the reasons when no version can be restored, and at once what has nothing to do
-    with a version: ``NoSpace``, ``NotAllowed``.
+    with a version: ``NoSpace``, ``NotAllowed``, ``BadUsage`` for a directory that holds something else.
     """
     name, selector = split_name(request.source)
     share = services.shares.find(name)
@@ -56,20 +62,26 @@ async def restore(services: Services, request: RestoreRequest, progress: Progres
     trusted = await _trusted(services, share, progress)
     newest = trusted.resolve(selector)
     tried: list[Tried] = []
+    remedy = f"p2pckpt verify {trusted.terms.name}@v{newest} --repair"
     for version in sorted((v for v in trusted.targets.versions if v <= newest), reverse=True):
-        target = _target(request, trusted, trusted.target(version))
+        label = restore_place.label_of(trusted, trusted.target(version))
+        target = await asyncio.to_thread(restore_place.place_for, request, label)
         try:
+            place = await restore_place.look(services, request, share, trusted, version, target, label)
             async with writing(target, version):
-                return await _restore(services, request, progress, share, version, target, tuple(tried))
-        except (VerificationFailed, UnsafeContent, UntrustedKey, NoSeeds, NotFound) as exc:
+                return await _restore(services, request, progress, share, version, label, place, tuple(tried))
+        except _PASSED_OVER as exc:
+            if not tried and isinstance(exc, _NotFinite):
+                remedy = f"p2pckpt run restore {trusted.terms.name} --allow-nonfinite GLOB"
             tried.append(Tried(version, exc.fact))
             progress.warn(f"v{version} was passed over: {exc.fact}")
             await services.swarms.leave(progress.job.id)
+            await asyncio.to_thread(shutil.rmtree, partial_directory(target), ignore_errors=True)
     reasons = "; ".join(f"v{each.version}: {each.why}" for each in tried[:_TOLD])
     raise VerificationFailed(
         f"no version of {trusted.terms.name} up to v{newest} could be restored: {reasons}",
         kept="everything that verified, in the store",
-        next_step=f"p2pckpt verify {trusted.terms.name}@v{newest} --repair",
+        next_step=remedy,
     )
 
 
@@ -84,41 +96,29 @@ async def _trusted(services: Services, share: KnownShare, progress: Progress) ->
         return trusted
 
 
-def _target(request: RestoreRequest, trusted: TrustedShare, target: VersionTarget) -> Path:
-    if request.to:
-        return Path(request.to)
-    label = target.name or f"{trusted.terms.name.rpartition('/')[2]}-v{target.version}"
-    name = "".join(c if c.isalnum() or c in ".+-_=" else "-" for c in label)
-    path = Path(request.base) / name.lstrip(".")
-    if not path.is_absolute():
-        raise BadUsage(f"{request.base!r} is no absolute path")
-    return path
-
-
 async def _restore(
     services: Services,
     request: RestoreRequest,
     progress: Progress,
     share: KnownShare,
     version: int,
-    target: Path,
+    label: str,
+    place: Place,
     tried: tuple[Tried, ...],
 ) -> Restored:
-    was_there = target.exists()
+    def inspect(places: Mapping[str, Path]) -> None:
+        checked = saves.check_places(label, places, request.allow_nonfinite, progress.checkpoint)
+        if checked.problems:
+            unsound = _NotFinite if checked.nonfinite else VerificationFailed
+            raise unsound(f"it is no sound save: {'; '.join(checked.problems[:3])}")
+        if aside := place.clear():
+            progress.warn(f"what an earlier save left in {place.path} was moved to {aside}")
+
     # that it may run commands was known to whoever published it: a trainer's own files do, and dangerous ones are not
-    fetching = FetchRequest(source=f"{share.share_id.hex()}@{version}", to=str(target), seed=request.seed)
-    await _with_patience(fetch(services, fetching, progress), progress, request.patience)
-    manifest, _ = await services.shares.manifest(share, await services.shares.trusted(share), version)
-    progress.enter(Phase.CHECKING)
-    checked = await asyncio.to_thread(saves.check, target, None, request.allow_nonfinite, progress.checkpoint)
-    if checked.problems:
-        if not was_there:
-            await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
-        raise VerificationFailed(f"it is no sound save: {'; '.join(checked.problems[:3])}")
-    files = [file.path for file in manifest.body.files]
-    entry = target / files[0] if len(files) == 1 and files[0] != oms.FILE else target
-    progress.update(path=str(target))
-    return Restored(version, manifest.body.step, str(entry), tried)
+    fetching = FetchRequest(source=f"{share.share_id.hex()}@{version}", to=str(place.path), seed=request.seed)
+    await _with_patience(fetch(services, fetching, progress, inspect=inspect), progress, request.patience)
+    progress.update(path=str(place.path))
+    return Restored(version, place.manifest.body.step, str(place.entry), tried)
 
 
 async def _with_patience(work: Coroutine[Any, Any, None], progress: Progress, patience: float) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from p2pckpt import atomic
 from p2pckpt.checkpoint.paths import REPLACED, check_path, check_paths
-from p2pckpt.errors import BadUsage, NotAllowed, NotFound, VerificationFailed
+from p2pckpt.errors import BadUsage, NotAllowed, NotFound, P2pckptError, VerificationFailed
 from p2pckpt.trust import oms
 
 _MAX_FILES: Final = 1_000_000
@@ -80,6 +80,21 @@ def scan(root: Path, check: Callable[[], None] = lambda: None) -> Scan:
     files = tuple(sorted(found.files, key=lambda file: file.path))
     size = sum(file.size for file in files)
     return Scan(files, tuple(sorted(found.directories)), tuple(found.warnings()), size)
+
+
+def scan_places(places: Mapping[str, Path]) -> Scan:
+    """A version's files as they lie, each where ``places`` says by its path. Raises ``P2pckptError`` for one that is
+    not there."""
+    files = []
+    for name, location in sorted(places.items()):
+        try:
+            status = location.stat()
+        except OSError as exc:
+            raise P2pckptError(f"{location} can't be read: {exc.strerror}") from exc
+        files.append(
+            ScannedFile(name, location, status.st_size, bool(status.st_mode & stat.S_IXUSR), _identity(status))
+        )
+    return Scan(tuple(files), (), (), sum(file.size for file in files))
 
 
 class _Walk:

@@ -209,7 +209,7 @@ class PartialCheckout:
             atomic.sync_directory(Path(parent))
 
     def _merge(self, in_place: set[int]) -> list[str]:
-        aside = _free_name(self.target / REPLACED / time.strftime("%Y%m%d-%H%M%S"))
+        aside = _aside(self.target)
         moved: list[str] = []
         entries = [self._manifest.body.files[number] for number in self._numbers if number not in in_place]
         for path in (*self._manifest.body.directories, *(entry.path for entry in entries)):
@@ -221,15 +221,41 @@ class PartialCheckout:
             destination = self.target / path
             destination.parent.mkdir(parents=True, exist_ok=True)
             if os.path.lexists(destination) and not self._added.get(path, False):
-                kept = aside / path
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                destination.rename(kept)
-                moved.append(str(kept.relative_to(self.target)))
+                moved.append(_move_aside(self.target, path, aside))
             (self.root / path).rename(destination)
             touched.add(destination.parent)
         for parent in touched:
             atomic.sync_directory(parent)
         return moved
+
+
+def set_aside(target: Path, paths: Iterable[str]) -> str:
+    """Move files of a checkout, by their ``paths``, to where what made way is kept; returns that place."""
+    aside = _aside(target)
+    try:
+        for path in paths:
+            _refuse_links(target, target / path)
+            _move_aside(target, path, aside)
+            for parent in (target / path).parents:
+                if parent == target or any(parent.iterdir()):
+                    break
+                parent.rmdir()
+        atomic.sync_directory(target)
+    except OSError as exc:
+        raise disk_error(exc, target) from exc
+    return str(aside)
+
+
+def _aside(target: Path) -> Path:
+    return _free_name(target / REPLACED / time.strftime("%Y%m%d-%H%M%S"))
+
+
+def _move_aside(target: Path, path: str, aside: Path) -> str:
+    """Returns where it is kept, relative to the target."""
+    kept = aside / path
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    (target / path).rename(kept)
+    return str(kept.relative_to(target))
 
 
 def _free_name(path: Path) -> Path:

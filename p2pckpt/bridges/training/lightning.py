@@ -45,9 +45,12 @@ class _Saves:
         trainer.loggers = [each for each in trainer.loggers if not isinstance(each, _Ears)]
 
     def _saved(self, trainer: Any, checkpoints: Any) -> None:
-        """A step that is saved twice, as with ``save_last``, is one save."""
+        """A step that is saved twice, as with ``save_last``, is one save. Weights alone are none where another
+        ``ModelCheckpoint`` saves what a training goes on from."""
         step = trainer.global_step
         with self._sender.guard(Path(f"the save of step {step}")):
+            if checkpoints.save_weights_only and any(map(_saves_everything, trainer.checkpoint_callbacks)):
+                return
             path = _newest(checkpoints)
             if step != self._step:
                 self._step = step
@@ -99,6 +102,12 @@ def _lightning() -> Any:
 
 def _ears(saved: Callable[[Any], None]) -> Any:
     return type("P2pckptEars", (_Ears, _lightning().loggers.Logger), {})(saved)
+
+
+def _saves_everything(callback: Any) -> bool:
+    """Whether a callback is a ``ModelCheckpoint`` that saves more than weights, if it saves."""
+    saves = getattr(callback, "save_top_k", 1) or getattr(callback, "save_last", None)
+    return bool(saves) and getattr(callback, "save_weights_only", None) is False
 
 
 def _newest(checkpoints: Any) -> str:

@@ -6,24 +6,27 @@ of it, is decided by whoever watches the run.
 
 from __future__ import annotations
 
-from p2pckpt.jobs.saves.checking import Checked, check
+from p2pckpt.jobs.saves.checking import Checked, check, check_places
 from p2pckpt.jobs.saves.facts import Facts, facts
-from p2pckpt.jobs.saves.finding import find, is_finished, look
-from p2pckpt.jobs.saves.save import Save, Writer, survey
+from p2pckpt.jobs.saves.finding import find, is_finished, is_one_save, look
+from p2pckpt.jobs.saves.save import Print, Save, Writer, survey
 from p2pckpt.jobs.saves.shape import Role, Shape
 from p2pckpt.jobs.saves.taking import take
 
 __all__ = [
     "Checked",
     "Facts",
+    "Print",
     "Role",
     "Save",
     "Shape",
     "Writer",
     "check",
+    "check_places",
     "facts",
     "find",
     "is_finished",
+    "is_one_save",
     "look",
     "survey",
     "take",

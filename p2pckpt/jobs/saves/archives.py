@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from p2pckpt.checkpoint.finite import NonFinite, is_floating
+from p2pckpt.checkpoint.finite import is_floating
 from p2pckpt.checkpoint.formats.inflated import Budget, Inflated, NotInflated
 from p2pckpt.checkpoint.formats.layout import Malformed, short
 from p2pckpt.checkpoint.formats.pickle_trace import Allowance, trace
@@ -95,7 +95,7 @@ class ArchiveCheck:
             place = self._offset + start + extent[0]
             first = self._numbers.first_nonfinite(self._file, place, extent[1], storage.dtype)
             if first is not None:
-                self._report.tensor(self._path, name, fault(first))
+                self._report.not_finite(self._path, name, first)
 
     def _inflated(self, entry: ZipEntry, start: int) -> int | None:
         """CRC-32 of a compressed member; None where it is not looked at."""
@@ -164,11 +164,6 @@ class _Storages:
             if not storage.dtype or is_floating(tensor.dtype):
                 storage.dtype = tensor.dtype
         self.by_offset = {archive.ranges[key][0]: storage for key, storage in by_key.items() if storage.length}
-
-
-def fault(found: NonFinite) -> str:
-    """What is wrong with a tensor that has such an element."""
-    return f"has {found.what} at element {found.index:,}"
 
 
 def top_of(value: object) -> dict[str, object]:

@@ -7,7 +7,7 @@ that a power cut kept from the disk; the format has no checksums.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,13 @@ from p2pckpt.errors import BadUsage
 from p2pckpt.jobs.packing import FileSource, changed
 from p2pckpt.jobs.saves.completeness import check_order, check_parts, check_series, check_weight_maps
 from p2pckpt.jobs.saves.distributed import check_distributed, is_distributed
-from p2pckpt.jobs.saves.finding import writer_of
+from p2pckpt.jobs.saves.finding import writer_by, writer_of
 from p2pckpt.jobs.saves.formats import FileCheck, Looked
 from p2pckpt.jobs.saves.numbers import Numbers
 from p2pckpt.jobs.saves.report import Report
 from p2pckpt.jobs.saves.save import Writer
 from p2pckpt.jobs.saves.shape import Shape
-from p2pckpt.jobs.scanning import Scan, ScannedFile, scan
+from p2pckpt.jobs.scanning import Scan, ScannedFile, scan, scan_places
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class Checked:
     """Of all files."""
     shape: Shape
     """For the check of the next save of the run, if this one passed."""
+    nonfinite: bool = False
+    """Whether there are problems and each is of a tensor that is not finite: ``allow_nonfinite`` would let it pass."""
 
 
 def check(
@@ -66,17 +68,46 @@ def check(
         scanned = scan(directory, checkpoint)
     except BadUsage as exc:
         return Checked((exc.fact,), (), 0, 0, Shape())
+    return _check(scanned, writer or writer_of(directory), before, report, as_written=as_written)
+
+
+def check_places(
+    name: str,
+    places: Mapping[str, Path],
+    allow_nonfinite: Sequence[str] = (),
+    checkpoint: Callable[[], None] = lambda: None,
+) -> Checked:
+    """Check a save of that ``name`` whose files are where ``places`` says, each by its path in the save.
+
+    Otherwise as ``check``, which looks at everything that lies in a directory.
+    """
+    top: dict[str, Path] = {}
+    for path, location in places.items():
+        first, inside, _ = path.partition("/")
+        top[first] = location.parent if inside else location
+    scanned = scan_places(places)
+    return _check(scanned, writer_by(name, top), None, Report(checkpoint, allow_nonfinite), as_written=False)
+
+
+def _check(scanned: Scan, writer: Writer, before: Shape | None, report: Report, *, as_written: bool) -> Checked:
     looked = _look_at_files(scanned, report)
     paths = [file.path for file in scanned.files]
     check_series(paths, report)
     check_weight_maps(looked, report)
     shape = Shape.of(report.roles)
-    writer = writer or writer_of(directory)
     if as_written:
         check_order(writer, {file.path: file.identity[3] for file in scanned.files}, report)
     check_parts(writer, looked, shape, before, report)
+    nonfinite = bool(report.problems) and report.nonfinite == len(report.problems)
     report.finish()
-    return Checked(tuple(report.problems), tuple(report.warnings), report.tensors, scanned.size, shape)
+    return Checked(
+        tuple(report.problems),
+        tuple(report.warnings),
+        report.tensors,
+        scanned.size,
+        shape,
+        nonfinite,
+    )
 
 
 def _look_at_files(scanned: Scan, report: Report) -> dict[str, Looked]:

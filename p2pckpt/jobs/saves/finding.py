@@ -19,19 +19,22 @@ How the writers end, read in their sources and followed by ``strace`` (Linux, ex
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from p2pckpt.checkpoint.formats.dcp import METADATA, SHARD, is_metadata
 from p2pckpt.checkpoint.formats.layout import Malformed
 from p2pckpt.checkpoint.formats.zip_directory import read_directory
-from p2pckpt.errors import BadUsage, NotFound, P2pckptError
+from p2pckpt.errors import BadUsage, NotAllowed, NotFound, P2pckptError
 from p2pckpt.jobs.safety import open_source
 from p2pckpt.jobs.saves import names
 from p2pckpt.jobs.saves.save import Print, Save, Writer, survey
+from p2pckpt.trust import oms
 
 TRAINER_STATE: Final = "trainer_state.json"
 LIGHTNING_META: Final = "meta.pt"
@@ -45,14 +48,26 @@ _SETTLED: Final = 0.5
 _FUTURE: Final = 3600.0
 
 
-def find(run: Path) -> list[Save]:
+def find(run: Path, known: Callable[[Path, Print], bool] = lambda path, printed: False) -> list[Save]:
     """Every save below a run's directory, oldest first: by step where all names say one, else by time.
 
-    Raises ``NotFound`` when there is no such directory. What can't be read, or goes away meanwhile, is left out.
+    A directory that a trainer saves to over and over again is the one save in it. Of saves that are ``known`` the
+    writer's mark, which has to be read, is not looked at.
+
+    Raises ``NotFound`` when there is no such directory, ``NotAllowed`` when it can't be read. Anything in it that can't
+    be read, goes away meanwhile or has a name that is no text is left out.
     """
-    if not run.is_dir():
-        raise NotFound(f"there is no directory {run}")
-    saves = [save for path in _candidates(run) if (save := _look(path)) is not None]
+    try:
+        os.scandir(run).close()
+    except PermissionError as exc:
+        raise NotAllowed(f"{run} can't be read: {exc.strerror}") from exc
+    except OSError as exc:
+        why = "" if exc.errno in (errno.ENOENT, errno.ENOTDIR) else f" that can be read: {exc.strerror}"
+        raise NotFound(f"there is no directory {run}{why}") from exc
+    candidates = list(_candidates(run))
+    if _is_saved_to(run, candidates):
+        candidates = [run]
+    saves = [save for path in candidates if (save := _look(path, known)) is not None]
     if all(save.step is not None for save in saves):
         return sorted(saves, key=lambda save: (save.step or 0, save.changed_at, save.name))
     return sorted(saves, key=lambda save: (_written_at(save), save.name))
@@ -61,16 +76,26 @@ def find(run: Path) -> list[Save]:
 def look(path: Path) -> Save:
     """The save at ``path``, whatever its name.
 
-    Raises ``NotFound`` when nothing is there, and ``BadUsage`` for what is no save: an empty directory, a device.
+    Raises ``NotFound`` when nothing is there that can be read, and ``BadUsage`` for what is no save: an empty
+    directory, a device.
     """
-    if not path.exists():
+    mode = _mode(path)
+    if not mode:
         raise NotFound(f"there is no save {path}")
-    if not path.is_dir() and not path.is_file():
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise BadUsage(f"{path} is neither a directory nor a file")
     save = _look(path)
     if save is None:
         raise BadUsage(f"there is no file in {path}")
     return save
+
+
+def is_one_save(directory: Path) -> bool:
+    """Whether all that lies in a directory is of one save, as a trainer or a restore leaves it."""
+    visible = [name for name in _names_in(directory) if not name.startswith(".") and name != oms.FILE]
+    if len(visible) == 1 and names.is_single(visible[0]):
+        return _is_file(directory / visible[0])
+    return _is_save(directory) and not any(names.is_of_transformers(name) for name in visible)
 
 
 def is_finished(save: Save, quiet: float, now: float) -> bool:
@@ -84,24 +109,28 @@ def is_finished(save: Save, quiet: float, now: float) -> bool:
 
 def writer_of(path: Path) -> Writer:
     """What wrote a save, by its name and by which files there are."""
-    if path.is_file():
+    if _is_file(path):
         return Writer.LIGHTNING if path.suffix == ".ckpt" and _is_zip(path) else Writer.FILES
-    entries = _names_in(path)
+    return writer_by(path.name, {name: path / name for name in _names_in(path)})
+
+
+def writer_by(name: str, entries: Mapping[str, Path]) -> Writer:
+    """What wrote a directory of that name in which ``entries`` lie, each where it says."""
     if TRAINER_STATE in entries or "training_args.bin" in entries:
         return Writer.TRANSFORMERS
-    if names.is_of_transformers(path.name) and not any(names.is_of_accelerate(name) for name in entries):
+    if names.is_of_transformers(name) and not any(names.is_of_accelerate(entry) for entry in entries):
         return Writer.TRANSFORMERS  # diffusers' scripts name theirs so too, and fill them with accelerate
-    if path.suffix == ".ckpt":
+    if name.endswith(".ckpt"):
         return Writer.LIGHTNING
-    if any(is_metadata(name) or name.endswith(SHARD) for name in entries):
+    if any(is_metadata(entry) or entry.endswith(SHARD) for entry in entries):
         return Writer.DCP
-    only = [name for name in entries if not name.startswith(".")]
-    if len(only) == 1 and only[0].endswith(".ckpt") and (path / only[0]).is_file():
-        return writer_of(path / only[0])
+    only = [entry for entry in entries if not entry.startswith(".")]
+    if len(only) == 1 and only[0].endswith(".ckpt") and _is_file(entries[only[0]]):
+        return writer_of(entries[only[0]])
     return Writer.FILES
 
 
-def _look(path: Path) -> Save | None:
+def _look(path: Path, known: Callable[[Path, Print], bool] = lambda path, printed: False) -> Save | None:
     printed, size, changed_at = survey(path)
     if not printed:
         return None
@@ -111,7 +140,7 @@ def _look(path: Path) -> Save | None:
         name=path.name,
         writer=writer,
         step=names.step_in(path.name),
-        marked=_is_marked(path, writer, printed),
+        marked=not known(path, printed) and _is_marked(path, writer, printed),
         print=printed,
         size=size,
         changed_at=changed_at,
@@ -120,28 +149,32 @@ def _look(path: Path) -> Save | None:
 
 def _candidates(run: Path) -> Iterator[Path]:
     """Paths in a run that are saves by their names and places. Links are others' names for the same save."""
-    pending = [(run, 0)]
+    pending = [(run, 0, False)]
     visited = 0
     while pending and visited < _MAX_DIRECTORIES:
-        directory, depth = pending.pop()
+        directory, depth, logs = pending.pop()
         visited += 1
         try:
             entries = list(os.scandir(directory))
         except OSError:
             continue
         for entry in entries:
-            if entry.is_symlink() or names.is_temporary(entry.name):
+            try:
+                link, inside = entry.is_symlink(), entry.is_dir(follow_symlinks=False)
+            except OSError:  # where the directory does not say, the entry is asked
                 continue
-            path, inside = Path(entry.path), entry.is_dir(follow_symlinks=False)
+            if link or names.is_temporary(entry.name) or not _is_text(entry.name):
+                continue
+            path = Path(entry.path)
             if names.is_log(entry.name, directory=inside):
                 continue
             if not inside:
                 if names.is_single(entry.name):
                     yield path
-            elif _is_save(path):
+            elif _is_save(path) and not (logs and not _holds_weights(path)):
                 yield path
             elif depth < _DEPTH:
-                pending.append((path, depth + 1))
+                pending.append((path, depth + 1, logs or names.is_for_logs(entry.name)))
 
 
 def _is_save(directory: Path) -> bool:
@@ -154,8 +187,32 @@ def _is_save(directory: Path) -> bool:
     )
 
 
+def _is_saved_to(run: Path, below: Sequence[Path]) -> bool:
+    """Whether a run's directory is itself what its trainer goes on from, written over with each save.
+
+    Weights alone don't make it so: many a trainer leaves its last ones beside its saves, or begins with some there.
+    """
+    entries = _names_in(run)
+    state = any(names.is_random_state(name) or name == TRAINER_STATE or is_metadata(name) for name in entries)
+    if not state or any(names.names_a_step(part) for path in below for part in path.relative_to(run).parts):
+        return False
+    return _holds_weights(run)
+
+
+def _holds_weights(directory: Path) -> bool:
+    return any(names.holds_weights(name) or name.endswith(SHARD) for name, *_ in survey(directory)[0])
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8 on the disk."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _is_marked(path: Path, writer: Writer, printed: Print) -> bool:
-    if path.is_file():
+    if _is_file(path):
         return _is_whole_zip(path)
     match writer:
         case Writer.TRANSFORMERS:
@@ -208,6 +265,18 @@ def _is_whole_zip(path: Path) -> bool:
             return bool(read_directory(source))
     except (P2pckptError, Malformed):
         return False
+
+
+def _mode(path: Path) -> int:
+    """0 where nothing is, or nothing that the disk gives."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
+
+
+def _is_file(path: Path) -> bool:
+    return stat.S_ISREG(_mode(path))
 
 
 def _names_in(directory: Path) -> list[str]:

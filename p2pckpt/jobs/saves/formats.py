@@ -11,7 +11,7 @@ from p2pckpt.checkpoint.formats import gguf, safetensors, torch_legacy, torch_zi
 from p2pckpt.checkpoint.formats.layout import FileLayout, Malformed, read_at
 from p2pckpt.checkpoint.formats.torch_names import bytes_of
 from p2pckpt.jobs.packing import FileSource
-from p2pckpt.jobs.saves.archives import ArchiveCheck, fault, roles_of, top_of
+from p2pckpt.jobs.saves.archives import ArchiveCheck, roles_of, top_of
 from p2pckpt.jobs.saves.names import is_torch_bin
 from p2pckpt.jobs.saves.numbers import Numbers
 from p2pckpt.jobs.saves.report import Report
@@ -143,7 +143,7 @@ class FileCheck:
             return
         first = self._numbers.first_nonfinite(self._source, offset, length, dtype)
         if first is not None:
-            self._report.tensor(self._path, name, fault(first))
+            self._report.not_finite(self._path, name, first)
 
 
 def _is_json_by_line(raw: bytes) -> bool:

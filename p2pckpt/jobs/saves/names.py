@@ -22,8 +22,10 @@ _NUMBER_AT_END: Final = re.compile(r"(?:^|[-_.])(\d{1,18})$")
 
 _WEIGHT_SUFFIXES: Final = frozenset([".safetensors", ".bin", ".pt", ".pth", ".gguf", ".ckpt"])
 _SINGLE_SUFFIXES: Final = frozenset([".ckpt", ".pt", ".pth", ".safetensors", ".gguf"])
+_FOR_LOGS: Final = frozenset(["runs", "logs"])
+"""Where TensorBoard's files go, and as often whole runs with their saves."""
 _LOG_DIRECTORIES: Final = frozenset(
-    ["runs", "logs", "wandb", "mlruns", "tensorboard", "__pycache__", "cache", "samples", "outputs_eval"]
+    ["wandb", "mlruns", "tensorboard", "__pycache__", "cache", "samples", "outputs_eval"]
 )
 _LOG_FILES: Final = re.compile(r"events\.out\.|.*\.(log|csv|tfevents)$|metrics\.json$")
 _TEMPORARY: Final = re.compile(r"^(\.|tmp[-_.]|~)|(\.(tmp|temp|part|partial|incomplete|lock)|~|_tmp|-tmp)$", re.I)
@@ -42,6 +44,7 @@ _TORCH_BIN: Final = re.compile(
     r".*\.bin"
 )
 _OF_RANK: Final = re.compile(r"rng_state_\d+\.pth")
+_RANDOM_STATE: Final = re.compile(r"random_states_\d+\.pkl")
 _ACCELERATE: Final = re.compile(
     r"random_states_\d+\.pkl|(optimizer|scheduler|sampler)(_\d+)?\.bin|custom_checkpoint_\d+\.pkl|pytorch_lora_weights.*"
 )
@@ -55,6 +58,16 @@ def is_temporary(name: str) -> bool:
 def is_log(name: str, *, directory: bool) -> bool:
     """Whether it is a place or a file where trainers and loggers write what is no state."""
     return name.lower() in _LOG_DIRECTORIES if directory else bool(_LOG_FILES.match(name))
+
+
+def is_for_logs(name: str) -> bool:
+    """Whether logs usually lie in a directory of that name, so that what looks like a save has to hold weights."""
+    return name.lower() in _FOR_LOGS
+
+
+def is_random_state(name: str) -> bool:
+    """Whether a file of that name is what accelerate's ``save_state`` writes last."""
+    return bool(_RANDOM_STATE.fullmatch(name))
 
 
 def is_part(name: str) -> bool:

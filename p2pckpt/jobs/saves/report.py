@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
+from p2pckpt.checkpoint.finite import NonFinite
 from p2pckpt.checkpoint.formats.layout import short
 from p2pckpt.jobs.saves.shape import Role
 
@@ -27,6 +28,8 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     tensors: int = 0
     roles: list[Role] = field(default_factory=list)
+    nonfinite: int = 0
+    """Problems that are tensors which are not finite."""
     _counts: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def problem(self, path: str, text: str) -> None:
@@ -43,6 +46,12 @@ class Report:
         self._counts[kind] = self._counts.get(kind, 0) + 1
         if self._counts[kind] <= _MAX_TENSORS:
             self.problem(path, f"tensor {short(name)} {fault}")
+
+    def not_finite(self, path: str, name: str, found: NonFinite) -> None:
+        """A problem of one tensor that has such an element."""
+        before = len(self.problems)
+        self.tensor(path, name, f"has {found.what} at element {found.index:,}")
+        self.nonfinite += len(self.problems) - before
 
     def allows(self, path: str, name: str) -> bool:
         """Whether a tensor may hold infinities and NaN."""

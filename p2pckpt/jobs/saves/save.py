@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from p2pckpt.checkpoint.paths import REPLACED
+
 MAX_FILES: Final = 100_000
 """Files of one save that are looked at; a run of a thousand ranks has some thousand."""
 MAX_DEPTH: Final = 8
@@ -70,7 +72,8 @@ def survey(path: Path) -> tuple[Print, int, float]:
 
 
 def _walk(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Path below ``path``, empty for itself, and status of everything in it; links to files are followed."""
+    """Path below ``path``, empty for itself, and status of everything in it; links to files are followed, and what made
+    way for a checkout is none of it."""
     try:
         yield "", (status := path.stat())
     except OSError:
@@ -87,6 +90,8 @@ def _walk(path: Path) -> Iterator[tuple[str, os.stat_result]]:
             continue
         for entry in entries:
             seen += 1
+            if entry.name == REPLACED:
+                continue
             name = prefix + entry.name
             try:
                 status = entry.stat()

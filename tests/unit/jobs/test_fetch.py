@@ -6,7 +6,7 @@ import asyncio
 import errno
 import itertools
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ from p2pckpt.access.pool import BESIDE, Trackers
 from p2pckpt.checkpoint.manifest import Manifest, pack
 from p2pckpt.checkpoint.pieces import count as piece_count
 from p2pckpt.control.messages import FetchRequest
-from p2pckpt.errors import NoSpace, P2pckptError, disk_error
+from p2pckpt.errors import NoSpace, P2pckptError, VerificationFailed, disk_error
 from p2pckpt.jobs import fetch as fetching
 from p2pckpt.jobs import packing
 from p2pckpt.jobs.fetch import fetch
@@ -126,9 +126,11 @@ class Receiver:
         self.engine.start = listening  # type: ignore[method-assign]
         await self.swarms.start()
 
-    def begin(self, to: Path, job: str = "j1", **fields: Any) -> asyncio.Task[None]:
+    def begin(
+        self, to: Path, job: str = "j1", inspect: fetching.Inspect | None = None, **fields: Any
+    ) -> asyncio.Task[None]:
         request = FetchRequest(source="cars/sd15", to=str(to), **fields)
-        return asyncio.create_task(fetch(self.services, request, self.progress(job)))
+        return asyncio.create_task(fetch(self.services, request, self.progress(job), inspect=inspect))
 
     def progress(self, job: str) -> Progress:
         return new_progress(id=job)
@@ -235,6 +237,27 @@ async def test_a_part_of_a_version_is_fetched_alone(receiver: Receiver, tmp_path
     assert row is not None
     assert not row.held
     assert receiver.durable() <= 2
+
+
+async def test_what_an_inspection_does_not_let_through_never_was_at_the_target(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    out, seen = tmp_path / "out", []
+
+    def refuse(places: Mapping[str, Path]) -> None:
+        assert {name: path.read_bytes() for name, path in places.items()} == FILES
+        seen.append({name for name, path in places.items() if path.is_relative_to(out)})
+        raise VerificationFailed("it is no sound save")
+
+    for in_place in (set(), {"run/notes.txt"}):
+        with pytest.raises(VerificationFailed, match="no sound save"):
+            await receiver.fetched(out, inspect=refuse)
+        await receiver.swarms.leave("j1")
+        assert seen.pop() == in_place
+        assert not partial_directory(out).exists()
+        assert set(tree(out) if out.exists() else ()) == {*in_place, *(["run"] if in_place else ())}
+        write_files(out, {"run/notes.txt": FILES["run/notes.txt"]})
+    receiver.assert_promises_hold()
 
 
 async def test_fetching_again_needs_nobody(receiver: Receiver, tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ def trainer() -> Any:
     )
 
 
-def checkpoints(path: Path | str) -> Any:
-    return SimpleNamespace(_last_checkpoint_saved=str(path))
+def checkpoints(path: Path | str, *, weights_only: bool = False) -> Any:
+    return SimpleNamespace(_last_checkpoint_saved=str(path), save_weights_only=weights_only)
 
 
 def test_a_step_that_is_saved_twice_is_handed_over_once(daemon: CannedDaemon, old_name: ModuleType, save: Path) -> None:
@@ -60,6 +60,22 @@ def test_a_step_that_is_saved_twice_is_handed_over_once(daemon: CannedDaemon, ol
     callback.teardown(fitted, None, "fit")
     assert [(request["path"], request["step"]) for request in daemon.asked(*SAVES)] == [(str(save), 7)]
     assert fitted.loggers == ["another"]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_weights_alone_are_handed_over_only_where_nothing_saves_everything(
+    daemon: CannedDaemon, old_name: ModuleType, save: Path, alone: bool
+) -> None:
+    callback, fitted = lightning.P2pckptCallback("my/run", start_daemon=False), trainer()
+    weights, everything = checkpoints(save.with_name("weights"), weights_only=True), checkpoints(save)
+    save.with_name("weights").touch()
+    fitted.checkpoint_callbacks = [weights] if alone else [weights, everything]
+    callback.on_fit_start(fitted, None)
+    for each in fitted.checkpoint_callbacks:
+        fitted.loggers[1].after_save_checkpoint(each)
+    callback.teardown(fitted, None, "fit")
+    (request,) = daemon.asked(*SAVES)
+    assert request["path"] == str(save.with_name("weights") if alone else save)
 
 
 def test_a_second_fit_does_not_hear_everything_twice(old_name: ModuleType) -> None:

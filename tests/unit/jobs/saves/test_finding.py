@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import errno
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from p2pckpt.errors import BadUsage, NotFound
-from p2pckpt.jobs.saves import Writer, find, is_finished, look
+from p2pckpt.errors import BadUsage, NotAllowed, NotFound
+from p2pckpt.jobs.saves import Writer, find, is_finished, is_one_save, look
 from p2pckpt.jobs.saves.names import epoch_in, metrics_in, step_in
 from tests.unit.checkpoint.builders import zip_bytes
 
@@ -53,6 +56,7 @@ def test_what_is_no_save_is_not_found(tmp_path: Path) -> None:
     for path in (
         ".p2pckpt/checkpoint-500/model.safetensors",
         "runs/step-1/events.out.tfevents.1",
+        "logs/step-1/hparams.yaml",
         "lightning_logs/version_0/metrics.csv",
         "lightning_logs/version_0/hparams.yaml",
         "tmp-checkpoint-500/model.safetensors",
@@ -193,3 +197,108 @@ def test_a_clock_that_is_far_ahead_does_not_keep_a_save_back_for_ever(tmp_path: 
 )
 def test_names_say_what_they_say(name: str, step: int | None, epoch: int | None, metrics: dict[str, float]) -> None:
     assert (step_in(name), epoch_in(name), metrics_in(name)) == (step, epoch, metrics)
+
+
+def test_one_save_is_told_from_a_place_where_several_lie(tmp_path: Path) -> None:
+    for path in (
+        "checkpoint-5/global_step5/mp_rank_00_model_states.pt",
+        "back/model.safetensors",
+        "back/more.safetensors",
+        "file/epoch=1.ckpt",
+        "file/model.sig",
+        "run/model.safetensors",
+        "run/checkpoint-5/model.safetensors",
+        "epoch-1/checkpoint-5/model.safetensors",
+        "files/epoch=1.ckpt",
+        "files/epoch=2.ckpt",
+        "notes/notes.txt",
+    ):
+        written(tmp_path / path)
+    found = sorted(path.name for path in tmp_path.iterdir() if is_one_save(path))
+    assert found == ["back", "checkpoint-5", "file"]
+    assert not is_one_save(tmp_path / "nothing")
+
+
+def test_what_made_way_for_a_checkout_is_no_part_of_a_save(tmp_path: Path) -> None:
+    save = tmp_path / "checkpoint-1"
+    written(save / "model.bin")
+    before = look(save)
+    written(save / ".p2pckpt-replaced" / "1" / "model.bin")
+    assert (look(save).print, look(save).size) == (before.print, before.size)
+
+
+def test_saves_are_found_in_directories_that_are_called_as_logs_are(tmp_path: Path) -> None:
+    for path in (
+        "experiments/runs/a/checkpoint-5/model.safetensors",
+        "logs/version_0/events.out.tfevents.1",
+        "logs/version_0/checkpoints/epoch=1.ckpt",
+        "runs/step-1/events.out.tfevents.1",
+        "runs/step-2/deep/__0_0.distcp",
+    ):
+        written(tmp_path / path)
+    assert names(tmp_path) == [
+        "experiments/runs/a/checkpoint-5",
+        "logs/version_0/checkpoints/epoch=1.ckpt",
+        "runs/step-2",
+    ]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("model.safetensors", "optimizer.bin", "random_states_0.pkl"),
+        ("pytorch_model_fsdp_0/__0_0.distcp", "optimizer_0/__0_0.distcp", "random_states_0.pkl"),
+        (".metadata", "__0_0.distcp"),
+    ],
+)
+def test_a_directory_that_is_saved_to_over_and_over_again_is_the_save(tmp_path: Path, files: tuple[str, ...]) -> None:
+    for path in files:
+        written(tmp_path / "run" / path)
+    assert [save.path for save in find(tmp_path / "run")] == [tmp_path / "run"]
+    written(tmp_path / "run" / "checkpoint-5" / "model.safetensors")
+    assert tmp_path / "run" not in [save.path for save in find(tmp_path / "run")]
+
+
+def test_weights_that_a_trainer_begins_with_or_leaves_are_no_save_of_its_run(tmp_path: Path) -> None:
+    for path in ("model.safetensors", "config.json", "training_args.bin", "tokenizer.json"):
+        written(tmp_path / path)
+    assert find(tmp_path) == []
+
+
+def test_what_the_disk_does_not_give_is_left_out_or_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    written(run / "checkpoint-1" / "model.bin")
+    written(run / "checkpoint-2" / "model.bin")
+    written(run / os.fsdecode(b"step_1\xff.pt"))
+    assert names(run) == ["checkpoint-1", "checkpoint-2"]
+    stat, scandir = Path.stat, os.scandir
+    refused: dict[str, int] = {"checkpoint-1": errno.EACCES}
+
+    def failing(path: Path, **options: bool) -> os.stat_result:
+        if path.name in refused:
+            raise OSError(refused[path.name], os.strerror(refused[path.name]))
+        return stat(path, **options)
+
+    def scanned(path: str | Path) -> Iterator[os.DirEntry[str]]:
+        failing(Path(path))
+        return scandir(path)
+
+    monkeypatch.setattr(Path, "stat", failing)
+    monkeypatch.setattr(os, "scandir", scanned)
+    assert names(run) == ["checkpoint-2"]
+    with pytest.raises(NotFound):
+        look(run / "checkpoint-1")
+    refused["run"] = errno.ESTALE
+    with pytest.raises(NotFound, match=re.escape(os.strerror(errno.ESTALE))):
+        find(run)
+    refused["run"] = errno.EACCES
+    with pytest.raises(NotAllowed, match="can't be read"):
+        find(run)
+
+
+def test_the_mark_of_a_save_that_is_known_is_not_read_again(tmp_path: Path) -> None:
+    for step in (1, 2):
+        written(tmp_path / f"step={step}.ckpt", ZIP)
+    first = find(tmp_path)[0]
+    found = find(tmp_path, lambda path, printed: (path, printed) == (first.path, first.print))
+    assert [(save.step, save.marked) for save in found] == [(1, False), (2, True)]

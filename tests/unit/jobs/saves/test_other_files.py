@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from p2pckpt.errors import ChangedWhileReading
-from p2pckpt.jobs.saves import Facts, Role, Writer, check, facts, look, take
+from p2pckpt.errors import ChangedWhileReading, P2pckptError
+from p2pckpt.jobs.saves import Facts, Role, Writer, check, check_places, facts, look, take
+from tests.support.training import safetensors
 from tests.unit.checkpoint.builders import gguf_bytes, safetensors_bytes, zip_bytes
 from tests.unit.jobs.saves.damage import problems
 
@@ -134,3 +136,31 @@ def test_a_state_that_makes_no_sense_has_no_facts(tmp_path: Path, state: object,
     save.mkdir()
     (save / "trainer_state.json").write_text(json.dumps(state))
     assert facts(save, look(save)) == expected
+
+
+def test_a_save_whose_files_lie_in_several_places_is_checked_as_one(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    places = {"model.safetensors": tmp_path / "one" / "w", "trainer_state.json": tmp_path / "other" / "t"}
+    places["model.safetensors"].write_bytes(safetensors_bytes())
+    (tmp_path / "one" / "foreign.safetensors").write_bytes(b"no part of it")
+    without = {"model.safetensors": places["model.safetensors"]}
+    places["trainer_state.json"].write_text('{"global_step": 1}')
+    assert check_places("checkpoint-1", places).problems == ()
+    (problem,) = check_places("checkpoint-1", without).problems
+    assert "trainer_state.json" in problem
+    assert check_places("weights", without).problems == ()
+    places["gone.pt"] = tmp_path / "gone"
+    with pytest.raises(P2pckptError, match="can't be read"):
+        check_places("weights", places)
+
+
+def test_whether_what_is_not_finite_is_the_only_fault_is_said(tmp_path: Path) -> None:
+    many = {f"t{n}": np.full(3, np.nan, np.float32) for n in range(9)}
+    place = {"model.safetensors": tmp_path / "w", "config.json": tmp_path / "c"}
+    place["model.safetensors"].write_bytes(safetensors(many, "F32"))
+    place["config.json"].write_text("{}")
+    assert check_places("weights", place).nonfinite
+    assert not check_places("weights", place, ("*",)).nonfinite
+    place["config.json"].write_text("{")
+    assert not check_places("weights", place).nonfinite

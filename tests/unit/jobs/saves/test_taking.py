@@ -145,7 +145,7 @@ def test_where_no_link_can_be_made_it_is_said(save: Save, tmp_path: Path, monkey
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr(taking, "_reflink", lambda *_: False)
+    monkeypatch.setattr(taking, "clone", lambda *_: False)
     with pytest.raises(NotAllowed, match="can't be linked") as caught:
         take(save, tmp_path / "place")
     assert "one file system" in caught.value.next_step
