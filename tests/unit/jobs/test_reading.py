@@ -41,7 +41,7 @@ class Reader:
 
     async def all(self, path: str = "model.bin", start: int = 0, end: int | None = None, **options: Any) -> bytes:
         stop = len(FILES[path]) if end is None else end
-        finding = asyncio.create_task(self._find_the_seed())
+        finding = asyncio.create_task(self.find_the_seed())
         try:
             async with (
                 asyncio.timeout(DEADLINE),
@@ -51,7 +51,7 @@ class Reader:
         finally:
             finding.cancel()
 
-    async def _find_the_seed(self) -> None:
+    async def find_the_seed(self) -> None:
         """As a tracker would have it, again whenever the torrent was left and joined."""
         while True:
             self.of.engine.connect(self.of.version.info_hash, [self.of.seed])
@@ -67,9 +67,9 @@ class Reader:
         return set(self.of.engine._torrents[self.of.version.info_hash].missing())
 
 
-async def opened(of: Receiver, job: str = JOB) -> Reader:
+async def opened(of: Receiver, job: str = JOB, turns: asyncio.Semaphore | None = None) -> Reader:
     source = await find(of.services, FetchRequest(source="cars/sd15"))
-    return Reader(of, VersionReader(of.services, source, ChunkCache(0), job))
+    return Reader(of, VersionReader(of.services, source, ChunkCache(0), turns or asyncio.Semaphore(2), job))
 
 
 @pytest_asyncio.fixture
