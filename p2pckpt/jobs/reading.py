@@ -310,26 +310,33 @@ class VersionReader:
     async def _fetched(self, chunk: int, patience: float, turn: _Turn, here: asyncio.Event) -> bytes:
         """From the swarms; also what of them is here without having been decoded yet."""
         who = ("chunk", next(self._numbers))
+        turn.give_back()
         try:
-            turn.give_back()
-            made_of = await self._inflow.want(who, [chunk])
-            await self._inflow.here(made_of[chunk], patience)
-            await turn.take()
-            here.set()
-            raw = await self._services.compute(lambda: bytes(self._unpacker.chunk(chunk)))
-        except VerificationFailed:
-            await self._mend(chunk)  # whoever asks next has it fetched again
-            raise
+            for may_be_damaged in (True, False):
+                made_of = await self._inflow.want(who, [chunk])
+                await self._inflow.here(made_of[chunk], patience)
+                await turn.take()
+                here.set()
+                try:
+                    raw = await self._services.compute(lambda: bytes(self._unpacker.chunk(chunk)))
+                    break
+                except VerificationFailed:
+                    # pieces that were here before; what came now was right, so that once more is enough
+                    if not (await self._mend(chunk) and may_be_damaged):
+                        raise
+                    turn.give_back()
         finally:
             self._inflow.drop(who)
         self._inflow.decoded(chunk)
         return raw
 
-    async def _mend(self, chunk: int) -> None:
-        """Forget pieces under a chunk that are not as they were hashed: then they are fetched again."""
+    async def _mend(self, chunk: int) -> bool:
+        """Forget pieces under a chunk that are not as they were hashed: then they are fetched again. Whether any was
+        not."""
         damaged = await asyncio.to_thread(self._lose_damaged, chunk)
         if damaged:
             await self._services.swarms.forget(damaged)
+        return bool(damaged)
 
     def _lose_damaged(self, chunk: int) -> set[bytes]:
         """In a thread: the objects that lost something."""
