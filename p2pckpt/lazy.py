@@ -14,20 +14,26 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from math import prod
 from types import TracebackType
 from typing import Any, Final
 
 from p2pckpt import arrays
 from p2pckpt.background import client_of, run
+from p2pckpt.checkpoint.formats.dtypes import BITS
 from p2pckpt.config import Config, load
 from p2pckpt.control.client import ControlClient, connect
-from p2pckpt.control.read_messages import Contents, TensorInfo
+from p2pckpt.control.read_messages import Contents, FileInfo, TensorInfo
 from p2pckpt.errors import BadUsage, DaemonUnavailable, NotFound, VerificationFailed
 from p2pckpt.tensor_index import Selection, select
 
 _PATIENCE: Final = 60.0
 _MAX_HEADER: Final = 100_000_000
 """Bytes of a safetensors header, as its own library limits them."""
+_MAX_DIMENSIONS: Final = 32
+"""Of an array, as older versions of numpy limit them."""
+_LARGEST: Final = (1 << 63) - 1
+"""Bytes of an array."""
 _KINDS: Final = ("safetensors", "gguf", "torch_zip")
 """Of files in one directory that hold a tensor of the same name, the first of these is taken."""
 
@@ -130,7 +136,7 @@ class AsyncLazyTensors:
     offset_keys = keys
 
     def info(self, name: str) -> TensorInfo:
-        """Type, shape and place of a tensor. Raises ``NotFound``."""
+        """Type, shape and place of a tensor. Raises ``NotFound``, and ``BadUsage`` for a view of a storage."""
         found = self._tensors.get(name)
         if found is None:
             path, _, short = name.rpartition(":")
@@ -144,6 +150,11 @@ class AsyncLazyTensors:
                 None,
             )
         if found is None:
+            if (storage := next((each for each in self._tensors if each.startswith(f"{name}@")), None)) is not None:
+                raise BadUsage(
+                    f"tensor {name!r} is a view of a storage that is not laid out as it is",
+                    next_step=f"read {storage!r}, all of it as a row, or get the version and load it with torch",
+                )
             raise NotFound(f"{self.contents.share}@v{self.contents.version} has no tensor {name!r}")
         return found
 
@@ -170,17 +181,16 @@ class AsyncLazyTensors:
         return await self.get_slice(name)[...]
 
     def get_slice(self, name: str) -> AsyncLazySlice:
-        """A tensor to be indexed; nothing is fetched yet. Raises ``NotFound``, and ``BadUsage`` for a quantised one."""
+        """A tensor to be indexed; nothing is fetched yet. Raises ``NotFound``, ``BadUsage`` for a quantised one, and
+        ``VerificationFailed`` for one that can't be as the manifest says."""
         tensor = self.info(name)
         arrays.check(self._framework, name, tensor.dtype)
+        _require_sense(tensor, self.contents.files[tensor.file])
         return AsyncLazySlice(self, tensor)
 
     async def read(self, tensor: TensorInfo, selection: Selection) -> Any:
         """The elements that were selected, as an array."""
-        elements = Selection(0, tensor.shape, ()).count
-        width = tensor.length // elements if elements else 0
-        if width * elements != tensor.length:
-            raise BadUsage(f"the bytes of tensor {tensor.name!r} are not those of its shape")
+        width = _bytes_of_each(tensor.dtype)
         start = tensor.offset + selection.start * width
         data = await self._bytes(self.contents.files[tensor.file].path, start, start + selection.count * width)
         found = arrays.array(self._framework, tensor.dtype, selection.shape, data, self._device)
@@ -278,6 +288,28 @@ class LazySlice:
 
     def __getitem__(self, index: Any) -> Any:
         return run(self._lazy[index])
+
+
+def _bytes_of_each(dtype: str) -> int:
+    """Of a type that there is an array type for; of bytes that nothing is known of, 1."""
+    return BITS.get(dtype, 8) // 8
+
+
+def _require_sense(tensor: TensorInfo, file: FileInfo) -> None:
+    """Raise ``VerificationFailed`` for a tensor whose shape, type and bytes contradict each other: publishers lie."""
+    sides = [max(1, side) for side in tensor.shape]  # arrays without elements have limits, too
+    fits = len(sides) <= _MAX_DIMENSIONS and prod(sides) * _bytes_of_each(tensor.dtype) <= _LARGEST
+    if (
+        not fits
+        or min(tensor.shape, default=0) < 0
+        or prod(tensor.shape) * _bytes_of_each(tensor.dtype) != tensor.length
+        or not 0 <= tensor.offset <= file.size - tensor.length
+    ):
+        raise VerificationFailed(
+            f"the manifest contradicts itself about tensor {tensor.name[:100]!r}",
+            kept="nothing was fetched",
+            next_step="tell the publisher",
+        )
 
 
 def _named(contents: Contents, chosen: set[int]) -> dict[str, TensorInfo]:

@@ -49,13 +49,21 @@ def _expanded(shape: Sequence[int], index: Any) -> tuple[Any, ...]:
     items = index if isinstance(index, tuple) else (index,)
     if sum(isinstance(item, EllipsisType) for item in items) > 1:
         raise IndexError("an index can only have a single ellipsis ('...')")
-    named = sum(item is not None and not isinstance(item, EllipsisType) for item in items)
+    named = sum(map(_dimensions, items))
     if named > len(shape):
         raise IndexError(f"too many indices: the tensor has {len(shape)} dimensions, but {named} were indexed")
     found: list[Any] = []
     for item in items:
         found.extend([slice(None)] * (len(shape) - named) if isinstance(item, EllipsisType) else [item])
     return tuple(found)
+
+
+def _dimensions(item: Any) -> int:
+    """How many dimensions of the tensor an item of an index is for: a mask has as many as itself."""
+    if item is None or isinstance(item, EllipsisType | bool):
+        return 0
+    is_mask = "bool" in str(getattr(item, "dtype", ""))
+    return len(item.shape) if is_mask else 1
 
 
 def _is_number(item: Any) -> bool:

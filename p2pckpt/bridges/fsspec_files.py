@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +18,12 @@ from p2pckpt.background import client_of, run
 from p2pckpt.bridges.fsspec import PROTOCOL, split_path
 from p2pckpt.config import Config, load
 from p2pckpt.control.read_messages import Contents, FileInfo
-from p2pckpt.errors import NotAllowed, NotFound
+from p2pckpt.errors import NotAllowed, NotFound, P2pckptError
 
 _FRESH: Final = 30.0
 """Seconds for which what a name stands for is not asked again."""
+_REMEMBERED: Final = 16
+"""Versions whose files are known without asking."""
 _AT_ONCE: Final = 8
 """Ranges that are asked for together."""
 _AHEAD: Final = 32 << 20
@@ -45,7 +48,8 @@ class P2pckptFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self.patience = patience
         self.allow_unsafe_pickle = allow_unsafe_pickle
         self.home = home
-        self._seen: dict[str, tuple[float, Contents]] = {}
+        self._seen: OrderedDict[str, tuple[float, Contents]] = OrderedDict()
+        """The last to be asked for at the end."""
         self._names: tuple[float, frozenset[str]] = (0.0, frozenset())
 
     # -- looking
@@ -86,7 +90,8 @@ class P2pckptFileSystem(AbstractFileSystem):  # type: ignore[misc]
     # -- reading
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
-        return self.cat_ranges([path], [start], [end])[0]  # type: ignore[no-any-return]
+        version, file = self.file(path)
+        return self.read_range(version, file.path, *_clip(start, end, file.size))
 
     def cat_ranges(
         self,
@@ -97,7 +102,11 @@ class P2pckptFileSystem(AbstractFileSystem):  # type: ignore[misc]
         on_error: str = "return",
         **options: Any,
     ) -> list[Any]:
-        """Several ranges, some of them at a time."""
+        """Several ranges, some of them at a time; in place of one that can't be read the error, unless ``on_error`` is
+        ``raise``.
+
+        ``max_gap`` changes nothing: what was decoded for one range is at hand for its neighbours.
+        """
         starts = starts if isinstance(starts, list | tuple) else [starts] * len(paths)
         ends = ends if isinstance(ends, list | tuple) else [ends] * len(paths)
         if len(starts) != len(paths) or len(ends) != len(paths):
@@ -112,11 +121,11 @@ class P2pckptFileSystem(AbstractFileSystem):  # type: ignore[misc]
             except OSError as exc:
                 found[place] = exc
         for (place, *_), result in zip(wanted, run(self._ranges([w[1:] for w in wanted])), strict=True):
-            found[place] = result
-        errors = [each for each in found if isinstance(each, BaseException)]
-        if errors and (on_error != "return" or len(paths) == 1):
-            with _as_os_errors(str(paths[0])):
-                raise errors[0]
+            found[place] = _os_error(paths[place], result) if isinstance(result, P2pckptError) else result
+        if on_error == "raise":
+            for each in found:
+                if isinstance(each, BaseException):
+                    raise each
         return found
 
     def read_range(self, version: str, path: str, start: int, end: int, ahead: int = 0) -> bytes:
@@ -139,12 +148,14 @@ class P2pckptFileSystem(AbstractFileSystem):  # type: ignore[misc]
         block_size: int | None = None,
         autocommit: bool = True,
         cache_options: dict[str, Any] | None = None,
+        size: int | None = None,
         **options: Any,
     ) -> P2pckptFile:
+        """``size`` is what an unpickled file had; it is known anyway."""
         if mode != "rb":
             raise NotImplementedError("versions are signed and never change: they can only be read")
-        size = block_size or self.blocksize
-        return P2pckptFile(self, path, mode, block_size=size, cache_options=cache_options, **options)
+        block_size = block_size or self.blocksize
+        return P2pckptFile(self, path, mode, block_size=block_size, cache_options=cache_options, **options)
 
     # -- inside
 
@@ -185,6 +196,9 @@ class P2pckptFileSystem(AbstractFileSystem):  # type: ignore[misc]
             if contents is None or time.monotonic() - at > _FRESH:
                 contents = run(self._contents(version))
                 self._seen[version] = time.monotonic(), contents
+                if len(self._seen) > _REMEMBERED:
+                    self._seen.popitem(last=False)
+            self._seen.move_to_end(version)
             return contents, inside
 
     async def _ask_names(self) -> frozenset[str]:
@@ -223,6 +237,11 @@ class P2pckptFile(AbstractBufferedFile):  # type: ignore[misc]
         self._read_until = 0
         super().__init__(fs, path, mode, size=self._file.size, **options)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To be opened again as the version that it is, whatever its name stands for by then."""
+        reopen, (fs, _, *rest) = super().__reduce__()
+        return reopen, (fs, f"{self._version}/{self._file.path}", *rest)
+
     def _fetch_range(self, start: int, end: int) -> bytes:
         ahead = _AHEAD if start and start == self._read_until else 0
         self._read_until = end
@@ -256,7 +275,12 @@ def _as_os_errors(path: str) -> Iterator[None]:
     """What callers of file systems expect, with our words."""
     try:
         yield
-    except NotFound as exc:
-        raise FileNotFoundError(f"{path}: {exc.fact}") from exc
-    except NotAllowed as exc:
-        raise PermissionError(f"{path}: {exc.fact}") from exc
+    except (NotFound, NotAllowed) as exc:
+        raise _os_error(path, exc) from exc
+
+
+def _os_error(path: str, exc: P2pckptError) -> Exception:
+    """What callers of file systems expect in place of ``exc``; itself where they expect nothing."""
+    kinds = {NotFound: FileNotFoundError, NotAllowed: PermissionError}
+    kind = next((found for ours, found in kinds.items() if isinstance(exc, ours)), None)
+    return exc if kind is None else kind(f"{path}: {exc.fact}")

@@ -33,6 +33,27 @@ def objects_in(path: str, source: ByteSource) -> tuple[tuple[DcpItem, ...], Find
     return tuple(item for item in metadata.items if item.offsets is None), None
 
 
+def misplaced(path: str, file: str) -> Finding | None:
+    """What is to be said of the metadata at ``path`` if it names an object in ``file``; None for nothing."""
+    if "/" in file or file in (".", ".."):
+        return Finding(Verdict.UNREADABLE, path, f"it names an object in another place, {short(file)}")
+    return None
+
+
+def judge_beside(name: str, metadata: ByteSource, path: str, source: ByteSource) -> Finding | None:
+    """What the metadata at ``name`` makes of the file at ``path`` in the same directory, be it that metadata itself.
+
+    None for nothing. Of metadata that can't be followed nobody knows what it makes of the files beside it.
+    """
+    objects, finding = objects_in(name, metadata)
+    if finding is None and path == name:
+        finding = next(filter(None, (misplaced(name, item.file) for item in objects)), None)
+    if finding is not None:
+        return finding
+    mine = [item for item in objects if name[: name.rfind("/") + 1] + item.file == path]
+    return judge_objects(path, mine, source) if mine else None
+
+
 def judge_objects(path: str, items: Iterable[DcpItem], shard: ByteSource) -> Finding | None:
     """What is to be said of a shard at ``path``, given what the metadata says are objects in it; None for nothing."""
     looked_at = {(0, shard.size), *zip_row.parts(shard)}

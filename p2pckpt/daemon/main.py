@@ -56,6 +56,9 @@ _log = structlog.get_logger("p2pckpt.daemon.main")  # it runs as __main__
 _TICK: Final = 1.0
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Options of mallopt(3), glibc's malloc.h."""
+_THREADS: Final = 64
+"""For what waits: disks, name servers, and metadata that is judged while the loop fetches more of it. Python's default
+is six on two cores, and once those wait for each other nothing goes on."""
 _TRACKER_PATIENCE: Final = 5.0
 _ADDRESS_TICKS: Final = 30
 """Ticks between two looks at this machine's addresses: laptops change networks."""
@@ -96,6 +99,7 @@ def main() -> int:
 async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="asyncio"))
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
     stalls = StallMeter()
@@ -110,7 +114,7 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
             with contextlib.suppress(P2pckptError, TimeoutError):
                 async with asyncio.timeout(_TRACKER_PATIENCE):
                     await beside.ensure(public=any(s.visibility == Visibility.PUBLIC for s in beside_us))
-        stack.push_async_callback(operations.reading.readers.close)
+        stack.push_async_callback(operations.reading.close)
         server = ControlServer(operations, log, settings.socket_path, stop.set)
         await server.start()
         stack.push_async_callback(server.close)

@@ -11,7 +11,7 @@ from p2pckpt.control.read_messages import Contents, FileInfo, ReadRequest, Tenso
 from p2pckpt.errors import BadUsage
 from p2pckpt.jobs.fetch_plan import Source
 from p2pckpt.jobs.readers import Readers
-from p2pckpt.jobs.reading_gate import require_readable
+from p2pckpt.jobs.reading_gate import Gate
 from p2pckpt.jobs.services import Services
 
 _PATIENCE: Final = 3600.0
@@ -26,6 +26,12 @@ class Reading:
         self._services = services
         self._need_tracker = need_tracker
         self.readers = Readers(services)
+        self._gate = Gate()
+
+    async def close(self) -> None:
+        """Nothing is read any more."""
+        await self.readers.close()
+        await self._gate.close()
 
     async def contents(self, name: str) -> Contents:
         await self._need_tracker(name)
@@ -45,7 +51,7 @@ class Reading:
             size = reader.file(request.path).size
             end = size if request.end is None else request.end
             if not request.allow_unsafe_pickle:
-                await require_readable(reader, request.path, request.patience)
+                await self._gate.require_readable(reader, request.path, request.patience)
             blocks = reader.read(request.path, request.start, end, patience=request.patience, ahead=request.ahead)
             async with contextlib.aclosing(blocks):
                 yield max(0, end - request.start), blocks

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Final
 
+from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.plan import PIECE_LENGTH, pieces_of_chunk
-from p2pckpt.errors import NoSeeds, NoSpace, NotAllowed, P2pckptError, disk_error
+from p2pckpt.errors import NoSeeds, NoSpace, NotAllowed, NotFound, P2pckptError, disk_error
 from p2pckpt.jobs.fetch_plan import Source
 from p2pckpt.jobs.journal import Journal
 from p2pckpt.jobs.seeding import check_objects, file_numbers, torrents_of
@@ -54,9 +56,8 @@ class Inflow:
         """Torrents whose swarm was entered."""
         self._wishes: dict[Hashable, dict[Piece, None]] = {}
         """By whoever wants them, in order: what has not arrived yet."""
-        self._pieces_of: dict[int, frozenset[Piece]] = {}
-        """Chunk that was wanted → what it is made of, as far as that was not in the store then."""
-        self._rechecked: set[Piece] = set()
+        self._rechecked: defaultdict[int, PieceSet] = defaultdict(PieceSet)
+        """By object: what was looked for in its file, or came since."""
         self._awaited: set[Piece] = set()
         self._arrived: set[Piece] = set()
         """Perhaps in memory only."""
@@ -64,6 +65,7 @@ class Inflow:
         """In the files, not durable yet."""
         self._decoded: set[int] = set()
         """Chunks to be noted with the pieces that they are made of."""
+        self._closed = False
         self._problem: P2pckptError | None = None
         self._problems = 0
         """How many there were so far."""
@@ -74,58 +76,84 @@ class Inflow:
         self._downloaded = 0
 
     async def close(self) -> None:
-        """Note what arrived, and leave the swarms."""
-        if self._keeper is None:
-            return
-        self._keeper.cancel()
-        await asyncio.gather(self._keeper, return_exceptions=True)
-        with contextlib.suppress(P2pckptError, OSError):
-            await self._flush()
-            await self._commit()
+        """Note what arrived, and leave the swarms, for good: who waits for more, or wants some, gets ``NotFound``."""
+        self._closed = True
+        self._ring()
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            with contextlib.suppress(P2pckptError, OSError):
+                await self._flush()
+                await self._commit()
         await self._services.swarms.leave(self._job)
+
+    def require_open(self) -> None:
+        """Raises ``NotFound`` once it is closed."""
+        if self._closed:
+            share, version = self._source.share.name, self._source.target.version
+            raise NotFound(f"{share}@v{version} is not read any more", kept="what arrived", next_step="try again")
 
     # -- wanting
 
-    async def want(self, who: Hashable, chunks: Sequence[int]) -> None:
-        """``who`` wants these chunks from now on, in this order, and nothing else.
+    async def want(self, who: Hashable, chunks: Sequence[int]) -> Mapping[int, frozenset[Piece]]:
+        """``who`` wants these chunks from now on, in this order, and nothing else. Returns what each is made of.
 
         Raises ``TrackerUnreachable`` and others when a torrent is neither here nor to be had.
         """
-        await self._open()
-        made_of, here = await asyncio.to_thread(self._look, chunks, self._awaited | self._arrived | self._written)
-        self._pieces_of.update(made_of)
-        wish = {piece: None for chunk in chunks for piece in sorted(made_of[chunk]) if piece not in here}
-        await self._join({int(self._manifest.object_torrents[index]) for index, _ in wish})
+        try:
+            await self._open()
+            made_of, here = await asyncio.to_thread(self._look, chunks, self._awaited | self._arrived | self._written)
+            for index, numbers in _by_object(piece for pieces in made_of.values() for piece in pieces).items():
+                self._rechecked[index].add(numbers)
+            wish = {piece: None for chunk in chunks for piece in sorted(made_of[chunk]) if piece not in here}
+            await self._join({int(self._manifest.object_torrents[index]) for index, _ in wish})
+            self.require_open()
+        finally:
+            if self._closed:  # meanwhile: it may have joined since
+                await self._services.swarms.leave(self._job)
         here = self._arrived | self._written
         before = self._wishes.get(who)
         wish = self._wishes[who] = {piece: None for piece in wish if piece not in here}
         if before or wish.keys() - self._awaited:
             self._tell_swarms(wish)
+        return made_of
 
     def drop(self, who: Hashable) -> None:
         """``who`` wants nothing any more."""
         if self._wishes.pop(who, None) and self._awaited - self._all_wishes():
             self._tell_swarms()
 
-    async def here(self, chunk: int, patience: float) -> None:
-        """Return once the frames that give ``chunk``, which was wanted, are in the store's files.
+    async def here(self, pieces: Collection[Piece], patience: float) -> None:
+        """Return once ``pieces``, which were wanted, are in the store's files.
 
         Raises ``NoSeeds`` when not a byte came for ``patience`` seconds (0: wait for ever), ``NotAllowed`` when the
-        tracker refuses, ``NoSpace`` and others when what arrives can't be kept.
+        tracker refuses, ``NoSpace`` and others when what arrives can't be kept, ``NotFound`` once this is closed.
         """
-        pieces = self._pieces_of.get(chunk, frozenset())
         began = looked = time.monotonic()
-        while pieces & (self._awaited | self._arrived):
+        while any(piece in self._awaited or piece in self._arrived for piece in pieces):
             bell = self._bell
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await bell.wait()
-            self._check(began, patience)
+            self.require_open()
+            self._check()
+            self.require_patience(began, patience)
             if time.monotonic() - looked > _STUCK_SECONDS:
                 looked = time.monotonic()
-                self._forget(await asyncio.to_thread(self._durable, pieces & self._awaited))
+                self._forget(await asyncio.to_thread(self._durable, self._awaited.intersection(pieces)))
         if self._problem is not None:
             raise self._problem
+
+    def require_patience(self, began: float, patience: float) -> None:
+        """Raises ``NoSeeds`` once not a byte came for ``patience`` seconds (0: wait for ever) since ``began``, as
+        ``time.monotonic`` counts."""
+        if patience and time.monotonic() - max(began, self._last_byte) > patience:
+            share, version = self._source.share.name, self._source.target.version
+            raise NoSeeds(
+                f"nobody who has the missing pieces of {share}@v{version} was reached in {patience:g} s",
+                kept="what arrived before",
+                next_step=f"ask its publisher to seed; p2pckpt get {share}@v{version} waits",
+            )
 
     def decoded(self, chunk: int) -> None:
         """``chunk`` was decoded from pieces that are here, and was right: the store may say where it lies."""
@@ -138,6 +166,7 @@ class Inflow:
 
     async def _open(self) -> None:
         async with self._opening:
+            self.require_open()
             services, source, manifest = self._services, self._source, self._manifest
             if self._problem is not None:  # somebody tries again
                 self._problem = None
@@ -152,6 +181,7 @@ class Inflow:
             self._journal = Journal(services, manifest, self._torrents)
             await asyncio.to_thread(self._journal.record_carriers, source.target)
             await asyncio.to_thread(self._number)
+            self.require_open()
             services.swarms.listen(self._job, self._on_event, stay=True)
             self._keeper = asyncio.create_task(self._keep())
 
@@ -217,7 +247,7 @@ class Inflow:
         self._bell.set()
         self._bell = asyncio.Event()
 
-    def _check(self, began: float, patience: float) -> None:
+    def _check(self) -> None:
         if self._problem is not None:
             raise self._problem
         swarms, downloaded = self._services.swarms, 0
@@ -229,13 +259,6 @@ class Inflow:
             downloaded += stats.downloaded if stats is not None else 0
         if downloaded != self._downloaded:
             self._downloaded, self._last_byte = downloaded, time.monotonic()
-        if patience and time.monotonic() - max(began, self._last_byte) > patience:
-            share, version = self._source.share.name, self._source.target.version
-            raise NoSeeds(
-                f"nobody who has the missing pieces of {share}@v{version} was reached in {patience:g} s",
-                kept="what arrived before",
-                next_step=f"ask its publisher to seed; p2pckpt get {share}@v{version} waits",
-            )
 
     # -- inside: the disk
 
@@ -249,13 +272,10 @@ class Inflow:
         made_of = {chunk: self._made_of(chunk) for chunk in chunks}
         wanted = {piece for pieces in made_of.values() for piece in pieces}
         here = self._durable(wanted)
-        unknown: dict[int, set[int]] = {}
-        for index, piece in wanted - here - self._rechecked - set(expected):
-            unknown.setdefault(index, set()).add(piece)
-        for index, numbers in unknown.items():
+        unknown = wanted - here - set(expected)
+        for index, numbers in _by_object(each for each in unknown if each[1] not in self._rechecked[each[0]]).items():
             if self._services.layout.object(self._manifest.root(index)).exists():
                 here |= {(index, piece) for piece in self._journal.recheck(index, numbers)}
-        self._rechecked |= wanted
         return made_of, here
 
     def _made_of(self, chunk: int) -> frozenset[Piece]:

@@ -37,6 +37,8 @@ class Joined:
     """What it is in the engine with; None for plain connections."""
     in_engine: bool = False
     """False while a certificate is waited for, or once access was taken away."""
+    problem: bool = False
+    """The engine stopped it, and lost what was not written yet."""
     complete: bool = False
     announced: bool = False
     was_leech: bool = False

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final
 
 from p2pckpt.access.client import licence_due
@@ -25,7 +26,8 @@ _CACHED: Final = 64 << 20
 _OPEN: Final = 8
 """Versions that may be open at once: each holds its manifest, and buffers to decode into."""
 _AT_ONCE: Final = 24
-"""Ranges that may be read at once, each with up to three chunks in memory; more wait for their turn."""
+"""Ranges that may be decoded and handed over at once, each with up to three chunks in memory; more wait for their turn.
+Who waits for the swarm has none."""
 _LINGER: Final = 60.0
 """Seconds for which a version stays open, and in its swarms, after the last read."""
 _SURE: Final = 30.0
@@ -58,6 +60,7 @@ class Readers:
         self._open: dict[Version, _Open] = {}
         self._opening = asyncio.Lock()
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._numbers = count()
 
     @contextlib.asynccontextmanager
     async def look(self, name: str) -> AsyncIterator[Source]:
@@ -75,7 +78,7 @@ class Readers:
             link = links.Link.parse(name)
             if self._services.catalogue.share(link.share_id) is not None:  # joined before: it need not be redeemed
                 name = f"{link.share_id.hex()}@{link.version or ''}"
-        async with self._turns, self._using(name) as entry:
+        async with self._using(name) as entry:
             if entry.reader.source.licence_due:
                 raise licence_due(entry.reader.source.licence_due)
             yield entry.reader
@@ -128,7 +131,9 @@ class Readers:
         if entry is not None:
             await self._close(version)
         await self._make_room()
-        reader = VersionReader(self._services, source, self._cache, f"{_PREFIX}{version[0].hex()}@{version[1]}")
+        # a name of its own: what a reader that was closed has still under way is not to touch its successor's swarms
+        job = f"{_PREFIX}{next(self._numbers)}"
+        reader = VersionReader(self._services, source, self._cache, self._turns, job)
         entry = self._open[version] = _Open(reader, time.monotonic())
         return entry
 

@@ -8,8 +8,8 @@ fetch's are, and nothing else is.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Hashable, Sequence
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -20,6 +20,7 @@ import numpy as np
 from blake3 import blake3
 
 from p2pckpt.checkpoint.manifest import FileEntry, Manifest
+from p2pckpt.checkpoint.plan import pieces_of_chunk, pieces_under
 from p2pckpt.errors import BadUsage, NotFound, P2pckptError, VerificationFailed
 from p2pckpt.jobs.chunk_cache import ChunkCache
 from p2pckpt.jobs.fetch_plan import Source, places_in_store
@@ -82,11 +83,50 @@ class Parts:
         return found
 
 
+class _Turn:
+    """A turn of one reading, which it has while any chunk of it is being made or handed over."""
+
+    def __init__(self, turns: asyncio.Semaphore, patience: float) -> None:
+        self._turns = turns
+        self._patience = patience
+        self._chunks = 0
+        self._has_it = False
+        self._taking = asyncio.Lock()
+
+    async def take(self) -> None:
+        """For one chunk more. Raises ``P2pckptError`` when nobody else's turn ended in time."""
+        async with self._taking:
+            if not self._has_it:
+                try:
+                    async with asyncio.timeout(self._patience or None):
+                        await self._turns.acquire()
+                except TimeoutError as exc:
+                    raise P2pckptError(
+                        "too much is being read at once", kept="what arrived", next_step="try again later"
+                    ) from exc
+                self._has_it = True
+            self._chunks += 1
+
+    def give_back(self) -> None:
+        """For one chunk."""
+        self._chunks -= 1
+        if not self._chunks:
+            self.end()
+
+    def end(self) -> None:
+        """No chunk is made any more."""
+        if self._has_it:
+            self._has_it = False
+            self._turns.release()
+
+
 class VersionReader:
     """One version, open for any number of readers at once. Lives on the daemon's loop; ``close`` it."""
 
-    def __init__(self, services: Services, source: Source, cache: ChunkCache, job: str) -> None:
-        """``job`` is the name under which the swarms know it."""
+    def __init__(
+        self, services: Services, source: Source, cache: ChunkCache, turns: asyncio.Semaphore, job: str
+    ) -> None:
+        """``turns`` are those of all readers; ``job`` is the name under which the swarms know it."""
         self.source = source
         self.passed: set[str] = set()
         """Paths that the pickle gate has let through."""
@@ -94,6 +134,7 @@ class VersionReader:
         self._manifest = source.manifest
         self._share = source.share.share_id
         self._cache = cache
+        self._turns = turns
         self._inflow = Inflow(services, source, job)
         keys = services.shares.keys(source.share, source.trusted)
         locate = partial(services.catalogue.locate, self._share)
@@ -102,6 +143,7 @@ class VersionReader:
         self._numbers = count()
 
     async def close(self) -> None:
+        """Whoever still reads gets ``NotFound``."""
         await self._inflow.close()
 
     def file(self, path: str) -> FileEntry:
@@ -118,31 +160,39 @@ class VersionReader:
 
         ``ahead`` bytes more are fetched, and not waited for, when all of them were taken. Raises ``BadUsage`` for a
         range outside of the file, ``NoSeeds`` when not a byte came for ``patience`` seconds (0: wait for ever),
-        ``NotAllowed``, ``VerificationFailed`` and others.
+        ``NotAllowed``, ``VerificationFailed`` and others. As long as it takes the bytes, it has a turn; not while it
+        waits for the swarm.
         """
         file = self.file(path)
         if not 0 <= start <= end <= file.size:
             raise BadUsage(f"bytes {start} to {end} are not within the {file.size} of {path}")
         parts = Parts(self._manifest, file, start, end)
         who = ("read", next(self._numbers))
+        turn = _Turn(self._turns, patience)
         tasks: deque[tuple[Part, asyncio.Task[bytes]]] = deque()
+        before: asyncio.Event | None = None
         # places up to which is wanted, raw bytes of those that were not handed over yet, places that were begun
         wanted_until = wanted = begun = 0
         try:
             for place in range(len(parts)):
+                self._inflow.require_open()
                 if wanted_until < len(parts) and wanted <= _STEP:
                     window = parts.window(place)
                     wanted_until, wanted = place + len(window), sum(part.length for part in window)
                     await self._want(who, path, window)
                 while begun < min(place + _DECODED_AHEAD, len(parts)):
                     part = parts[begun]
-                    tasks.append((part, asyncio.create_task(self._raw(path, part, patience))))
+                    here = asyncio.Event()
+                    tasks.append((part, asyncio.create_task(self._raw(path, part, patience, turn, before, here))))
+                    before = here
                     begun += 1
                 part, task = tasks[0]
                 raw = await task
                 tasks.popleft()
                 wanted -= part.length
                 yield memoryview(raw)[part.start : part.end]
+                del raw
+                turn.give_back()
             if ahead > 0:
                 beyond = Parts(self._manifest, file, end, min(file.size, end + min(ahead, WINDOW)))
                 await self._want(("ahead", path), path, beyond.window(0))
@@ -150,7 +200,12 @@ class VersionReader:
             for _, task in tasks:
                 task.cancel()
             await asyncio.gather(*(task for _, task in tasks), return_exceptions=True)
+            turn.end()
             self._inflow.drop(who)
+
+    def require_patience(self, began: float, patience: float) -> None:
+        """Raises ``NoSeeds`` for who waits since ``began``, on ``time.monotonic``, and not a byte came."""
+        self._inflow.require_patience(began, patience)
 
     # -- inside
 
@@ -184,22 +239,31 @@ class VersionReader:
         except OSError:
             return None
 
-    async def _raw(self, path: str, part: Part, patience: float) -> bytes:
-        """A chunk's raw bytes, equal to its BLAKE3."""
+    async def _raw(
+        self, path: str, part: Part, patience: float, turn: _Turn, before: asyncio.Event | None, here: asyncio.Event
+    ) -> bytes:
+        """A chunk's raw bytes, equal to its BLAKE3, which count in ``turn``.
+
+        They are made once those ``before`` are ``here``, and only then: nothing is held while that is waited for.
+        """
+        if before is not None:
+            await before.wait()
+        await turn.take()
         chunk_id = self._manifest.chunk_id(part.chunk)
         raw = self._cache.get(chunk_id)
         if raw is None:
-            raw = await self._local(path, part)
+            raw = await self._local(path, part, here)
             if raw is None:
-                raw = await self._fetched(part.chunk, patience)
+                raw = await self._fetched(part.chunk, patience, turn, here)
             self._cache.put(chunk_id, raw)
+        here.set()
         return raw
 
-    async def _local(self, path: str, part: Part) -> bytes | None:
+    async def _local(self, path: str, part: Part, here: asyncio.Event) -> bytes | None:
         """From this disk; None if it is not there, or not as it was signed."""
-        compute = self._services.compute
+        compute, loop = self._services.compute, asyncio.get_running_loop()
         try:
-            raw = await compute(self._stored, part.chunk)
+            raw = await compute(self._stored, part.chunk, partial(loop.call_soon_threadsafe, here.set))
         except VerificationFailed:
             await self._mend(part.chunk)
             raw = None
@@ -207,10 +271,13 @@ class VersionReader:
             raw = await compute(self._checked_out, path, part)
         return raw if raw is not None else await self._elsewhere(part.chunk)
 
-    def _stored(self, chunk: int) -> bytes | None:
-        """In a worker."""
+    def _stored(self, chunk: int, found: Callable[[], object]) -> bytes | None:
+        """In a worker. ``found`` is called before it is decoded, so that the next may be meanwhile."""
         places = places_in_store(self._services, self._share, self._manifest, chunk)
-        return bytes(self._unpacker.chunk(chunk, places[0])) if places else None
+        if not places:
+            return None
+        found()
+        return bytes(self._unpacker.chunk(chunk, places[0]))
 
     def _checked_out(self, path: str, part: Part) -> bytes | None:
         """In a worker. Users edit checkouts: only what hashes as it was signed counts."""
@@ -240,37 +307,51 @@ class VersionReader:
         except P2pckptError:  # that share's matter; this one has its own swarm
             return None
 
-    async def _fetched(self, chunk: int, patience: float) -> bytes:
+    async def _fetched(self, chunk: int, patience: float, turn: _Turn, here: asyncio.Event) -> bytes:
         """From the swarms; also what of them is here without having been decoded yet."""
         who = ("chunk", next(self._numbers))
+        turn.give_back()
         try:
-            await self._inflow.want(who, [chunk])
-            await self._inflow.here(chunk, patience)
-            raw = await self._services.compute(lambda: bytes(self._unpacker.chunk(chunk)))
-        except VerificationFailed:
-            await self._mend(chunk)  # whoever asks next has it fetched again
-            raise
+            for may_be_damaged in (True, False):
+                made_of = await self._inflow.want(who, [chunk])
+                await self._inflow.here(made_of[chunk], patience)
+                await turn.take()
+                here.set()
+                try:
+                    raw = await self._services.compute(lambda: bytes(self._unpacker.chunk(chunk)))
+                    break
+                except VerificationFailed:
+                    # pieces that were here before; what came now was right, so that once more is enough
+                    if not (await self._mend(chunk) and may_be_damaged):
+                        raise
+                    turn.give_back()
         finally:
             self._inflow.drop(who)
         self._inflow.decoded(chunk)
         return raw
 
-    async def _mend(self, chunk: int) -> None:
-        """Forget pieces under a chunk that are not as they were hashed: then they are fetched again."""
+    async def _mend(self, chunk: int) -> bool:
+        """Forget pieces under a chunk that are not as they were hashed: then they are fetched again. Whether any was
+        not."""
         damaged = await asyncio.to_thread(self._lose_damaged, chunk)
         if damaged:
             await self._services.swarms.forget(damaged)
+        return bool(damaged)
 
     def _lose_damaged(self, chunk: int) -> set[bytes]:
         """In a thread: the objects that lost something."""
         services, manifest = self._services, self._manifest
         frames = {chunk, int(manifest.bases[chunk]) - 1} - {-1}
-        roots = {manifest.root(int(manifest.chunk_objects[frame])) for frame in frames}
-        known = (services.catalogue.locate(self._share, manifest.chunk_id(frame)) for frame in frames)
+        under: defaultdict[bytes, set[int]] = defaultdict(set)
+        for frame in frames:
+            under[manifest.root(int(manifest.chunk_objects[frame]))] |= set(pieces_of_chunk(manifest, frame))
+            known = services.catalogue.locate(self._share, manifest.chunk_id(frame))
+            if known is not None:
+                under[known.root] |= set(pieces_under(known.offset, known.length))
         damaged = set()
-        for root in roots | {place.root for place in known if place is not None}:
+        for root, pieces in under.items():
             row, path = services.catalogue.object(root), services.layout.object(root)
-            lost = damaged_pieces(path, row, row.pieces) if row is not None else set()
+            lost = damaged_pieces(path, row, pieces.intersection(row.pieces)) if row is not None else set()
             if lost:
                 services.objects.forget(root)
                 services.catalogue.lose_pieces(root, lost)

@@ -15,7 +15,6 @@ from typing import Final
 from p2pckpt.checkpoint import distributed_pickles
 from p2pckpt.checkpoint.formats import ByteSource
 from p2pckpt.checkpoint.formats.dcp import DcpItem, is_metadata
-from p2pckpt.checkpoint.formats.layout import short
 from p2pckpt.checkpoint.pickles import Finding, Verdict, judge_file
 from p2pckpt.errors import P2pckptError, UnsafeContent
 
@@ -108,8 +107,8 @@ def _scan_distributed(path: str, files: Mapping[str, Path], check: Callable[[], 
     for name, items in by_file.items():
         check()
         shard = path[: path.rfind("/") + 1] + name
-        if "/" in name or name in (".", ".."):
-            yield Finding(Verdict.UNREADABLE, path, f"it names an object in another place, {short(name)}")
+        if (finding := distributed_pickles.misplaced(path, name)) is not None:
+            yield finding
         elif shard in files:
             with open_source(files[shard]) as source:
                 if (finding := distributed_pickles.judge_objects(shard, items, source)) is not None:

@@ -48,6 +48,9 @@ _NAME: Final = re.compile(r"[\w][\w.+-]*(/[\w][\w.+-]*)*")
 _MAX_NAME: Final = 100
 _SHORTEST_ID: Final = 8
 """Digits of a share's id that may stand for it."""
+_REFRESHED_AT_ONCE: Final = 8
+"""Shares whose tracker is asked at once: each keeps a thread that waits for what the loop fetches, for which name
+servers are asked in threads, too."""
 RACES: Final = 20
 """Times a change of signed files is rebased on somebody else's before giving up."""
 
@@ -86,6 +89,7 @@ class Shares:
         self._layout = layout
         self._trackers = trackers
         self._locks: defaultdict[bytes, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._refreshing = asyncio.Semaphore(_REFRESHED_AT_ONCE)
         self._on_refresh: OnRefresh = _nobody
 
     def on_refresh(self, listener: OnRefresh) -> None:
@@ -299,7 +303,7 @@ class Shares:
 
         at = await asyncio.to_thread(self._last_good_moment, share) if expired else None
         arguments = share.share_id, self._layout.trusted_files(share.share_id), fetch, self._identity, at
-        async with self._locks[share.share_id]:
+        async with self._locks[share.share_id], self._refreshing:
             try:
                 trusted = await asyncio.to_thread(admission.refresh, *arguments)
             except (UntrustedKey, VerificationFailed):

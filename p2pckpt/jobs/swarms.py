@@ -163,8 +163,8 @@ class Swarms:
                 self._joined[torrent.info_hash] = joined
             elif not joined.in_engine:
                 await self._enter(joined)
-            elif any(piece in joined.have[file] for file, pieces in wanted.items() for piece in pieces):
-                await self._renew(joined)  # the store lost what the engine still offers
+            elif joined.problem or any(p in joined.have[file] for file, pieces in wanted.items() for p in pieces):
+                await self._renew(joined)  # somebody tries again, or the store lost what the engine still offers
             joined.wanted[job], joined.left[job] = wanted, left
             joined.was_leech = joined.was_leech or left > 0
             self._limits.share_out(self._announcer.stats)
@@ -261,12 +261,6 @@ class Swarms:
             self._engine.flush(info_hash)
         if waiting:
             await asyncio.gather(*waiting)
-
-    def retry(self, job: str) -> None:
-        """Clear errors of the torrents that ``job`` needs."""
-        for info_hash, joined in self._joined.items():
-            if job in joined.wanted:
-                self._engine.clear_problem(info_hash)
 
     def is_in(self, share_id: bytes) -> bool:
         """Whether any job needs torrents of this share."""
@@ -426,7 +420,7 @@ class Swarms:
             await asyncio.gather(adding, return_exceptions=True)
             self._engine.remove(joined.torrent.info_hash)
             raise
-        joined.in_engine = True
+        joined.in_engine, joined.problem = True, False
         self._limits.share_out(self._announcer.stats, joined.torrent.info_hash)
         joined.complete = all(
             len(have) == piece_count(file.length)
@@ -493,6 +487,8 @@ class Swarms:
             _log.warning("a peer sent false data", peer=event.address)
             return
         joined = self._joined.get(event.info_hash)
+        if joined is not None and isinstance(event, EngineProblem):
+            joined.problem = True
         if joined is not None and isinstance(event, PieceArrived):
             joined.arrived.setdefault(event.file, PieceSet()).add((event.piece,))
         for job in tuple(joined.wanted) if joined is not None else ():

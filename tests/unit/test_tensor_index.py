@@ -45,6 +45,16 @@ def test_lists_and_masks_work_and_read_everything() -> None:
     assert select((4, 3), [0, 2]).count == 12
 
 
+def test_a_mask_stands_for_as_many_dimensions_as_it_has() -> None:
+    values = np.arange(60).reshape(3, 4, 5)
+    mask = values % 7 > 3
+    indices: list[Any] = [mask, (..., mask), (mask, ...), (..., mask[0]), (mask[:, :, 0], ...), (slice(1, 3), mask[0])]
+    for index in [*indices, (1, ..., mask[0]), (..., mask[0, 0]), (True, 0), (mask[:, :, 0], 1)]:
+        assert np.array_equal(picked(values, index), values[index])
+    with pytest.raises(IndexError):
+        select((3, 4, 5), (0, mask))
+
+
 @pytest.mark.parametrize("index", [4, -5, (0, 3), (0, 0, 0), (..., ...)])
 def test_an_index_outside_is_refused_before_anything_is_read(index: Any) -> None:
     with pytest.raises(IndexError):

@@ -43,8 +43,9 @@ class Archive:
 def read_layout(source: ByteSource) -> FileLayout:
     """The layout of a ``torch.save`` archive; any other zip is opaque without a warning.
 
-    Each storage is one tensor, under the first name that uses it; further names are ``views``. Raises
-    ``Malformed`` where the archive contradicts itself.
+    Each storage is one tensor, under the first name that is all of it; further names are ``views``. Where no tensor is,
+    it is a row of numbers, called ``NAME@KEY`` after the first that is in it. Raises ``Malformed`` where the archive
+    contradicts itself.
     """
     archive = read_archive(source)
     if archive is None:
@@ -103,6 +104,8 @@ class _Names:
     def __init__(self, ranges: dict[str, tuple[int, int]]) -> None:
         self._ranges = ranges
         self._first: dict[str, TensorInfo] = {}
+        self._parts: set[str] = set()
+        """Storages of which no tensor that was seen is the whole."""
         self._taken: set[str] = set()
         self._misfits = 0
         self.views: list[TensorInfo] = []
@@ -118,14 +121,22 @@ class _Names:
         if extent is not None and sum(extent) > length:
             self._misfits += 1
             return
-        if key in self._first:
+        is_whole = extent == (0, length)
+        if key in self._first and not (is_whole and key in self._parts):
             if extent is not None:
                 view = TensorInfo(tensor.name, tensor.dtype, tensor.shape, start + extent[0], extent[1])
                 self.views.append(view)
             return
         dtype = tensor.dtype if length % UNITS.get(tensor.dtype, 1) == 0 else ""
-        shape = tensor.shape if extent == (0, length) else (length * 8 // BITS.get(dtype, 8),)
-        self._first[key] = TensorInfo(self._free(tensor.name, key), dtype, shape, start, length)
+        shape, name = tensor.shape, tensor.name
+        if not is_whole:
+            shape = (length * 8 // BITS.get(dtype, 8),)
+            if dtype and (tensor.contiguous or tensor.shape):  # else it is a storage itself, or just bytes
+                self._parts.add(key)
+                name = f"{name}@{key}"
+        else:
+            self._parts.discard(key)
+        self._first[key] = TensorInfo(self._free(name, key), dtype, shape, start, length)
 
     def tensors(self) -> list[TensorInfo]:
         nameless = (

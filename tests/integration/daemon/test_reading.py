@@ -63,6 +63,16 @@ async def test_only_the_pieces_under_a_range_are_fetched_and_none_of_them_twice(
     assert tree(tmp_path / "checkout") == tree(tmp_path / "source")
 
 
+async def test_more_files_than_there_are_threads_are_read_for_the_first_time_at_once(
+    alice: Home, bob: Home, tmp_path: Path
+) -> None:
+    files = {f"part{n}.bin": seeded_bytes(100_000, n) for n in range(80)}
+    job = await alice.share(write_files(tmp_path / "source", files), name="read/many")
+    await bob.client.contents(job.link)
+    found = await asyncio.gather(*(bob.client.read_all("read/many", path) for path in files))
+    assert dict(zip(files, found, strict=True)) == files
+
+
 async def test_a_fetch_and_readers_of_one_version_share_what_arrives(alice: Home, bob: Home, tmp_path: Path) -> None:
     job, data = await published(alice, tmp_path, "read/beside")
     await bob.client.contents(job.link)

@@ -123,9 +123,18 @@ def test_tensors_that_share_a_storage_are_listed_once_and_as_views() -> None:
     assert [(v.name, v.offset - whole.offset, v.length) for v in layout.views] == [("tied", 0, 16), ("slice", 4, 8)]
 
 
-def test_a_slice_that_comes_first_names_the_whole_storage() -> None:
-    layout = layout_of(archive({"s": tensor("0", (2,), 4, offset=1)}, {"0": bytes(16)}))
-    assert [(t.name, t.shape, t.length) for t in layout.tensors] == [("s", (4,), 16)]
+def test_a_storage_is_called_otherwise_than_a_tensor_that_is_not_all_of_it() -> None:
+    transposed = Rebuilt("torch._utils", "_rebuild_tensor_v2", storage("2", 4), 0, (2, 2), (1, 2), False, {})
+    value = {
+        "s": tensor("0", (2,), 4, offset=1),
+        "head": tensor("1", (2,), 4),
+        "all": tensor("1", (2, 2), 4),
+        "t": transposed,
+        "bare": storage("3", 4),
+    }
+    layout = layout_of(archive(value, {key: bytes(16) for key in "0123"}))
+    expected = [("s@0", (4,), 16), ("all", (2, 2), 16), ("t@2", (4,), 16), ("bare", (4,), 16)]
+    assert [(t.name, t.shape, t.length) for t in layout.tensors] == expected
 
 
 def test_names_stay_unique() -> None:

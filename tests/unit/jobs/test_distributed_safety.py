@@ -41,7 +41,8 @@ def test_a_checkpoint_as_torch_writes_it_is_clean(save: Path) -> None:
     assert findings(save) == []
 
 
-def test_a_pickle_hidden_in_a_tensor_that_the_metadata_calls_an_object_is_refused(save: Path) -> None:
+def hide(save: Path) -> None:
+    """Put a pickle into a tensor, and have the metadata call it an object."""
     shard = save / "__0_0.distcp"
     raw = shard.read_bytes()
     at = raw.index(b"\0\0\x80\x3f" * 1000) + 64
@@ -52,6 +53,10 @@ def test_a_pickle_hidden_in_a_tensor_that_the_metadata_calls_an_object_is_refuse
         epoch.offset, epoch.length = at, len(EVIL)
 
     change(save, point)
+
+
+def test_a_pickle_hidden_in_a_tensor_that_the_metadata_calls_an_object_is_refused(save: Path) -> None:
+    hide(save)
     assert findings(save) == [(Verdict.UNREADABLE, "__0_0.distcp", "the object 'epoch' is no archive of its own")]
 
 

@@ -13,16 +13,19 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pckpt.checkpoint.plan import pieces_of_chunk
 from p2pckpt.control.messages import FetchRequest
 from p2pckpt.errors import BadUsage, NoSeeds, NoSpace, NotFound, P2pckptError
-from p2pckpt.jobs import inflow
+from p2pckpt.jobs import inflow, reading
 from p2pckpt.jobs import readers as pools
 from p2pckpt.jobs.chunk_cache import ChunkCache
 from p2pckpt.jobs.fetch_plan import find
 from p2pckpt.jobs.readers import Readers
 from p2pckpt.jobs.reading import Parts, VersionReader
+from p2pckpt.store.scrub import damaged_pieces
 from tests.contract.nodes import DEADLINE
 from tests.support import fake_engine
+from tests.support.homes import flip_bit
 from tests.unit.jobs import test_fetch
 from tests.unit.jobs.test_fetch import FILES, Receiver
 from tests.unit.store.versions import manifest_of
@@ -41,7 +44,7 @@ class Reader:
 
     async def all(self, path: str = "model.bin", start: int = 0, end: int | None = None, **options: Any) -> bytes:
         stop = len(FILES[path]) if end is None else end
-        finding = asyncio.create_task(self._find_the_seed())
+        finding = asyncio.create_task(self.find_the_seed())
         try:
             async with (
                 asyncio.timeout(DEADLINE),
@@ -51,7 +54,7 @@ class Reader:
         finally:
             finding.cancel()
 
-    async def _find_the_seed(self) -> None:
+    async def find_the_seed(self) -> None:
         """As a tracker would have it, again whenever the torrent was left and joined."""
         while True:
             self.of.engine.connect(self.of.version.info_hash, [self.of.seed])
@@ -67,9 +70,9 @@ class Reader:
         return set(self.of.engine._torrents[self.of.version.info_hash].missing())
 
 
-async def opened(of: Receiver, job: str = JOB) -> Reader:
+async def opened(of: Receiver, job: str = JOB, turns: asyncio.Semaphore | None = None) -> Reader:
     source = await find(of.services, FetchRequest(source="cars/sd15"))
-    return Reader(of, VersionReader(of.services, source, ChunkCache(0), job))
+    return Reader(of, VersionReader(of.services, source, ChunkCache(0), turns or asyncio.Semaphore(2), job))
 
 
 @pytest_asyncio.fixture
@@ -162,6 +165,112 @@ async def test_a_full_disk_is_said_and_reading_goes_on_once_there_is_space(
             await reader.all()
     assert reader.of.durable() == 0
     assert await reader.all() == MODEL
+    reader.of.assert_promises_hold()
+
+
+async def test_a_disk_that_was_full_is_tried_again_while_somebody_else_stays_in_the_swarm(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = reader.of
+    await reader.all(end=1)
+    source = reader.version.source
+    await of.swarms.join("another", source.share.share_id, source.share.tracker, of.version.torrent, {}, 0, tls=False)
+
+    def full(self: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fake_engine._Torrent, "write_out", full)
+        with pytest.raises(NoSpace):
+            await reader.all()
+    assert await reader.all() == MODEL
+    of.assert_promises_hold()
+
+
+async def test_who_reads_what_is_closed_is_told_and_nothing_stays_behind(reader: Reader) -> None:
+    services = reader.of.services
+    await reader.all(end=10)
+    reader.of.engine.allow(0)
+    waiting = asyncio.create_task(reader.all(start=2_000_000))
+    await reader.of.until(lambda: bool(reader.wanted))
+    begun = reader.version.read("model.bin", 0, len(MODEL))
+    assert MODEL.startswith(bytes(await anext(begun)))
+    await reader.version.close()
+    for read in (waiting, anext(begun), reader.all(start=2_000_000), reader.all(end=1)):
+        with pytest.raises(NotFound, match="not read any more"):
+            await asyncio.wait_for(read, DEADLINE)
+    assert not reader.is_in
+    assert not services.swarms._stay
+
+
+async def test_a_reader_that_is_closed_while_it_joins_has_left_afterwards(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swarms = reader.of.services.swarms
+    join, may_join, joins = swarms.join, asyncio.Event(), asyncio.Event()
+
+    async def slowly(*arguments: Any, **options: Any) -> None:
+        joins.set()
+        await may_join.wait()
+        await join(*arguments, **options)
+
+    monkeypatch.setattr(swarms, "join", slowly)
+    joining = asyncio.create_task(reader.all())
+    await joins.wait()
+    await reader.version.close()
+    may_join.set()
+    with pytest.raises(NotFound, match="not read any more"):
+        await asyncio.wait_for(joining, DEADLINE)
+    assert not reader.is_in
+
+
+async def test_who_waits_for_the_swarm_takes_nobodys_turn(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inflow, "_LOOK_SECONDS", 0.01)
+    turns = asyncio.Semaphore(1)
+    reader = await opened(receiver, turns=turns)
+    assert await reader.all("other.bin") == FILES["other.bin"]
+    receiver.engine.allow(0)
+    waiting = [asyncio.create_task(reader.all()) for _ in range(3)]
+    await receiver.until(lambda: bool(reader.wanted))
+    assert await reader.all("other.bin", patience=0.5) == FILES["other.bin"]
+    begun = reader.version.read("other.bin", 0, 10)
+    await anext(begun)  # it is being handed over
+    with pytest.raises(P2pckptError, match="too much is being read at once"):
+        await reader.all("other.bin", patience=0.05)
+    await begun.aclose()
+    receiver.engine.allow(None)
+    assert await asyncio.gather(*waiting) == [MODEL] * 3
+    assert not turns.locked()
+    await reader.version.close()
+
+
+async def test_nothing_is_remembered_of_chunks_that_were_read(reader: Reader) -> None:
+    await reader.all()
+    inside = reader.version._inflow
+    await reader.of.until(lambda: not inside._decoded and not inside._written)
+    sets = (inside._awaited, inside._arrived, inside._wishes, inside._written, inside._decoded)
+    assert not any(map(len, sets))
+    assert set(inside._rechecked) <= set(reader.of.version.manifest.chunk_objects.tolist())
+
+
+async def test_only_pieces_under_a_damaged_chunk_are_hashed(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await reader.all() == MODEL
+    await reader.of.until(lambda: not reader.version._inflow._decoded)
+    hashed: set[tuple[bytes, int]] = set()
+
+    def counted(path: Any, row: Any, pieces: Any) -> set[int]:
+        hashed.update((row.root, piece) for piece in pieces)
+        return damaged_pieces(path, row, pieces)
+
+    monkeypatch.setattr(reading, "damaged_pieces", counted)
+    manifest = reader.of.version.manifest
+    (file,) = [file for file in manifest.body.files if file.path == "model.bin"]
+    chunk = int(manifest.chunks_of(file)[-1])
+    root = manifest.root(int(manifest.chunk_objects[chunk]))
+    reader.of.services.objects.forget(root)
+    flip_bit(reader.of.workshop.layout.object(root), int(manifest.frame_offsets[chunk]) + 9)
+    assert await reader.all(start=len(MODEL) - 1) == MODEL[-1:]
+    assert hashed == {(root, piece) for piece in pieces_of_chunk(manifest, chunk)}
     reader.of.assert_promises_hold()
 
 
