@@ -15,7 +15,7 @@ from p2pckpt.cli.options import Command, Invocation
 from p2pckpt.errors import BadUsage, NotFound
 
 if TYPE_CHECKING:
-    from p2pckpt.bridges.placing import Placement
+    from p2pckpt.bridges.placements import Placement
     from p2pckpt.cli.checkout_targets import Target
     from p2pckpt.cli.checkout_work import Checkout
 
@@ -112,7 +112,7 @@ def _print(invocation: Invocation, done: Checkout) -> None:
 
 
 def _remove(invocation: Invocation, target: Target, name: str) -> None:
-    from p2pckpt.bridges.placing import Placements
+    from p2pckpt.bridges.placements import Placements
     from p2pckpt.cli.checkout_work import placements_directory
 
     report, placements = invocation.report, Placements(placements_directory(invocation))

@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from p2pckpt.bridges.placing import Placements, Way
+from p2pckpt.bridges.placements import Placements
 from p2pckpt.bridges.sources import Found, known_of, look, still_there
 from p2pckpt.cli import text
 from p2pckpt.cli.checkout_targets import Job, Target, require_wanted
@@ -19,6 +19,7 @@ from p2pckpt.cli.get import agree
 from p2pckpt.cli.options import Invocation
 from p2pckpt.cli.progress import Progress, summary
 from p2pckpt.cli.session import follow, talk
+from p2pckpt.cloning import Way
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import ControlClient
 from p2pckpt.control.read_messages import Contents
@@ -74,7 +75,7 @@ def run(
         with contextlib.suppress(P2pckptError):  # only names for it
             rows = (await client.share_detail(contents.share_id)).versions
         tags = next((row.tags for row in rows if row.version == contents.version), ())
-        job = Job(contents, found, tags, tuple(row.manifest for row in rows), placements, copy, stop)
+        job = Job(contents, source, found, tags, tuple(row.manifest for row in rows), placements, copy, stop)
         if not await asyncio.to_thread(still_there, found):
             raise ChangedWhileReading(
                 f"{source} was written to meanwhile", kept="nothing was placed", next_step="try again"
