@@ -9,7 +9,8 @@ import pytest
 
 from p2pckpt import cloning
 from p2pckpt.bridges.placements import Placed, Placement, Placements
-from p2pckpt.bridges.placing import Made, Way, Wish, place_all, require_outside, take_away
+from p2pckpt.bridges.placing import Made, Wish, place_all, require_outside, take_away
+from p2pckpt.cloning import Way
 from p2pckpt.errors import BadUsage, Conflict, P2pckptError
 from tests.support.homes import small_disk, tree, write_files
 
