@@ -93,7 +93,8 @@ def link(
     for file in contents.files:
         _require_right(snapshot / file.path, found.files[file.path], file.sha256, check)
     blobs = [Wish(found.files[file.path], repo / "blobs" / file.sha256, file.sha256) for file in contents.files]
-    made = place_all(blobs, ours, copy=copy, mend=True, check=check)
+    earlier = [placement for placement in ours if placement.share_id == contents.share_id]
+    made = place_all(blobs, earlier, copy=copy, mend=True, check=check)
     texts = {str(path): commit for path in refs}
     directories = [str(path) for place in (snapshot, repo / "refs") for path in missing_above(place)]
     directories += [str(path) for link in links for path in missing_above(Path(link).parent)]

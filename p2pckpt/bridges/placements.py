@@ -89,18 +89,19 @@ class Placements:
         self._path(placement).unlink(missing_ok=True)
 
     def hand_over(self, placement: Placement) -> None:
-        """Take names that ``placement`` has now out of the others of its directory."""
+        """Take names that ``placement`` has now out of those of the share's other versions in its directory."""
         taken = {placed.path for placed in placement.files}
-        for other in self.in_directory(placement.tool, Path(placement.directory)):
+        for other in self.in_directory(placement.tool, Path(placement.directory), placement.share_id):
             if other.key != placement.key and (left := _without(other.files, taken)) != other.files:
                 self.save(replace(other, files=left))
 
     def of_version(self, share_id: str, version: int) -> list[Placement]:
         return [p for p in self.all() if (p.share_id, p.version) == (share_id, version)]
 
-    def in_directory(self, tool: str, directory: Path) -> list[Placement]:
-        """Those of every version in one directory."""
-        return [p for p in self.all() if (p.tool, p.directory) == (tool, str(directory))]
+    def in_directory(self, tool: str, directory: Path, share_id: str = "") -> list[Placement]:
+        """Those of every version in one directory, or of one share's."""
+        found = [p for p in self.all() if (p.tool, p.directory) == (tool, str(directory))]
+        return [p for p in found if p.share_id == share_id] if share_id else found
 
     def all(self) -> Iterator[Placement]:
         """Every placement that can be read."""

@@ -83,29 +83,27 @@ def place_all(
 ) -> Made:
     """Make every wish's target its source, all of them or none; directories above are made.
 
-    A target that is there already counts as placed where it has the same bytes; it is ours then if it is an ``earlier``
-    placement's and nobody wrote to it since. Such a file with other bytes is replaced; with ``mend`` also one that was
-    written to. Raises ``Conflict`` for any other, ``BadUsage`` for two sources with one target and for a target that is
-    the source itself, ``NoSpace``, and where neither clones nor links are possible ``P2pckptError`` that names the way
-    out. ``check`` is called often while bytes are read.
+    A target that is there already counts as placed where it has the same bytes; it is ours then if it is of an
+    ``earlier`` placement, all of which are of one share, and nobody wrote to it since. Such a file with other bytes is
+    replaced; with ``mend`` also one that was written to. Raises ``Conflict`` for any other, ``BadUsage`` for two
+    sources with one target and for a target that is the source itself, ``NoSpace``, and where neither clones nor links
+    are possible ``P2pckptError`` that names the way out. ``check`` is called often while bytes are read.
     """
     plan = _plan(_distinct(wishes), earlier, mend=mend, check=check)
     ways = dict.fromkeys([*plan.ours, *plan.theirs], Way.THERE)
     new = {wish.target for wish in plan.new}
     with contextlib.ExitStack() as undo:
         made = [path for wish in plan.new for path in _make_directory(wish.target.parent, undo)]
-        with contextlib.ExitStack() as staging:
-            staged = [(wish, *_stage(wish, copy, check, staging)) for wish in (*plan.new, *plan.replaced)]
+        with _Staging(copy, check) as staging:
+            staged = [(wish, *staging.add(wish)) for wish in (*plan.new, *plan.replaced)]
             # what may still fail comes first
             for wish, temporary, way in staged:
                 _publish(temporary, wish.target, is_new=wish.target in new)
                 if wish.target in new:
                     undo.callback(wish.target.unlink, missing_ok=True)
                 ways[wish.target] = way
+        files = (*(_remember(wish) for wish, _, _ in staged), *plan.ours.values())
         undo.pop_all()
-    for directory in {target.parent for target, way in ways.items() if way is not Way.THERE}:
-        atomic.sync_directory(directory)
-    files = (*(_remember(wish) for wish, _, _ in staged), *plan.ours.values())
     return Made(ways, files, tuple(dict.fromkeys([*made, *made_above(ways, earlier)])))
 
 
@@ -220,29 +218,47 @@ def _make_directory(directory: Path, undo: contextlib.ExitStack) -> list[str]:
     return made
 
 
-def _stage(wish: Wish, copy: bool, check: Check, staging: contextlib.ExitStack) -> tuple[Path, Way]:
-    """The source as a file beside the target, which goes away with ``staging``."""
-    parent = wish.target.parent
-    try:
-        directory = tempfile.TemporaryDirectory(prefix=".", suffix=atomic.PARTIAL, dir=parent)
-        temporary = Path(staging.enter_context(directory)) / "file"
-        if not copy:
-            way = share_file(wish.source, temporary)
-        elif clone(wish.source, temporary):
-            way = Way.CLONE
-        else:
-            way = Way.COPY
-            _copy(wish.source, temporary, check)
-        atomic.sync_file(temporary)
-    except NotShareable as exc:
-        raise P2pckptError(
-            f"{parent} can't share files with {wish.source.parent}: {exc}",
-            kept="nothing was copied",
-            next_step="add --copy to copy them, or choose a directory beside the checkout",
-        ) from exc
-    except OSError as exc:
-        raise disk_error(exc, wish.target, kept="the checkout") from exc
-    return temporary, way
+class _Staging(contextlib.ExitStack):
+    """Files beside their targets, in one hidden directory for each directory of targets, which go away with it."""
+
+    def __init__(self, copy: bool, check: Check) -> None:
+        super().__init__()
+        self._copy = copy
+        self._check = check
+        self._directories: dict[Path, Path] = {}
+        self._count = 0
+
+    def add(self, wish: Wish) -> tuple[Path, Way]:
+        """The source as a file of its own or a link."""
+        parent = wish.target.parent
+        self._count += 1
+        try:
+            temporary = self._beside(parent) / str(self._count)
+            if not self._copy:
+                way = share_file(wish.source, temporary)
+            elif clone(wish.source, temporary):
+                way = Way.CLONE
+            else:
+                way = Way.COPY
+                _copy(wish.source, temporary, self._check)
+            atomic.sync_file(temporary)
+        except NotShareable as exc:
+            raise P2pckptError(
+                f"{parent} can't share files with {wish.source.parent}: {exc}",
+                kept="nothing was copied",
+                next_step="add --copy to copy them, or choose a directory beside the checkout",
+            ) from exc
+        except OSError as exc:
+            raise disk_error(exc, wish.target, kept="the checkout") from exc
+        return temporary, way
+
+    def _beside(self, parent: Path) -> Path:
+        if parent not in self._directories:
+            directory = tempfile.TemporaryDirectory(
+                prefix=".", suffix=atomic.PARTIAL, dir=parent, ignore_cleanup_errors=True
+            )
+            self._directories[parent] = Path(self.enter_context(directory))
+        return self._directories[parent]
 
 
 def _copy(source: Path, target: Path, check: Check) -> None:
@@ -272,7 +288,12 @@ def _publish(temporary: Path, target: Path, *, is_new: bool) -> None:
 
 
 def _remember(wish: Wish) -> Placed:
-    device, inode, size, modified = identity(wish.target.lstat())
+    """Durable from here on."""
+    try:
+        atomic.sync_directory(wish.target.parent)
+        device, inode, size, modified = identity(wish.target.lstat())
+    except OSError as exc:
+        raise disk_error(exc, wish.target, kept="the checkout") from exc
     return Placed(str(wish.target), str(wish.source), device, inode, size, modified, wish.sha256)
 
 

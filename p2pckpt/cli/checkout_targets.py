@@ -108,7 +108,7 @@ class _Files:
         require_outside(targets.values(), job.checkout)
         hashes = {file.path: file.sha256 for file in job.contents.files}
         wishes = [Wish(job.found.files[path], target, hashes[path]) for path, target in targets.items()]
-        earlier = job.placements.in_directory(self.tool, self.directory)
+        earlier = job.placements.in_directory(self.tool, self.directory, job.contents.share_id)
         made = place_all(wishes, earlier, copy=job.copy, check=job.check)
         placement = Placement(
             tool=self.tool,

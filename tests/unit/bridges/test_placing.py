@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from p2pckpt import cloning
 from p2pckpt.bridges.placements import Placed, Placement, Placements
@@ -24,13 +25,14 @@ def wish(source: Path, target: Path) -> Wish:
     return Wish(source, target, hashlib.sha256(source.read_bytes()).hexdigest())
 
 
-def put(placements: Placements, directory: Path, source: Path, version: int, **changes: object) -> Made:
+def put(placements: Placements, directory: Path, source: Path, version: int, share_id: str = "ab" * 32) -> Made:
     """Place all of ``source`` in ``directory``, as ``checkout`` does."""
-    earlier = placements.in_directory("test", directory)
+    found = placement(directory, version=version, share_id=share_id)
+    earlier = placements.in_directory("test", directory, share_id)
     names = [str(path.relative_to(source)) for path in sorted(source.rglob("*")) if path.is_file()]
     made = place_all([wish((source / name).resolve(), directory / name) for name in names], earlier)
-    found = placement(directory, made.files, version=version, directories=made.directories, **changes)
-    placements.save(found)
+    found = replace(found, files=made.files, directories=made.directories)
+    placements.save(found.and_still(earlier))
     placements.hand_over(found)
     return made
 
@@ -130,13 +132,24 @@ def test_an_original_stays_whatever_was_remembered_of_it(tmp_path: Path) -> None
     assert tree(model) == {"a": tree(model)["a"]} and (model / "a").read_bytes() == b"the only copy"
 
 
-@pytest.mark.parametrize("other", [{"version": 2}, {"version": 1, "share_id": "cd" * 32}])
-def test_another_version_takes_the_place_of_what_is_ours(tmp_path: Path, other: dict[str, object]) -> None:
+def test_another_share_of_a_similar_name_takes_nothing_from_one(tmp_path: Path) -> None:
+    one, two, same = (
+        write_files(tmp_path / name, {"a-b-v1": name.encode()[:3]}) for name in ("one", "two", "one more")
+    )
+    placements, target = Placements(tmp_path / "placed"), tmp_path / "t"
+    put(placements, target, one, 1)
+    with pytest.raises(Conflict):
+        put(placements, target, two, 1, share_id="cd" * 32)
+    assert (target / "a-b-v1").read_bytes() == b"one"
+    assert put(placements, target, same, 1, share_id="cd" * 32).files == ()
+
+
+def test_another_version_takes_the_place_of_what_is_ours(tmp_path: Path) -> None:
     one = write_files(tmp_path / "1", {"weights": b"old", "config": b"same", "gone": b"x"})
     two = write_files(tmp_path / "2", {"weights": b"new", "config": b"same"})
     placements, target = Placements(tmp_path / "placed"), tmp_path / "t"
     put(placements, target, one, 1)
-    made = put(placements, target, two, **other)  # type: ignore[arg-type]
+    made = put(placements, target, two, 2)
     assert {path.name: path.read_bytes() for path in target.iterdir()} == {
         "weights": b"new",
         "config": b"same",
@@ -210,3 +223,13 @@ def test_placements_are_remembered_one_for_each_version_and_place(tmp_path: Path
     assert len(placements.in_directory("test", tmp_path / "x")) == 2
     placements.forget(one)
     assert list(placements.all()) == [two]
+
+
+def test_what_a_version_got_under_another_name_is_still_ours(tmp_path: Path) -> None:
+    one, two = (write_files(tmp_path / name, {name: b"x"}) for name in ("1", "2"))
+    placements, target = Placements(tmp_path / "placed"), tmp_path / "t"
+    put(placements, target, one, 1)
+    put(placements, target, two, 1)
+    [found] = placements.all()
+    assert take_away(found) == (2, [])
+    assert not target.exists()
