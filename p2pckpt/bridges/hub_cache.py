@@ -113,6 +113,7 @@ def link(
         sources=found.identities,
     )
     placements.save(placement)  # before there is something to find, so that it can always be taken away
+    placements.renew(placement)
     _make_snapshot(snapshot, links)
     for path in refs:
         atomic.write_whole(path, commit.encode(), mode=0o644)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -91,9 +91,18 @@ class Placements:
     def hand_over(self, placement: Placement) -> None:
         """Take names that ``placement`` has now out of those of the share's other versions in its directory."""
         taken = {placed.path for placed in placement.files}
+        self._change_others(placement, lambda placed: None if placed.path in taken else placed)
+
+    def renew(self, placement: Placement) -> None:
+        """Let the share's other versions know files of theirs, too, that ``placement`` made anew."""
+        made = {placed.path: placed for placed in placement.files}
+        self._change_others(placement, lambda placed: made.get(placed.path, placed))
+
+    def _change_others(self, placement: Placement, change: Callable[[Placed], Placed | None]) -> None:
         for other in self.in_directory(placement.tool, Path(placement.directory), placement.share_id):
-            if other.key != placement.key and (left := _without(other.files, taken)) != other.files:
-                self.save(replace(other, files=left))
+            files = tuple(placed for before in other.files if (placed := change(before)) is not None)
+            if other.key != placement.key and files != other.files:
+                self.save(replace(other, files=files))
 
     def of_version(self, share_id: str, version: int) -> list[Placement]:
         return [p for p in self.all() if (p.share_id, p.version) == (share_id, version)]
@@ -121,7 +130,3 @@ def identity(status: os.stat_result) -> tuple[int, int, int, int]:
 def real(path: Path) -> Path:
     """A name as it is without symbolic links on the way to it; what it leads to itself is not followed."""
     return Path(os.path.realpath(path.parent), path.name)
-
-
-def _without(files: tuple[Placed, ...], paths: Collection[str]) -> tuple[Placed, ...]:
-    return tuple(placed for placed in files if placed.path not in paths)
