@@ -7,7 +7,6 @@ shorter, and let older clients delete the checkout when they are told to delete 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -21,7 +20,8 @@ from msgspec.structs import replace
 
 from p2pckpt import atomic
 from p2pckpt.bridges.hub_gateway.etags import commit_of
-from p2pckpt.bridges.placing import Made, Placement, Placements, place_all, take_away
+from p2pckpt.bridges.placements import Placement, Placements
+from p2pckpt.bridges.placing import Made, Wish, has_content, made_above, missing_above, place_all, take_away
 from p2pckpt.bridges.sources import Found
 from p2pckpt.control.read_messages import Contents
 from p2pckpt.errors import BadUsage, Conflict, disk_error
@@ -88,14 +88,16 @@ def link(
     refs = {repo / "refs" / name: commit for name in names if _REF.fullmatch(name)}
     ours = placements.in_directory(TOOL, repo)
     _require_ours(refs, {commit_of(manifest) for manifest in (contents.manifest, *manifests)}, ours, repo_id)
-    blobs = [(found.files[file.path], repo / "blobs" / file.sha256) for file in contents.files]
-    try:
-        made = place_all(blobs, ours, copy=copy, check=check, is_same=_is_same)
-    except BaseException:
-        _tidy(repo)
-        raise
     snapshot = repo / "snapshots" / commit
     links = {str(snapshot / file.path): _to_blob(file.path, file.sha256) for file in contents.files}
+    for file in contents.files:
+        _require_right(snapshot / file.path, found.files[file.path], file.sha256, check)
+    blobs = [Wish(found.files[file.path], repo / "blobs" / file.sha256, file.sha256) for file in contents.files]
+    earlier = [placement for placement in ours if placement.share_id == contents.share_id]
+    made = place_all(blobs, earlier, copy=copy, mend=True, check=check)
+    texts = {str(path): commit for path in refs}
+    directories = [str(path) for place in (snapshot, repo / "refs") for path in missing_above(place)]
+    directories += [str(path) for link in links for path in missing_above(Path(link).parent)]
     placement = Placement(
         tool=TOOL,
         directory=str(repo),
@@ -103,11 +105,15 @@ def link(
         share=contents.share,
         version=contents.version,
         files=made.files,
-        links=links,
-        texts={str(path): commit for path in refs},
+        links=_ours(links, [p.links for p in ours], lambda path: _is_there(path, links[str(path)])),
+        texts=_ours(texts, [p.texts for p in ours], lambda path: path.exists() and path.read_text("utf-8") == commit),
+        directories=tuple(
+            dict.fromkeys([*made.directories, *directories, *made_above(map(Path, [*links, *texts]), ours)])
+        ),
         sources=found.identities,
     )
     placements.save(placement)  # before there is something to find, so that it can always be taken away
+    placements.renew(placement)
     _make_snapshot(snapshot, links)
     for path in refs:
         atomic.write_whole(path, commit.encode(), mode=0o644)
@@ -124,20 +130,20 @@ def unlink(placement: Placement, placements: Placements) -> tuple[int, list[str]
     kept = tuple(placed for placed in placement.files if os.path.realpath(placed.path) not in needed)
     found = take_away(replace(placement, files=kept))
     placements.forget(placement)
-    _tidy(repo)
     return found
 
 
-def _is_same(source: Path, blob: Path) -> bool:
-    """Whether a blob that somebody else fetched is what its name says, as far as its size tells."""
-    return blob.is_file() and blob.stat().st_size == source.stat().st_size
+def _ours(
+    names: Mapping[str, str], earlier: Iterable[Mapping[str, str]], is_right: Callable[[Path], bool]
+) -> dict[str, str]:
+    """Those of ``names`` that are to be made, or were by an earlier placement: the client's own are its own."""
+    known = {name for placement in earlier for name in placement}
+    return {name: text for name, text in names.items() if name in known or not is_right(Path(name))}
 
 
-def _tidy(repo: Path) -> None:
-    """Remove what is empty of a repository's directories: the client takes half of one for damage."""
-    for name in ("snapshots", "blobs", "refs", ""):
-        with contextlib.suppress(OSError):
-            (repo / name).rmdir()
+def _is_there(path: Path, target: str) -> bool:
+    """Whether a snapshot has what ``path`` is to be; ``_require_right`` has found that a real file is right."""
+    return str(path.readlink()) == target if path.is_symlink() else path.exists()
 
 
 def _require_ours(refs: Iterable[Path], commits: set[str], ours: Iterable[Placement], repo_id: str) -> None:
@@ -156,6 +162,16 @@ def _require_ours(refs: Iterable[Path], commits: set[str], ours: Iterable[Placem
                 kept="the cache as it was",
                 next_step="add --repo-id ORG/NAME to give it another name there",
             )
+
+
+def _require_right(path: Path, source: Path, sha256: str, check: Callable[[], None]) -> None:
+    """Raises ``Conflict`` for a real file in a snapshot, as the client makes at times, that is not the version's."""
+    if os.path.lexists(path) and not path.is_symlink() and not has_content(path, source, sha256, check):
+        raise Conflict(
+            f"{path} is there already, and is not what the version has",
+            kept="the cache as it was",
+            next_step="move it away, or add --repo-id ORG/NAME to give the version another name there",
+        )
 
 
 def _to_blob(path: str, blob: str) -> str:
@@ -184,6 +200,6 @@ def _make_snapshot(snapshot: Path, links: Mapping[str, str]) -> None:
 def _make_links(links: Mapping[Path, str]) -> None:
     for path, target in links.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not (path.is_symlink() and str(path.readlink()) == target):
-            path.unlink(missing_ok=True)
+        if not _is_there(path, target):
+            path.unlink(missing_ok=True)  # a link that leads elsewhere
             path.symlink_to(target)

@@ -102,7 +102,10 @@ def plan(tool: Tool, root: Path, contents: Contents, told: Sequence[tuple[str, W
             found.left_out[file.path] = f"{tool.name} does not load a {kind} by itself"
         else:
             folder = _folder(root, tool.folders[kind])
-            found.targets[file.path] = folder / _name(contents, file.path, alone=len(candidates) == 1)
+            target = folder / _name(contents, file.path, alone=len(candidates) == 1)
+            if target in found.targets.values():  # a/b.x and a-b.x
+                target = target.with_stem(f"{target.stem}-{file.sha256[:8]}")
+            found.targets[file.path] = target
     if not found.targets:
         reasons = "; ".join(f"{path}: {why}" for path, why in list(found.left_out.items())[:3])
         raise BadUsage(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from p2pckpt.bridges.placing import Placement, identity
+from p2pckpt.bridges.placements import Placement, identity
 from p2pckpt.control.read_messages import Contents, FileInfo
 
 _BLOCK: Final = 1 << 20

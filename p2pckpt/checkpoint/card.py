@@ -8,7 +8,7 @@ reaches a terminal.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
@@ -78,32 +78,74 @@ def read_card(readme: bytes) -> Card:
 def with_fields(readme: bytes, fields: Mapping[str, str | Sequence[str]]) -> bytes:
     """The README with ``fields`` in its front matter; empty ones are taken out, all others stay as they are written.
 
-    Raises ``BadUsage`` for a card that can't be read: it is its author's to mend.
+    Raises ``BadUsage`` for a card that can't be read, or is written in a way that a field can't be put into without
+    changing others: it is its author's to mend.
     """
     if len(readme) > MAX_README:
         raise BadUsage("README.md is too long for a card", next_step="shorten it, or edit its front matter by hand")
     problems: list[str] = []
     try:
-        text = readme.decode("utf-8")
+        original = readme.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise BadUsage("README.md is not UTF-8", next_step="save it as UTF-8") from exc
-    front, body = _parted(text.removeprefix("\ufeff").replace("\r\n", "\n"), problems)
+    text = original.removeprefix("\ufeff").replace("\r\n", "\n")
+    front, body = _parted(text, problems)
     known = _fields(front, problems)
     if problems:
         raise BadUsage(
             problems[0], kept="README.md was not changed", next_step="correct it, or take the front matter out"
         )
-    # a key at the left edge begins a field; what is indented below it, or is a list at the edge, belongs to it
-    parts = re.split(r"^(?=[^\s#-])", front, flags=re.MULTILINE) if front else []
     changed = {key: value for key, value in fields.items() if _plain(known.get(key)) != _plain(value)}
-    kept = [part for part in parts if part.partition(":")[0].strip("\"' ") not in changed]
+    if not changed:
+        return readme
     written = {key: value if isinstance(value, str) else list(value) for key, value in changed.items() if value}
-    new = "".join(kept)
-    if new and not new.endswith("\n"):
-        new += "\n"
+    new = _without(front, changed)
     if written:
         new += yaml.safe_dump(written, allow_unicode=True, sort_keys=False)
-    return (f"---\n{new}---\n{body}" if new else body).encode()
+    made = f"---\n{new}---\n{body}" if new else body
+    wanted = {key: value for key, value in known.items() if key not in changed} | written
+    if not _says(made, wanted, body):
+        raise BadUsage(
+            "README.md's front matter is written in a way that is not changed safely",
+            kept="README.md was not changed",
+            next_step=f"change it by hand: {', '.join(changed)}; or write one field a line",
+        )
+    # line ends stay as they are, in the body one by one
+    head = text[: len(text) - len(body)]
+    kept = "\n".join(original.split("\n")[head.count("\n") :])
+    end = "\r\n" if "\r\n" in original[: original.find("\n") + 1] else "\n"
+    return (made[: len(made) - len(body)].replace("\n", end) + kept.removeprefix("\ufeff")).encode()
+
+
+def _without(front: str, names: Container[str]) -> str:
+    """Front matter without some fields; remarks above the next field stay."""
+    # a key at the left edge begins a field; what is indented below it, or is a list at the edge, belongs to it
+    parts = re.split(r"^(?=[^\s#-])", front, flags=re.MULTILINE) if front else []
+    kept = [_remarks(part) if part.partition(":")[0].strip("\"' ") in names else part for part in parts]
+    new = "".join(kept)
+    return new if not new or new.endswith("\n") else new + "\n"
+
+
+def _remarks(part: str) -> str:
+    """What stands below a field and is none of it."""
+    lines = part.splitlines(keepends=True)
+    end = max((number for number, line in enumerate(lines, 1) if line.strip() and line[0] != "#"), default=0)
+    return "".join(lines[end:])
+
+
+def _says(text: str, wanted: Mapping[str, object], body: str) -> bool:
+    """Whether a card is read as ``wanted`` and ``body``, and nothing else."""
+    problems: list[str] = []
+    front, rest = _parted(text, problems)
+    found = _fields(front, problems)
+    # as text: what is no number equals nothing
+    same = {key: repr(value) for key, value in found.items()} == {key: repr(value) for key, value in wanted.items()}
+    if not same or rest != body or problems:
+        return False
+    # other programs refuse a name that is there twice
+    top = yaml.compose(front, Loader=yaml.SafeLoader)
+    names = [key.value for key, _ in top.value] if isinstance(top, yaml.MappingNode) else []
+    return len(names) == len(set(map(str, names)))
 
 
 def _plain(value: object) -> list[object]:

@@ -15,12 +15,13 @@ from p2pckpt.cli.options import Command, Invocation
 from p2pckpt.errors import BadUsage, NotFound
 
 if TYPE_CHECKING:
-    from p2pckpt.bridges.placing import Placement
+    from p2pckpt.bridges.placements import Placement
     from p2pckpt.cli.checkout_targets import Target
     from p2pckpt.cli.checkout_work import Checkout
 
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 _SHORTEST_ID = 8
+_ID_DIGITS = 16
 
 
 @click.command(cls=Command)
@@ -34,7 +35,9 @@ _SHORTEST_ID = 8
 @click.option("--to", type=_DIRECTORY, metavar="DIR", help="Where it is restored if this machine has no checkout.")
 @click.option("--copy", is_flag=True, help="Copy where files can't be shared, such as on another disk.")
 @click.option("--remove", is_flag=True, help="Take away what an earlier checkout put there.")
-@click.option("--allow-unsafe-pickle", is_flag=True, help="Place pickles that may run commands when they are loaded.")
+@click.option(
+    "--allow-unsafe-pickle", is_flag=True, help="Restore and place pickles that may run commands when they are loaded."
+)
 @click.option("--accept-licence", is_flag=True, help="Accept the licence that the owner asks you to accept.")
 @click.pass_obj
 def checkout(
@@ -67,6 +70,10 @@ def checkout(
         raise click.UsageError("--repo-id goes with --hf-cache")
     if kinds and not (comfyui or a1111):
         raise click.UsageError("--as goes with --comfyui and --a1111")
+    if remove and allow_unsafe_pickle:
+        raise click.UsageError("--allow-unsafe-pickle goes with nothing that is taken away")
+    if to and directory and _absolute(to) == _absolute(directory):
+        raise click.UsageError("--to and --dir are the same; to restore it there: p2pckpt get NAME --to DIR")
     target: targets.Target
     if hf_cache:
         target = targets.HubCache(hub_cache.cache_directory(os.environ), repo_id)
@@ -81,7 +88,13 @@ def checkout(
         _remove(invocation, target, name)
         return
     done = work.run(
-        invocation, name, target, to=_absolute(to) if to else None, copy=copy, accept_licence=accept_licence
+        invocation,
+        name,
+        target,
+        to=_absolute(to) if to else None,
+        copy=copy,
+        accept_licence=accept_licence,
+        allow_unsafe_pickle=allow_unsafe_pickle,
     )
     _print(invocation, done)
 
@@ -112,7 +125,7 @@ def _print(invocation: Invocation, done: Checkout) -> None:
 
 
 def _remove(invocation: Invocation, target: Target, name: str) -> None:
-    from p2pckpt.bridges.placing import Placements
+    from p2pckpt.bridges.placements import Placements
     from p2pckpt.cli.checkout_work import placements_directory
 
     report, placements = invocation.report, Placements(placements_directory(invocation))
@@ -139,12 +152,19 @@ def _named(invocation: Invocation, placements: list[Placement], name: str) -> li
     share, _, selector = name.partition("@")
     by_id = share.lower() if len(share) >= _SHORTEST_ID else "-"
     found = [p for p in placements if p.share == share or p.share_id.startswith(by_id)]
+    if len(ids := {p.share_id for p in found}) > 1:
+        raise BadUsage(
+            f"several shares that were put there are called {share}",
+            kept="all of them",
+            next_step=f"name one by its id: {', '.join(sorted(share_id[:_ID_DIGITS] for share_id in ids))}",
+        )
     if not selector or not found:
         return found
     version = 0
     with contextlib.suppress(ValueError):
         version = int(selector.removeprefix("v"))
     if not version:
+        one = f"{found[0].share_id}@{selector}"
         with contextlib.suppress(BadUsage):
-            version = talk(invocation, lambda client: client.contents(name)).version
+            version = talk(invocation, lambda client: client.contents(one)).version
     return [p for p in found if p.version == version]

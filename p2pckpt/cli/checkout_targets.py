@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 from p2pckpt.bridges import hub_cache, image_tools
-from p2pckpt.bridges.placing import Made, Placement, Placements, Way, place_all, take_away
+from p2pckpt.bridges.placements import Placement, Placements
+from p2pckpt.bridges.placing import Made, Wish, place_all, require_outside, take_away
 from p2pckpt.bridges.sources import Found
 from p2pckpt.checkpoint.pickles import Verdict
 from p2pckpt.checkpoint.weight_kinds import WeightKind
+from p2pckpt.cloning import Way
 from p2pckpt.control.read_messages import Contents
 from p2pckpt.errors import Cancelled, UnsafeContent
 from p2pckpt.jobs.safety import FLAG, as_warnings, scan_files
@@ -23,6 +25,7 @@ class Job:
     """What a target is given."""
 
     contents: Contents
+    checkout: Path
     found: Found
     tags: tuple[str, ...]
     manifests: tuple[str, ...]
@@ -66,6 +69,7 @@ class HubCache:
 
     def place(self, job: Job) -> tuple[Made, tuple[str, ...], tuple[str, ...]]:
         repo = self.repo_id or job.contents.share
+        require_outside([hub_cache.folder(self.cache, repo)], job.checkout)
         linked = hub_cache.link(
             job.contents, job.found, self.cache, repo, job.tags, job.manifests, job.placements,
             copy=job.copy, check=job.check,
@@ -101,20 +105,23 @@ class _Files:
         return found
 
     def put(self, job: Job, targets: dict[str, Path]) -> Made:
-        earlier = job.placements.in_directory(self.tool, self.directory)
-        pairs = [(job.found.files[path], target) for path, target in targets.items()]
-        made = place_all(pairs, earlier, copy=job.copy, check=job.check)
-        job.placements.save(
-            Placement(
-                tool=self.tool,
-                directory=str(self.directory),
-                share_id=job.contents.share_id,
-                share=job.contents.share,
-                version=job.contents.version,
-                files=made.files,
-                sources=job.found.identities,
-            )
+        require_outside(targets.values(), job.checkout)
+        hashes = {file.path: file.sha256 for file in job.contents.files}
+        wishes = [Wish(job.found.files[path], target, hashes[path]) for path, target in targets.items()]
+        earlier = job.placements.in_directory(self.tool, self.directory, job.contents.share_id)
+        made = place_all(wishes, earlier, copy=job.copy, check=job.check)
+        placement = Placement(
+            tool=self.tool,
+            directory=str(self.directory),
+            share_id=job.contents.share_id,
+            share=job.contents.share,
+            version=job.contents.version,
+            files=made.files,
+            directories=made.directories,
+            sources=job.found.identities,
         )
+        job.placements.save(placement.and_still(earlier))
+        job.placements.hand_over(placement)
         return made
 
 

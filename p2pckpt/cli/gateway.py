@@ -64,7 +64,8 @@ def env(invocation: Invocation) -> None:
 def _print_state(invocation: Invocation, state: GatewayState) -> None:
     report = invocation.report
     if not report.as_text:
-        report.json({"on": state.on, "running": state.running, "port": state.port, "failure": state.failure})
+        told = ("on", "running", "port", "failure", "notice")
+        report.json({name: getattr(state, name) for name in told})
         return
     is_off = "off" if not state.on else f"does not run: {state.failure}" if state.failure else "starting"
     for row in facts(
@@ -74,3 +75,5 @@ def _print_state(invocation: Invocation, state: GatewayState) -> None:
         ]
     ):
         report.line(row)
+    if state.notice:
+        report.narrate(f'{state.notice}; in every shell: eval "$(p2pckpt gateway env)"', colour="yellow")

@@ -17,6 +17,8 @@ class GatewayState(msgspec.Struct, frozen=True):
     """What clients take as ``HF_ENDPOINT``, secret and all; empty while it does not run."""
     failure: str = ""
     """Why it does not run although it should."""
+    notice: str = ""
+    """What users should know of its address: that it has changed, and why."""
 
 
 class GatewayRequest(msgspec.Struct, frozen=True):

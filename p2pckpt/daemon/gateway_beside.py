@@ -1,7 +1,8 @@
 """The gateway for model hubs' clients beside the daemon: a process that runs while the setting ``gateway`` says so.
 
 It has nothing to lose and nothing to keep, so that it ends with the daemon, however that ends: its stdin is a pipe of
-ours. What clients know it by stays: the port, and the secret in its address, which is in a file of mode 0600.
+ours. What clients know it by stays: the port, and the secret in its address, which is in a file of mode 0600. Where
+somebody else has the port, the secret is another one from then on: programs may have told them the old one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from p2pckpt.control.gateway_messages import GatewayRequest, GatewayState
 from p2pckpt.control.settings_messages import SetRequest
 from p2pckpt.daemon.beside import complaint, last_port, start
 from p2pckpt.daemon.live_settings import LiveSettings
-from p2pckpt.errors import P2pckptError
+from p2pckpt.errors import P2pckptError, disk_error
 from p2pckpt.loopback import ADDRESS
 
 _log = structlog.get_logger(__name__)
@@ -51,6 +52,7 @@ class GatewayBeside:
         self._port = 0
         self._endpoint = ""
         self._failure = ""
+        self._notice = ""
 
     @property
     def state(self) -> GatewayState:
@@ -61,13 +63,15 @@ class GatewayBeside:
             port=self._port or last_port(self._port_file),
             endpoint=self._endpoint if running else "",
             failure=self._failure,
+            notice=self._notice,
         )
 
     async def set(self, request: GatewayRequest) -> GatewayState:
         """Turn it on or off for good. Raises ``P2pckptError`` with the end of its log when it does not start."""
         if request.new_token:
             async with self._lock:
-                await asyncio.to_thread(self._make_secret)
+                await self._renew_secret()
+                self._notice = ""
                 await self._end()
         if self._config.flag("gateway") != request.on:
             await self._settings.set(SetRequest("gateway", request.on))
@@ -117,6 +121,12 @@ class GatewayBeside:
     def _runs(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
+    async def _renew_secret(self) -> None:
+        try:
+            await asyncio.to_thread(self._make_secret)
+        except OSError as exc:
+            raise disk_error(exc, self._directory, kept="the secret as it was") from exc
+
     def _make_secret(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         atomic.write(self._secret_file, secrets.token_urlsafe(_SECRET_BYTES).encode())
@@ -130,7 +140,7 @@ class GatewayBeside:
         async with self._lock:
             wanted = self._config.flag("gateway")
             if not wanted:
-                self._failure = ""
+                self._failure = self._notice = ""
                 await self._end()
             elif not self._runs:
                 if self._process is not None:
@@ -140,14 +150,17 @@ class GatewayBeside:
                 except P2pckptError as exc:
                     self._failure = exc.fact
                     raise
+                except OSError as exc:
+                    failed = disk_error(exc, self._directory, kept="what is shared")
+                    self._failure = failed.fact
+                    raise failed from exc
                 self._failure = ""
 
     async def _start(self) -> None:
         """On the configured port, else the one that clients know, else any."""
-        secret = await asyncio.to_thread(self._secret)
-        configured = self._config.number("gateway_port")
-        choices = dict.fromkeys([configured or last_port(self._port_file), configured])
-        for port in choices:
+        configured, known = self._config.number("gateway_port"), last_port(self._port_file)
+        for port in dict.fromkeys([configured or known, configured]):
+            secret = await asyncio.to_thread(self._secret)
             self._ready_file.unlink(missing_ok=True)
             arguments = ["--socket", str(self._config.socket_path), "--secret-file", str(self._secret_file)]
             arguments += ["--ready-file", str(self._ready_file), "--port", str(port)]
@@ -159,7 +172,17 @@ class GatewayBeside:
                 return
             self._process = process
             await self._end()
+            if port and port == known:
+                await self._give_up_address(port)
         raise P2pckptError(f"the gateway did not start: {complaint(self._log_file)}", next_step=f"see {self._log_file}")
+
+    async def _give_up_address(self, port: int) -> None:
+        """Somebody else may listen where clients know us, and be told the secret by them."""
+        await self._renew_secret()
+        self._port_file.unlink(missing_ok=True)
+        self._port = 0
+        self._notice = f"port {port} was taken by another program: the address has changed, and its secret"
+        _log.warning("the gateway's port was taken, it has a new secret", port=port)
 
     def _ready_of(self, pid: int) -> _Ready | None:
         try:

@@ -14,9 +14,10 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -127,7 +128,7 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
             beside.watch(),
             operations.gateway.watch(),
         )
-        background = [asyncio.create_task(work) for work in works]
+        background = [asyncio.create_task(_watched(work)) for work in works]
         _log.info("daemon ready", port=operations.services.swarms.port, home=str(settings.home or ""))
         for share in operations.services.shares.known():
             operations.services.swarms.follow(share.tracker)
@@ -142,6 +143,14 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+
+
+async def _watched(work: Coroutine[Any, Any, None]) -> None:
+    """``work``, which is to go on as long as the daemon; the log tells what ended it."""
+    try:
+        await work
+    except Exception:
+        _log.exception("a background work of the daemon ended")
 
 
 async def _build(

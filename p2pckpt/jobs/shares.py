@@ -43,9 +43,8 @@ from p2pckpt.trust import admission, keyrings, links, sealing, versions
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.identity import Identity, PublicIdentity
 from p2pckpt.trust.sealing import EpochKeys
+from p2pckpt.trust.share_names import is_share_name
 
-_NAME: Final = re.compile(r"[\w][\w.+-]*(/[\w][\w.+-]*)*")
-_MAX_NAME: Final = 100
 _SHORTEST_ID: Final = 8
 """Digits of a share's id that may stand for it."""
 _REFRESHED_AT_ONCE: Final = 8
@@ -64,7 +63,7 @@ async def _nobody(share: KnownShare, trusted: TrustedShare) -> None:
 
 def check_name(name: str) -> str:
     """A share's name, or ``BadUsage``: letters, digits and ``._+-``, parts joined by ``/``."""
-    if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
+    if not is_share_name(name):
         raise BadUsage(f"{name[:60]!r} is no name for a share: letters, digits, '.', '_', '-' and '/'")
     return name
 

@@ -28,6 +28,7 @@ from p2pckpt.tracker_protocol import KEYRING_ROLE, MANIFEST_TARGET_PREFIX, SIGNE
 from p2pckpt.tracker_protocol.signed import KeyringContent
 from p2pckpt.trust import keyrings
 from p2pckpt.trust.identity import Identity
+from p2pckpt.trust.share_names import is_share_name
 
 _T = TypeVar("_T")
 _Signed = TypeVar("_Signed", Root, Targets)
@@ -316,8 +317,11 @@ def may_sign_keyring(targets: bytes, keyring: bytes) -> bool:
 
 
 def parse_terms(root: bytes) -> ShareTerms:
-    """The terms in verified root bytes. Raises ``VerificationFailed``."""
-    return _extension(_load_root(root).signed.unrecognized_fields, ShareTerms)
+    """The terms in verified root bytes. Raises ``VerificationFailed``, also for a name that no share may have."""
+    terms = _extension(_load_root(root).signed.unrecognized_fields, ShareTerms)
+    if not is_share_name(terms.name):
+        raise VerificationFailed(f"the share is called {terms.name[:60]!r}, which is no name for one")
+    return terms
 
 
 def parse_targets(targets: bytes) -> SignedTargets:

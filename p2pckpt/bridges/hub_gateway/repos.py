@@ -57,6 +57,7 @@ class Repos:
         """
         try:
             contents = await self._contents(await self._name(repo, revision))
+            self._require_commit(repo, revision, contents)
         except NotFound as exc:
             await self.detail(repo)  # if it isn't the share that is missing, it is the revision
             raise RevisionNotFound(f"{repo} has no revision {revision!r}", next_step=exc.next_step) from exc
@@ -91,6 +92,12 @@ class Repos:
         while len(self._recent) > _KEPT:
             self._recent.popitem(last=False)
         return await asyncio.shield(kept[1])  # one reader who leaves takes the answer from nobody else
+
+    def _require_commit(self, repo: str, revision: str, contents: Contents) -> None:
+        """Raises ``NotFound`` where a commit leads to other content: another share is called so now."""
+        if (repo, revision) in self._commits and commit_of(contents.manifest) != revision:
+            del self._commits[repo, revision]
+            raise NotFound(f"{repo} has no commit {revision} any more")
 
     def _remember(self, repo: str, commit: str, version: int) -> None:
         self._commits[repo, commit] = version

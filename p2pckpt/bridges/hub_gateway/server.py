@@ -22,6 +22,7 @@ from p2pckpt.loopback import ADDRESS, listen
 _log = logging.getLogger("p2pckpt.bridges.hub_gateway")
 PATIENCE: Final = 8.0
 """Seconds until a client is told to come back for a first byte: by itself it gives up after 10."""
+_SHORTEST_SECRET: Final = 16
 _MAX_BODY: Final = 2 << 20
 """Bytes of a request: the paths that somebody asks about."""
 _MAX_PATHS: Final = 20_000
@@ -38,7 +39,7 @@ _HEADERS: Final = {
 
 
 class HubGateway:
-    """Serves what ``source`` has on a loopback port, below ``/SECRET``."""
+    """Serves what ``source`` has on a loopback port, below ``/SECRET``, which has 16 characters at least."""
 
     def __init__(
         self,
@@ -49,6 +50,8 @@ class HubGateway:
         retry_after: int = answers.RETRY_AFTER,
         untold: int = UNTOLD,
     ) -> None:
+        if len(secret) < _SHORTEST_SECRET:
+            raise BadUsage("the gateway's secret is too short", next_step="p2pckpt gateway start --new-token")
         self._source = source
         self._secret = secret
         self._linger = patience + 2 * retry_after
@@ -150,7 +153,7 @@ class HubGateway:
         if is_named(request.headers.get("If-None-Match"), etag(file)):
             return web.Response(status=304, headers=headers)
         try:
-            span = _span(request, file)
+            span = _span(request, file) if request.method == "GET" else None  # RFC 9110, 14.2: of no other method
         except ValueError:
             return web.Response(status=416, headers={**headers, "Content-Range": f"bytes */{file.size}"})
         is_old = answers.is_old(request.headers.get("User-Agent", ""))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import stat
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from p2pckpt import atomic
 from p2pckpt.checkpoint.formats.dcp import is_metadata
-from p2pckpt.cloning import clone
+from p2pckpt.cloning import NotShareable, share_file
 from p2pckpt.errors import BadUsage, ChangedWhileReading, NotAllowed, disk_error
 from p2pckpt.jobs.saves import names
 from p2pckpt.jobs.saves.save import MAX_DEPTH, MAX_FILES, Save, survey
@@ -77,18 +76,14 @@ def _is_left_out(entry: os.DirEntry[str]) -> bool:
 
 def _link(source: Path, target: Path) -> None:
     """A reflink of ``source`` with its times, else a hard link to what it is or points to."""
-    if clone(source, target):
-        return
     try:
-        os.link(os.path.realpath(source), target)
-    except OSError as exc:
-        if exc.errno in (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EMLINK):
-            raise NotAllowed(
-                f"{source} can't be linked to {target.parent.parent}: {exc.strerror}",
-                kept="the save itself was not touched",
-                next_step="let the run save on one file system, as the user whom the daemon runs as",
-            ) from exc
-        raise
+        share_file(source, target)
+    except NotShareable as exc:
+        raise NotAllowed(
+            f"{source} can't be linked to {target.parent.parent}: {exc}",
+            kept="the save itself was not touched",
+            next_step="let the run save on one file system, as the user whom the daemon runs as",
+        ) from exc
 
 
 def _require_unchanged(save: Save) -> None:

@@ -46,10 +46,10 @@ class Quick:
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def quick(bob: Home) -> AsyncIterator[Quick]:
-    gateway = HubGateway(bob.client, "secret", patience=0.5, retry_after=1)
+    gateway = HubGateway(bob.client, "a-secret-of-tests", patience=0.5, retry_after=1)
     port = await gateway.start()
     try:
-        yield Quick(f"http://127.0.0.1:{port}/secret")
+        yield Quick(f"http://127.0.0.1:{port}/a-secret-of-tests")
     finally:
         await gateway.stop()
 

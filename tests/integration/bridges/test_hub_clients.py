@@ -276,9 +276,9 @@ async def small_world(tmp_path: Path) -> AsyncIterator[str]:
     source = HubSource()
     source.add("big/model", write_files(tmp_path / "big", {"model.bin": seeded_bytes(50_000), "model.pt": b"pickle"}))
     source.failures["model.pt"] = UnsafeContent("dangerous: model.pt: posix.system")
-    gateway = HubGateway(source, "secret", untold=1000)
+    gateway = HubGateway(source, "a-secret-of-tests", untold=1000)
     try:
-        yield f"http://127.0.0.1:{await gateway.start()}/secret"
+        yield f"http://127.0.0.1:{await gateway.start()}/a-secret-of-tests"
     finally:
         await gateway.stop()
 

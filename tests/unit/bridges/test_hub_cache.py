@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2pckpt.bridges.hub_cache import cache_directory, check_repo_id, link, unlink
-from p2pckpt.bridges.placing import Placements
+from p2pckpt.bridges.placements import Placements
 from p2pckpt.errors import BadUsage, Conflict
 from tests.support.homes import write_files
 from tests.unit.bridges.versions import contents, found
@@ -110,3 +110,57 @@ def test_what_the_client_fetched_of_another_version_of_the_share_is_no_conflict(
     made = link(version, right, cache, "cars/sd15", (), ("f" * 64, earlier), placements)
     assert (repo / "refs" / "main").read_text() == made.commit
     assert (repo / "snapshots" / ("e" * 40) / "a").read_bytes() == b"old"
+
+
+def test_a_blob_that_was_written_to_is_mended_if_it_was_ours(tmp_path: Path) -> None:
+    version = contents(write_files(tmp_path / "m", {"a": b"right"}))
+    cache, placements = tmp_path / "cache", Placements(tmp_path / "placed")
+    for each in (contents(tmp_path / "m", version=2), version):
+        link(each, found(each, tmp_path / "m"), cache, "cars/sd15", (), (), placements)
+    blob = cache / "models--cars--sd15" / "blobs" / version.files[0].sha256
+    blob.write_bytes(b"wrong")
+    (tmp_path / "m" / "a").unlink()  # as a repair does
+    write_files(tmp_path / "m", {"a": b"right"})
+    made = link(version, found(version, tmp_path / "m"), cache, "cars/sd15", (), (), placements)
+    assert (made.snapshot / "a").read_bytes() == b"right"
+    for placement in sorted(placements.all(), key=lambda p: -p.version):
+        unlink(placement, placements)
+    assert not cache.exists(), "the other version of the same blob knows it, too"
+
+
+def test_a_wrong_blob_of_the_right_size_is_told(tmp_path: Path) -> None:
+    version = contents(write_files(tmp_path / "m", {"a": b"right"}))
+    repo = write_files(tmp_path / "cache" / "models--x", {f"blobs/{version.files[0].sha256}": b"wrong"})
+    with pytest.raises(Conflict):
+        link(version, found(version, tmp_path / "m"), repo.parent, "x", (), (), Placements(tmp_path / "p"))
+
+
+def test_what_the_client_made_itself_stays_when_a_version_is_taken_away(tmp_path: Path) -> None:
+    version = contents(write_files(tmp_path / "m", {"a": b"one", "b": b"two"}))
+    cache, placements, right = tmp_path / "cache", Placements(tmp_path / "p"), found(version, tmp_path / "m")
+    commit, blob = version.manifest[:40], version.files[0].sha256
+    repo = write_files(cache / "models--x", {f"blobs/{blob}": b"one", "refs/main": commit.encode()})
+    snapshot = repo / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (snapshot / "a").symlink_to(f"../../blobs/{blob}")
+    before = sorted(path.relative_to(repo) for path in repo.rglob("*"))
+    link(version, right, cache, "x", (), (), placements)
+    link(version, right, cache, "x", (), (), placements)
+    [placement] = placements.all()
+    unlink(placement, placements)
+    assert sorted(path.relative_to(repo) for path in repo.rglob("*")) == before
+    assert (snapshot / "a").read_bytes() == b"one"
+
+
+def test_a_real_file_in_a_snapshot_is_never_taken_out(tmp_path: Path) -> None:
+    version = contents(write_files(tmp_path / "m", {"a": b"one"}))
+    cache, placements, right = tmp_path / "cache", Placements(tmp_path / "p"), found(version, tmp_path / "m")
+    snapshot = write_files(cache / "models--x" / "snapshots" / version.manifest[:40], {"a": b"one"})
+    link(version, right, cache, "x", (), (), placements)
+    [placement] = placements.all()
+    unlink(placement, placements)
+    assert (snapshot / "a").read_bytes() == b"one"
+    (snapshot / "a").write_bytes(b"edited")
+    with pytest.raises(Conflict, match="not what the version has"):
+        link(version, right, cache, "x", (), (), placements)
+    assert (snapshot / "a").read_bytes() == b"edited"

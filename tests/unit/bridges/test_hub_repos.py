@@ -10,6 +10,7 @@ import pytest
 from p2pckpt.bridges.hub_gateway.etags import commit_of
 from p2pckpt.bridges.hub_gateway.repos import Repos, RevisionNotFound
 from p2pckpt.bridges.hub_gateway.routes import RepoNotFound
+from p2pckpt.control.read_messages import FileInfo
 from p2pckpt.errors import DaemonUnavailable
 
 from ...support.hub_source import HubSource
@@ -80,3 +81,16 @@ async def test_a_failure_is_not_remembered(source: HubSource) -> None:
         await repos.find("cars/sd15", "main")
     source.failures.clear()
     assert (await repos.find("cars/sd15", "main")).version == 2
+
+
+async def test_a_commit_never_leads_to_other_content(source: HubSource, tmp_path: Path) -> None:
+    repos = Repos(source)
+    commit = commit_of((await repos.find("cars/sd15", "main")).manifest)
+    other = HubSource()  # left, and another share joined that is called the same
+    for path in ("one", "two"):
+        other.add_files("cars/sd15", tmp_path, (FileInfo(path, 1, "ab" * 32, "opaque", False),))
+    repos._source = other
+    with pytest.raises(RevisionNotFound):
+        await repos.find("cars/sd15", commit)
+    with pytest.raises(RevisionNotFound):
+        await repos.find("cars/sd15", commit)

@@ -293,3 +293,16 @@ async def test_neither_tokens_nor_the_secret_reach_the_log(gateway: Gateway, cap
 async def test_whoever_asks_is_whoever_runs_the_daemon(gateway: Gateway) -> None:
     async with gateway.ask("/api/whoami-v2") as got:
         assert json.loads(await got.text())["name"] == "alice"
+
+
+async def test_a_range_is_of_get_alone(gateway: Gateway) -> None:
+    for wanted in ("bytes=5-9", "bytes=999999999-"):
+        async with gateway.ask("/cars/sd15/resolve/main/weights.bin", "HEAD", headers={"Range": wanted}) as head:
+            assert (head.status, head.headers["Content-Length"]) == (200, str(len(WEIGHTS)))
+            assert "Content-Range" not in head.headers
+
+
+@pytest.mark.parametrize("secret", ["", "short"])
+def test_without_a_secret_to_speak_of_there_is_no_gateway(secret: str) -> None:
+    with pytest.raises(e.BadUsage, match="too short"):
+        HubGateway(HubSource(), secret)

@@ -147,3 +147,11 @@ def test_a_directory_of_neither_is_refused(tmp_path: Path) -> None:
     for tool in (COMFYUI, A1111):
         with pytest.raises(BadUsage, match="is no directory of"):
             root_of(tool, tmp_path)
+
+
+def test_no_two_files_get_one_name(tmp_path: Path) -> None:
+    files = {"unet/a.safetensors": weights("flux"), "unet-a.safetensors": weights("wan")}
+    version = contents(write_files(tmp_path / "m", files))
+    found = plan(COMFYUI, tmp_path, version)
+    assert len(set(found.targets.values())) == 2
+    assert plan(COMFYUI, tmp_path, version) == found

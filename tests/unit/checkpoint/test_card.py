@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -168,3 +169,39 @@ def test_a_readme_without_front_matter_gets_some_and_one_that_says_it_already_is
 def test_a_card_that_cannot_be_read_is_its_authors_to_mend(readme: bytes) -> None:
     with pytest.raises(BadUsage):
         with_fields(readme, {"license": "mit"})
+
+
+@pytest.mark.parametrize(
+    "readme",
+    [
+        "---\n{license: mit, tags: [a]}\n---\nB\n",
+        '---\n"a":\n  b\n? license\n: mit\n---\nB\n',
+        "---\ntags:\n- a\n...\n---\nB\n",
+        "---\na: {b: 1,\nlicense: mit}\n---\nB\n",
+        "---\na: [1,\nlicense,\n2]\n---\nB\n",
+        "---\na: 'x\nlicense: y'\nlicense: mit\n---\nB\n",
+        "---\nlicense: mit\n---\n---\ntitle: no front matter\n---\n",
+    ],
+)
+@pytest.mark.parametrize("licence", ["isc", ""])
+def test_a_card_says_what_was_asked_for_and_the_rest_or_stays_as_it_is(readme: str, licence: str) -> None:
+    try:
+        changed = with_fields(readme.encode(), {"license": licence}).decode()
+    except BadUsage as exc:
+        assert "not changed" in exc.kept
+        return
+    if changed != readme:
+        fields, before = (yaml.safe_load(text.split("---\n")[1]) for text in (changed, readme))
+        assert {**fields, "license": 0} == {**before, "license": 0}
+        assert fields.get("license", "") == licence
+        assert changed.count("\nlicense:") + changed.count("? license") <= 1
+        assert changed.split("---\n")[2:] == readme.split("---\n")[2:]
+
+
+def test_line_ends_and_remarks_stay() -> None:
+    readme = b"---\r\nlicense: mit\r\n# of tags\r\n\r\ntags: [a]\r\n---\r\n# Title\r\nold\nmixed\r\n"
+    changed = with_fields(readme, {"license": "isc"})
+    assert changed == (b"---\r\n# of tags\r\n\r\ntags: [a]\r\nlicense: isc\r\n---\r\n# Title\r\nold\nmixed\r\n")
+    assert with_fields(readme, {"license": "mit"}) == readme
+    assert with_fields(b"# Title\r\n", {"license": "mit"}) == b"---\r\nlicense: mit\r\n---\r\n# Title\r\n"
+    assert with_fields(b"---\na: .nan\n---\n", {"license": "mit"}) == b"---\na: .nan\nlicense: mit\n---\n"

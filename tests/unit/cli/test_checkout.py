@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from p2pckpt.cli.checkout_work import managed_directory
 from p2pckpt.control import messages as m
 from p2pckpt.control.read_messages import Contents
 from tests.support.canned_daemon import CannedDaemon, job, preview, share, version
@@ -116,7 +117,61 @@ def test_a_checkout_that_is_not_whole_is_restored_first(daemon: CannedDaemon, cl
     [body] = daemon.asked("POST", "/v1/fetch")
     assert (body["to"], body["accept_licence"]) == (str(tmp_path / "restored"), "openrail")
     assert body["source"] == f"{version_.share_id}@3"
+    assert not body["allow_unsafe_pickle"]
     assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_what_may_run_commands_is_restored_if_the_user_says_so(daemon: CannedDaemon, cli: Cli, tmp_path: Path) -> None:
+    told(daemon, write_files(tmp_path / "whole", FILES), path="")
+    daemon.replies["POST", "/v1/fetch/plan"] = preview()
+    daemon.replies["POST", "/v1/fetch"] = job()
+    daemon.follow(job(), job(state=m.JobState.SEEDING, done=100_000_000))
+    cli("checkout", "cars/sd15", "--dir", "there", "--to", "restored", "--allow-unsafe-pickle")
+    [body] = daemon.asked("POST", "/v1/fetch")
+    assert body["allow_unsafe_pickle"]
+
+
+def test_a_checkout_is_not_placed_over_itself(daemon: CannedDaemon, cli: Cli, tmp_path: Path) -> None:
+    model = write_files(tmp_path / "model", FILES)
+    told(daemon, model)
+    before = tree(model)
+    for directory in (model, model / "unet" / "deeper"):
+        outcome = cli("checkout", "cars/sd15", "--dir", str(directory))
+        assert (outcome.code, "inside the checkout" in outcome.err) == (2, True)
+        assert cli("checkout", "cars/sd15", "--dir", str(directory), "--remove").code == 5
+    assert tree(model) == before
+
+
+def test_another_version_takes_the_place_of_one(daemon: CannedDaemon, cli: Cli, tmp_path: Path) -> None:
+    for number in (2, 3):
+        files = {"weights": b"%d" % number, "config": b"same"}
+        told(daemon, write_files(tmp_path / f"model {number}", files), number=number)
+        assert cli("checkout", "cars/sd15", "--dir", "there").code == 0
+        assert (tmp_path / "there" / "weights").read_bytes() == b"%d" % number
+    assert json.loads(cli("checkout", "cars/sd15@2", "--dir", "there", "--remove", "--json").out)["removed"] == 0
+    assert json.loads(cli("checkout", "cars/sd15@3", "--dir", "there", "--remove", "--json").out)["removed"] == 2
+    assert not (tmp_path / "there").exists()
+    assert (tmp_path / "model 2" / "weights").read_bytes() == b"2"
+
+
+def test_shares_of_one_name_are_not_taken_away_together(daemon: CannedDaemon, cli: Cli, tmp_path: Path) -> None:
+    for share_id in ("ab" * 32, "cd" * 32):
+        found = contents(write_files(tmp_path / share_id[:2], {share_id[:2]: b"x"}))
+        daemon.replies["GET", "/v1/contents/cars%2Fsd15"] = msgspec.structs.replace(found, share_id=share_id)
+        daemon.replies["GET", f"/v1/shares/{share_id}"] = m.ShareDetail(share(share_id=share_id), (version(),))
+        assert cli("checkout", "cars/sd15", "--dir", "there").code == 0
+    outcome = cli("checkout", "cars/sd15", "--dir", "there", "--remove")
+    assert (outcome.code, "cdcdcdcd" in outcome.err) == (2, True)
+    assert cli("checkout", "cdcdcdcd", "--dir", "there", "--remove").code == 0
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["ab"]
+
+
+@pytest.mark.parametrize("name", ["/etc", "../../../up", "a/..", "...", "/", ""])
+def test_no_name_of_a_share_leads_out_of_where_versions_are_restored(tmp_path: Path, name: str) -> None:
+    version_ = contents(write_files(tmp_path / "m", FILES), share=name)
+    managed = managed_directory(tmp_path / "data", version_)
+    assert managed.resolve().parent.parent == tmp_path / "data" / "checkouts"
+    assert managed.parent.name.startswith(version_.share_id[:16])
 
 
 @pytest.mark.parametrize(
@@ -128,6 +183,8 @@ def test_a_checkout_that_is_not_whole_is_restored_first(daemon: CannedDaemon, cl
         ("--hf-cache", "--as", "vae"),
         ("--comfyui", "ComfyUI", "--as", "nonsense"),
         ("--a1111", "ComfyUI"),
+        ("--dir", "x", "--to", "x"),
+        ("--dir", "x", "--remove", "--allow-unsafe-pickle"),
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(

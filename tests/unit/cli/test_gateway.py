@@ -41,3 +41,9 @@ def test_why_it_does_not_run_is_told(cli: Cli, daemon: CannedDaemon) -> None:
         assert cli("gateway", "status").out == text
         outcome = cli("gateway", "env")
         assert outcome.code == 1 and outcome.out == "" and "p2pckpt gateway start" in outcome.err
+
+
+def test_a_new_address_is_told(cli: Cli, daemon: CannedDaemon) -> None:
+    daemon.replies[STATE] = GatewayState(on=True, running=True, port=4001, notice="port 4000 was taken")
+    assert "port 4000 was taken" in cli("gateway", "status").err
+    assert json.loads(cli("gateway", "status", "--json").out)["notice"] == "port 4000 was taken"

@@ -10,6 +10,7 @@ from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 from tuf.api.serialization.json import JSONSerializer
 
 from p2pckpt.errors import BadUsage, Conflict, VerificationFailed
+from p2pckpt.tracker_protocol import SIGNED_EXTENSION
 from p2pckpt.trust import versions
 from p2pckpt.trust.identity import Identity
 from p2pckpt.trust.versions import RootKeys, parse_keyring, parse_targets, parse_terms, root_keys
@@ -310,3 +311,11 @@ def test_neither_the_newest_version_nor_one_with_a_tag_is_retired(shelf: Shelf, 
         targets = versions.publish_version(targets, OWNER, target(each), ["stable"] if each == 2 else [])
     with pytest.raises(Conflict, match=f"version {precious}"):
         versions.retire(targets, OWNER, [1, precious])
+
+
+@pytest.mark.parametrize("name", ["/etc/cron.d/x", "../../up", "a/../b", ".ssh", "a//b", "", "a\nb", "x" * 101])
+def test_a_root_whose_share_is_called_like_a_path_is_refused(shelf: Shelf, name: str) -> None:
+    metadata = Metadata[Root].from_bytes(shelf.root)
+    metadata.signed.unrecognized_fields[SIGNED_EXTENSION]["name"] = name
+    with pytest.raises(VerificationFailed, match="no name for one"):
+        parse_terms(metadata.to_bytes(JSONSerializer()))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pckpt import cloning
 from p2pckpt.errors import BadUsage, ChangedWhileReading, NotAllowed
 from p2pckpt.jobs.saves import Save, look, take, taking
 
@@ -145,7 +146,7 @@ def test_where_no_link_can_be_made_it_is_said(save: Save, tmp_path: Path, monkey
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr(taking, "clone", lambda *_: False)
+    monkeypatch.setattr(cloning, "clone", lambda *_: False)
     with pytest.raises(NotAllowed, match="can't be linked") as caught:
         take(save, tmp_path / "place")
     assert "one file system" in caught.value.next_step
