@@ -24,7 +24,7 @@ from p2pckpt.trust.versions import VersionTarget
 def label_of(trusted: TrustedShare, target: VersionTarget) -> str:
     """What the directory of a version is called: as its save was, ``checkpoint-500``."""
     label = target.name or f"{trusted.terms.name.rpartition('/')[2]}-v{target.version}"
-    return "".join(c if c.isalnum() or c in ".+-_=" else "-" for c in label).lstrip(".")
+    return "".join(c if c.isalnum() or c in ".+-_=" else "-" for c in label).lstrip(".") or f"v{target.version}"
 
 
 def place_for(request: RestoreRequest, label: str) -> Path:

@@ -190,10 +190,11 @@ def _is_save(directory: Path) -> bool:
 def _is_saved_to(run: Path, below: Sequence[Path]) -> bool:
     """Whether a run's directory is itself what its trainer goes on from, written over with each save.
 
-    Weights alone don't make it so: many a trainer leaves its last ones beside its saves, or begins with some there.
+    As accelerate and DCP can. Weights alone don't make it so: many a trainer leaves its last ones beside its saves, or
+    begins with some there.
     """
     entries = _names_in(run)
-    state = any(names.is_random_state(name) or name == TRAINER_STATE or is_metadata(name) for name in entries)
+    state = any(names.is_random_state(name) or is_metadata(name) for name in entries)
     if not state or any(names.names_a_step(part) for path in below for part in path.relative_to(run).parts):
         return False
     return _holds_weights(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -274,6 +275,24 @@ async def test_without_tracker_and_publisher_the_newest_version_that_is_here_is_
     assert "tracker" in restored.tried[0].why
 
 
+async def test_a_directory_that_is_saved_to_over_and_over_again_is_published_each_time_and_restored_in_place(
+    alice: Home, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    await watch(alice, state, "run/one-place", quiet=0.3)
+    for step in (1, 2):
+        (state / "model.safetensors").write_bytes(safetensors({"weight": np.full(64, step, np.float32)}, "F32"))
+        for name in ("optimizer.bin", "random_states_0.pkl"):
+            (state / name).write_bytes(torch_bytes())
+        there = tree(state)
+        await until(partial(_has_published, alice, "run/one-place", step), f"save {step} was published")
+    (state / "model.safetensors").write_bytes(b"torn")
+    restored = await restore(alice, "run/one-place")
+    assert (restored.version, restored.path) == (2, str(state))
+    assert tree(state, leave_out=[".p2pckpt-replaced"]) == there
+
+
 async def test_with_everything_bad_a_restore_says_why_and_what_to_do(alice: Home, tmp_path: Path) -> None:
     trainer = Trainer(tmp_path / "run")
     trainer.tensors["layer.0.norm"][0] = np.nan
@@ -409,6 +428,10 @@ async def test_one_directory_is_watched_for_one_run_until_it_is_no_more(alice: H
 
 async def _has(home: Home, run: str, state: SaveState) -> bool:
     return any(save.state is state for save in (await home.client.run_detail(run)).saves)
+
+
+async def _has_published(home: Home, run: str, count: int) -> bool:
+    return (await home.client.run_detail(run)).run.published >= count
 
 
 async def _knows(home: Home, run: str, version: int) -> bool:

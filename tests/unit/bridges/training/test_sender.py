@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
 import pickle
@@ -135,6 +136,14 @@ def test_a_strict_sender_raises_what_went_wrong(daemon: CannedDaemon, save: Path
         sender.send(save)
     with pytest.raises(KeyError), sender.guard(save):
         raise KeyError("it")
+
+
+def test_a_strict_sender_works_where_a_loop_runs(daemon: CannedDaemon, save: Path) -> None:
+    async def cell_of_a_notebook() -> None:
+        SaveSender("my/run", strict=True, start_daemon=False).send(save)
+
+    asyncio.run(cell_of_a_notebook())
+    assert taken(daemon) == ["checkpoint-7"]
 
 
 def test_other_ranks_send_nothing(

@@ -260,7 +260,7 @@ def test_a_directory_that_is_saved_to_over_and_over_again_is_the_save(tmp_path: 
 
 
 def test_weights_that_a_trainer_begins_with_or_leaves_are_no_save_of_its_run(tmp_path: Path) -> None:
-    for path in ("model.safetensors", "config.json", "training_args.bin", "tokenizer.json"):
+    for path in ("model.safetensors", "config.json", "training_args.bin", "trainer_state.json"):
         written(tmp_path / path)
     assert find(tmp_path) == []
 
