@@ -157,6 +157,10 @@ class Engine(Protocol):
     def want(self, info_hash: bytes, pieces: Mapping[int, Iterable[int]]) -> None:
         """File → pieces to fetch, replacing what was wanted before; pieces that are here are ignored."""
 
+    def rewant(self, info_hash: bytes, more: Mapping[int, Iterable[int]], fewer: Mapping[int, Iterable[int]]) -> None:
+        """The same, told by its difference: ``more`` is wanted besides, ``fewer`` no longer. Unknown torrents are
+        ignored."""
+
     def hurry(self, info_hash: bytes, pieces: Sequence[tuple[int, int]]) -> None:
         """Ask for these (file, piece) before everything else that is wanted, about in this order.
 

@@ -131,6 +131,22 @@ async def test_wanting_replaces_what_was_wanted_before(new_node: NewNode, sample
     assert leech.arrived(sample) == {(large, 1)}
 
 
+async def test_wanting_is_changed_by_its_difference(new_node: NewNode, sample: Sample) -> None:
+    seed, leech = await new_node("seed"), await new_node("leech")
+    seed.add(sample, sample.pieces)
+    leech.add(sample)
+    large = sample.file_of_length(OBJECTS[0])
+    leech.want(sample, {(large, 0), (large, 2)})
+    leech.engine.hurry(sample.info_hash, [(large, 0)])
+    leech.engine.rewant(sample.info_hash, {0: {0}, large: {1, 2}}, {large: {0}})
+    leech.engine.rewant(UNKNOWN, {0: {0}}, {})
+    wanted = {(0, 0), (large, 1), (large, 2)}
+    leech.connect(sample, seed)
+    await leech.received(sample, wanted)
+    await leech.flushed(sample)
+    assert leech.arrived(sample) == wanted
+
+
 @over_tls_too
 async def test_pieces_that_are_here_are_neither_fetched_nor_reported(new_node: NewNode, sample: Sample) -> None:
     seed, leech = await new_node("seed"), await new_node("leech")
