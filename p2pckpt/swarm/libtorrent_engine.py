@@ -361,13 +361,6 @@ class LibtorrentEngine:
             active.asked += 1
             active.handle.flush_cache()
 
-    def clear_problem(self, info_hash: bytes) -> None:
-        if (active := self._added(info_hash)) is not None:
-            active.problem = False
-            active.handle.clear_error()
-            active.handle.unset_flags(lt.torrent_flags.upload_mode)
-            active.handle.resume()
-
     def limit(self, down: int, up: int) -> None:
         self._apply({"download_rate_limit": _rate(down), "upload_rate_limit": _rate(up)})
 

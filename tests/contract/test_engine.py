@@ -300,7 +300,9 @@ async def test_a_file_that_cannot_be_written_is_one_problem_and_can_be_tried_aga
 
     leech.events.clear()  # what was reported before the problem and not flushed is not here
     leech.path(sample, large).rmdir()
-    leech.engine.clear_problem(sample.info_hash)
+    leech.engine.remove(sample.info_hash)
+    leech.add(sample)
+    leech.want(sample, {(large, 0), (large, 1), (large, 2)})
     leech.connect(sample, seed)
     await leech.received(sample, {(large, 0), (large, 1), (large, 2)})
     await leech.flushed(sample)
@@ -390,7 +392,6 @@ async def test_unknown_torrents_are_ignored(new_node: NewNode) -> None:
     node.engine.remove(UNKNOWN)
     node.engine.connect(UNKNOWN, [Endpoint("127.0.0.1", 1)])
     node.engine.flush(UNKNOWN)
-    node.engine.clear_problem(UNKNOWN)
     assert await node.engine.peers(UNKNOWN) == []
     assert await node.engine.availability(UNKNOWN) == ()
     assert not node.engine.seek(UNKNOWN)

@@ -246,11 +246,6 @@ class FakeEngine:
             self._report(info_hash, torrent, exc)
         self._send(Flushed(info_hash))
 
-    def clear_problem(self, info_hash: bytes) -> None:
-        if (torrent := self._torrents.get(info_hash)) is not None:
-            torrent.problem = False
-            self._wake()
-
     def limit(self, down: int, up: int) -> None:
         self._down = down
         self._begin_anew()
