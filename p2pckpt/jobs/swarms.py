@@ -181,9 +181,11 @@ class Swarms:
         joined = self._joined.get(info_hash)
         if joined is None or job not in joined.wanted:
             return
-        joined.wanted[job] = wanted
-        self._want(joined)
+        before, joined.wanted[job] = joined.wanted[job], wanted
         if joined.in_engine:
+            # the difference alone: another job may want hundreds of thousands of pieces
+            others = [theirs for other, theirs in joined.wanted.items() if other != job]
+            self._engine.rewant(info_hash, _without(wanted, before), _without(before, wanted, *others))
             self._engine.hurry(info_hash, first)
         self._tell_arrived(job, joined)
 
@@ -503,6 +505,14 @@ def _same_authority(one: TlsCredentials | None, other: TlsCredentials | None) ->
     if one is None or other is None:
         return one is other
     return one.authority == other.authority
+
+
+def _without(wanted: Mapping[int, set[int]], *others: Mapping[int, set[int]]) -> dict[int, set[int]]:
+    """By file, what none of the others wants."""
+    return {
+        file: {piece for piece in pieces if not any(piece in other.get(file, ()) for other in others)}
+        for file, pieces in wanted.items()
+    }
 
 
 def _together(placement: Placement, arrived: Mapping[int, PieceSet]) -> tuple[PieceSet, ...]:

@@ -61,8 +61,8 @@ class Flushed:
 class EngineProblem:
     """A torrent stopped: a file can't be written or read.
 
-    Pieces that arrived and were not flushed yet may be lost; those that are arrive again after ``clear_problem``. It
-    comes before the ``Flushed`` of a flush that it spoilt.
+    Pieces that arrived and were not flushed yet may be lost; to try again, remove the torrent and add it with what is
+    durable. It comes before the ``Flushed`` of a flush that it spoilt.
     """
 
     info_hash: bytes
@@ -157,6 +157,10 @@ class Engine(Protocol):
     def want(self, info_hash: bytes, pieces: Mapping[int, Iterable[int]]) -> None:
         """File → pieces to fetch, replacing what was wanted before; pieces that are here are ignored."""
 
+    def rewant(self, info_hash: bytes, more: Mapping[int, Iterable[int]], fewer: Mapping[int, Iterable[int]]) -> None:
+        """The same, told by its difference: ``more`` is wanted besides, ``fewer`` no longer. Unknown torrents are
+        ignored."""
+
     def hurry(self, info_hash: bytes, pieces: Sequence[tuple[int, int]]) -> None:
         """Ask for these (file, piece) before everything else that is wanted, about in this order.
 
@@ -177,9 +181,6 @@ class Engine(Protocol):
 
     def flush(self, info_hash: bytes) -> None:
         """Answered by one ``Flushed``, in the order of calls."""
-
-    def clear_problem(self, info_hash: bytes) -> None:
-        """Try again after an ``EngineProblem``."""
 
     def limit(self, down: int, up: int) -> None:
         """Bytes per second over everything, loopback and LAN included; 0 for none."""

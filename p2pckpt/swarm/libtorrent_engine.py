@@ -140,7 +140,7 @@ class _Active:
     """Number of the first piece of each of our files within the torrent."""
     locate: tuple[tuple[int, int], ...]
     """(file, piece within it) by the torrent's piece number; (-1, -1) for padding and for pieces that were here."""
-    wanted: frozenset[int] = frozenset()
+    wanted: set[int] = field(default_factory=set)
     """Numbers of the pieces that are wanted."""
     hurried: set[int] = field(default_factory=set)
     """Those of them that were given a deadline."""
@@ -154,6 +154,10 @@ class _Active:
     finished: int = 0
     flushed: int = 0
     """Alerts seen."""
+
+    def numbers(self, pieces: Mapping[int, Iterable[int]]) -> set[int]:
+        """Of pieces of our files, within the torrent."""
+        return {self.first_piece[file] + piece for file, some in pieces.items() for piece in some}
 
     def answers(self) -> int:
         """How many calls of ``flush`` are surely answered by now and were not before."""
@@ -297,14 +301,21 @@ class LibtorrentEngine:
 
     def want(self, info_hash: bytes, pieces: Mapping[int, Iterable[int]]) -> None:
         active = self._active[info_hash]
-        before = active.wanted
-        active.wanted = frozenset(active.first_piece[file] + piece for file, some in pieces.items() for piece in some)
-        for number in active.hurried - active.wanted:
+        wanted = active.numbers(pieces)
+        self._rewant(active, wanted - active.wanted, active.wanted - wanted)
+
+    def rewant(self, info_hash: bytes, more: Mapping[int, Iterable[int]], fewer: Mapping[int, Iterable[int]]) -> None:
+        if (active := self._added(info_hash)) is not None:
+            self._rewant(active, active.numbers(more) - active.wanted, active.numbers(fewer) & active.wanted)
+
+    def _rewant(self, active: _Active, more: set[int], fewer: set[int]) -> None:
+        active.wanted -= fewer
+        active.wanted |= more
+        for number in fewer & active.hurried:
             active.handle.reset_piece_deadline(number)  # else it comes all the same
-        active.hurried &= active.wanted
-        changed = before ^ active.wanted
-        if len(changed) <= _FEW:
-            for number in changed:
+        active.hurried -= fewer
+        if len(more) + len(fewer) <= _FEW:
+            for number in more | fewer:
                 active.handle.piece_priority(number, _WANTED if number in active.wanted else 0)
             return
         priorities = [0] * len(active.locate)
@@ -349,13 +360,6 @@ class LibtorrentEngine:
         if (active := self._added(info_hash)) is not None:
             active.asked += 1
             active.handle.flush_cache()
-
-    def clear_problem(self, info_hash: bytes) -> None:
-        if (active := self._added(info_hash)) is not None:
-            active.problem = False
-            active.handle.clear_error()
-            active.handle.unset_flags(lt.torrent_flags.upload_mode)
-            active.handle.resume()
 
     def limit(self, down: int, up: int) -> None:
         self._apply({"download_rate_limit": _rate(down), "upload_rate_limit": _rate(up)})

@@ -131,6 +131,22 @@ async def test_wanting_replaces_what_was_wanted_before(new_node: NewNode, sample
     assert leech.arrived(sample) == {(large, 1)}
 
 
+async def test_wanting_is_changed_by_its_difference(new_node: NewNode, sample: Sample) -> None:
+    seed, leech = await new_node("seed"), await new_node("leech")
+    seed.add(sample, sample.pieces)
+    leech.add(sample)
+    large = sample.file_of_length(OBJECTS[0])
+    leech.want(sample, {(large, 0), (large, 2)})
+    leech.engine.hurry(sample.info_hash, [(large, 0)])
+    leech.engine.rewant(sample.info_hash, {0: {0}, large: {1, 2}}, {large: {0}})
+    leech.engine.rewant(UNKNOWN, {0: {0}}, {})
+    wanted = {(0, 0), (large, 1), (large, 2)}
+    leech.connect(sample, seed)
+    await leech.received(sample, wanted)
+    await leech.flushed(sample)
+    assert leech.arrived(sample) == wanted
+
+
 @over_tls_too
 async def test_pieces_that_are_here_are_neither_fetched_nor_reported(new_node: NewNode, sample: Sample) -> None:
     seed, leech = await new_node("seed"), await new_node("leech")
@@ -284,7 +300,9 @@ async def test_a_file_that_cannot_be_written_is_one_problem_and_can_be_tried_aga
 
     leech.events.clear()  # what was reported before the problem and not flushed is not here
     leech.path(sample, large).rmdir()
-    leech.engine.clear_problem(sample.info_hash)
+    leech.engine.remove(sample.info_hash)
+    leech.add(sample)
+    leech.want(sample, {(large, 0), (large, 1), (large, 2)})
     leech.connect(sample, seed)
     await leech.received(sample, {(large, 0), (large, 1), (large, 2)})
     await leech.flushed(sample)
@@ -374,7 +392,6 @@ async def test_unknown_torrents_are_ignored(new_node: NewNode) -> None:
     node.engine.remove(UNKNOWN)
     node.engine.connect(UNKNOWN, [Endpoint("127.0.0.1", 1)])
     node.engine.flush(UNKNOWN)
-    node.engine.clear_problem(UNKNOWN)
     assert await node.engine.peers(UNKNOWN) == []
     assert await node.engine.availability(UNKNOWN) == ()
     assert not node.engine.seek(UNKNOWN)

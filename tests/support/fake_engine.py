@@ -199,6 +199,13 @@ class FakeEngine:
         torrent.wanted = [set(pieces.get(file, ())) for file in range(len(torrent.files))]
         self._wake()
 
+    def rewant(self, info_hash: bytes, more: Mapping[int, Iterable[int]], fewer: Mapping[int, Iterable[int]]) -> None:
+        if (torrent := self._torrents.get(info_hash)) is not None:
+            for file, wanted in enumerate(torrent.wanted):
+                wanted |= set(more.get(file, ()))
+                wanted -= set(fewer.get(file, ()))
+            self._wake()
+
     def hurry(self, info_hash: bytes, pieces: Sequence[tuple[int, int]]) -> None:
         if (torrent := self._torrents.get(info_hash)) is not None:
             torrent.urgent = [*pieces, *(piece for piece in torrent.urgent if piece not in pieces)]
@@ -238,11 +245,6 @@ class FakeEngine:
         except OSError as exc:
             self._report(info_hash, torrent, exc)
         self._send(Flushed(info_hash))
-
-    def clear_problem(self, info_hash: bytes) -> None:
-        if (torrent := self._torrents.get(info_hash)) is not None:
-            torrent.problem = False
-            self._wake()
 
     def limit(self, down: int, up: int) -> None:
         self._down = down

@@ -9,8 +9,9 @@ from typing import Final
 
 from p2pckpt.errors import NoSeeds
 
-_MOST: Final = 64
-"""Beginnings that are fetched on for clients who were told to come back."""
+_MOST: Final = 16
+"""Beginnings that are fetched on for clients who were told to come back: fewer than may be read at once, and each may
+keep a version open."""
 
 
 class Beginnings:

@@ -13,6 +13,7 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pckpt.checkpoint.pieces import count as piece_count
 from p2pckpt.checkpoint.plan import pieces_of_chunk
 from p2pckpt.control.messages import FetchRequest
 from p2pckpt.errors import BadUsage, NoSeeds, NoSpace, NotFound, P2pckptError
@@ -108,6 +109,29 @@ async def test_who_leaves_wants_nothing_any_more(reader: Reader) -> None:
     await asyncio.gather(waiting, return_exceptions=True)
     assert reader.wanted == set()
     reader.of.engine.allow(None)
+
+
+async def test_wanting_is_told_by_what_changes_and_takes_nothing_from_others(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of, source = reader.of, reader.version.source
+    await reader.all(end=1)
+    of.engine.allow(0)
+    where = source.share.share_id, source.share.tracker, of.version.torrent
+    pieces = range(piece_count(of.version.torrent.objects[0].length))
+    await of.swarms.join("another", *where, {1: set(pieces)}, 0, tls=False)
+    before, told = reader.wanted, list[tuple[Any, ...]]()
+    rewant = of.engine.rewant
+    monkeypatch.setattr(of.engine, "rewant", lambda *change: (told.append(change), rewant(*change)))
+    monkeypatch.delattr(of.engine.__class__, "want")  # all of it is not told again
+    waiting = asyncio.create_task(reader.all())
+    await of.until(lambda: len(reader.wanted) > len(before))
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert reader.wanted == before
+    assert len(told) > 1
+    monkeypatch.undo()
+    of.engine.allow(None)
 
 
 async def test_a_range_comes_before_what_a_fetch_wants_besides(reader: Reader, tmp_path: Any) -> None:
