@@ -355,28 +355,34 @@ _READ: Final[Mapping[Kind, Callable[[Any], Value | None]]] = {
 
 def _places(home: Path | None) -> dict[str, Path]:
     if home is not None:
-        runtime = home / "run"
-        if len(str(runtime / "daemon.sock").encode()) > _SOCKET_PATH_LIMIT:
-            # a deep home still needs a socket: a directory of this user alone, named after the home
-            import hashlib
-
-            digest = hashlib.sha256(str(home).encode()).hexdigest()[:16]
-            runtime = (_runtime_directory() or Path("/")) / digest
-            if runtime.parent == Path("/") or len(str(runtime).encode()) > _SOCKET_PATH_LIMIT - 12:
-                runtime = Path("/tmp") / f"p2pckpt-{os.getuid()}" / digest  # noqa: S108 - made 0700, owner checked by the daemon
+        runtime = _short_enough(home / "run", home)
         return {
             "config_dir": home / "config",
             "data_dir": home / "data",
             "state_dir": home / "state",
             "runtime_dir": runtime,
         }
-    runtime = _runtime_directory() or Path(platformdirs.user_state_dir("p2pckpt", appauthor=False)) / "run"
+    state = Path(platformdirs.user_state_dir("p2pckpt", appauthor=False))
+    runtime = _runtime_directory() or _short_enough(state / "run", state)
     return {
         "config_dir": Path(platformdirs.user_config_dir("p2pckpt", appauthor=False)),
         "data_dir": Path(platformdirs.user_data_dir("p2pckpt", appauthor=False)),
         "state_dir": Path(platformdirs.user_state_dir("p2pckpt", appauthor=False)),
         "runtime_dir": runtime,
     }
+
+
+def _short_enough(runtime: Path, place: Path) -> Path:
+    """``runtime``, or for one too deep to hold a socket a directory of this user alone, named after ``place``."""
+    if len(str(runtime / "daemon.sock").encode()) <= _SOCKET_PATH_LIMIT:
+        return runtime
+    import hashlib
+
+    digest = hashlib.sha256(str(place).encode()).hexdigest()[:16]
+    shorter = (_runtime_directory() or Path("/")) / digest
+    if shorter.parent == Path("/") or len(str(shorter).encode()) > _SOCKET_PATH_LIMIT - 12:
+        shorter = Path("/tmp") / f"p2pckpt-{os.getuid()}" / digest  # noqa: S108 - made 0700, owner checked by the daemon
+    return shorter
 
 
 def _runtime_directory() -> Path | None:

@@ -176,6 +176,14 @@ def test_the_socket_of_a_deep_home_has_a_path_that_sockets_can_have(
     assert (homes[0] in sockets[0].parents) == (len(os.fsencode(homes[0] / "run" / "daemon.sock")) <= 100)
 
 
+def test_a_user_s_deep_home_directory_has_a_socket_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path.joinpath(*["deep"] * 40)))
+    socket = load(environ={}, directory=tmp_path).socket_path
+    assert len(os.fsencode(socket)) < SUN_PATH
+
+
 def test_a_runtime_directory_that_is_deep_itself_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = tmp_path.joinpath(*["runtime"] * 12)
     runtime.mkdir(parents=True)
