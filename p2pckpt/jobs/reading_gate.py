@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Final
 
 from p2pckpt.checkpoint import distributed_pickles
@@ -60,8 +60,8 @@ class Gate:
 
     async def close(self) -> None:
         """Nothing is looked at any more; what waits for a look is cancelled."""
-        for look_ in self._looks.values():
-            look_.stop()
+        for shared in self._looks.values():
+            shared.stop()
         await asyncio.to_thread(self._threads.shutdown)
 
     async def _looked(self, reader: VersionReader, path: str, patience: float) -> Finding | None:
@@ -97,7 +97,7 @@ class _Look:
         self._coming: Future[bytes] | None = None
         beside = {name: _Ranges(self, name, reader.file(name).size) for name in _metadata_beside(reader, path)}
         source = _Ranges(self, path, reader.file(path).size)
-        self.found = asyncio.wrap_future(threads.submit(look, path, source, beside))
+        self.found = asyncio.wrap_future(threads.submit(look, path, source, beside, self._check))
 
     def stop(self) -> None:
         """Nobody waits any more; called on the loop."""
@@ -105,6 +105,11 @@ class _Look:
         self.found.cancel()
         if self._coming is not None:
             self._coming.cancel()
+
+    def _check(self) -> None:
+        """In the thread."""
+        if self._stopped:
+            raise CancelledError
 
     def read(self, path: str, start: int, end: int) -> bytes:
         """In the thread."""
@@ -136,13 +141,18 @@ class _Ranges:
         return self._reading.read(self._path, offset, offset + length)
 
 
-def look(path: str, source: ByteSource, beside: Mapping[str, ByteSource] | None = None) -> Finding | None:
-    """What the scan says about a file, without the numbers of a ``torch.save`` archive.
+def look(
+    path: str,
+    source: ByteSource,
+    beside: Mapping[str, ByteSource] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Finding | None:
+    """What the scan says about a file, without the numbers of a ``torch.save`` archive; ``check`` is called often.
 
     ``beside`` is the metadata, by path, of the distributed checkpoints that the file may be of, itself included.
     """
     storages = _storages(source)
-    found = judge(path, search(source, skip=storages.__contains__))
+    found = judge(path, search(source, check, storages.__contains__))
     if found is None or found.verdict not in _REFUSED:
         for name, metadata in (beside or {}).items():
             if (finding := distributed_pickles.judge_beside(name, metadata, path, source)) is not None:

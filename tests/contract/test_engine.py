@@ -542,9 +542,13 @@ async def test_peers_stats_and_availability_describe_an_open_transfer(new_node: 
         return stats is not None and (stats.peers, stats.seeds) == (2, 1)
 
     await eventually(counted, "the stats count both")
-    copies = await leech.engine.availability(sample.info_hash)
-    assert [len(file) for file in copies] == [piece_count(len(content)) for content in sample.contents]
-    assert (copies[0], {count for file in copies[1:] for count in file}) == (b"\x02", {1})
+
+    async def all_copies() -> bool:
+        copies = await leech.engine.availability(sample.info_hash)
+        assert [len(file) for file in copies] == [piece_count(len(content)) for content in sample.contents]
+        return (copies[0], {count for file in copies[1:] for count in file}) == (b"\x02", {1})
+
+    await eventually(all_copies, "the copies of both are counted")
     assert min(b"".join(await part.engine.availability(sample.info_hash))) == 0
     assert whole.uploaded == half.uploaded == 0
     assert whole.utp is half.utp is False
