@@ -304,10 +304,13 @@ class Shares:
         arguments = share.share_id, self._layout.trusted_files(share.share_id), fetch, self._identity, at
         async with self._locks[share.share_id], self._refreshing:
             try:
-                trusted = await asyncio.to_thread(admission.refresh, *arguments)
-            except (UntrustedKey, VerificationFailed):
-                # keys that change while we read make old and new files meet: what is wrong is so twice
-                trusted = await asyncio.to_thread(admission.refresh, *arguments)
+                try:
+                    trusted = await asyncio.to_thread(admission.refresh, *arguments)
+                except (UntrustedKey, VerificationFailed):
+                    # keys that change while we read make old and new files meet: what is wrong is so twice
+                    trusted = await asyncio.to_thread(admission.refresh, *arguments)
+            except FileNotFoundError as exc:
+                raise NotFound(f"{share.name} was left while it was asked about") from exc
             await self._on_refresh(share, trusted)
             return trusted
 
