@@ -11,10 +11,12 @@ import msgspec
 
 from p2pckpt.config import SETTINGS, Value
 from p2pckpt.control import access_messages as am
+from p2pckpt.control import gateway_messages as gm
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
 from p2pckpt.control import publish_messages as pm
+from p2pckpt.control import read_messages as rd
 from p2pckpt.control import run_messages as rm
 from p2pckpt.control import settings_messages as sm
 from p2pckpt.control.client import ControlClient
@@ -114,6 +116,42 @@ class ReplayClient(ControlClient):
 
     async def watch_run(self, request: rm.WatchRequest) -> rm.RunRow:
         return self._answer("watch_run", (request,), run_row(request.path))
+
+    async def unwatch_run(self, name: str) -> rm.RunRow:
+        return self._answer("unwatch_run", (name,), run_row("/runs/l70"))
+
+    async def runs(self) -> list[rm.RunRow]:
+        return self._answer("runs", (), [run_row("/runs/l70")])
+
+    async def run_detail(self, name: str) -> rm.RunDetail:
+        return self._answer("run_detail", (name,), rm.RunDetail(run_row("/runs/l70"), ()))
+
+    async def flush_run(self, name: str) -> rm.RunDetail:
+        return self._answer("flush_run", (name,), rm.RunDetail(run_row("/runs/l70"), ()))
+
+    async def save(self, request: rm.SaveRequest) -> rm.SaveRow:
+        return self._answer("save", (request,), run_row("/runs/l70").last)
+
+    async def prune(self, request: rm.PruneRequest) -> rm.PruneReply:
+        return self._answer("prune", (request,), rm.PruneReply((), 0, 0))
+
+    async def undo_prune(self, name: str) -> rm.PruneReply:
+        return self._answer("undo_prune", (name,), rm.PruneReply((), 0, 0))
+
+    async def gateway(self) -> gm.GatewayState:
+        return self._answer("gateway", (), gm.GatewayState(on=False, running=False))
+
+    async def set_gateway(self, request: gm.GatewayRequest) -> gm.GatewayState:
+        return self._answer("set_gateway", (request,), gm.GatewayState(on=request.on, running=request.on))
+
+    async def contents(self, name: str) -> rd.Contents:
+        raise AssertionError("the terminal interface reads no contents")
+
+    async def read(self, name: str, path: str, start: int = 0, end: int | None = None, **options: Any) -> Any:
+        raise AssertionError("the terminal interface reads no ranges")
+
+    async def read_all(self, name: str, path: str, start: int = 0, end: int | None = None, **options: Any) -> bytes:
+        raise AssertionError("the terminal interface reads no ranges")
 
     async def restore(self, request: rm.RestoreRequest) -> m.Job:
         return self._answer("restore", (request,), job("j93", kind=m.JobKind.RESTORE, share=request.source))
