@@ -151,6 +151,9 @@ class OnDisk:
     async def read(self, path: str, start: int, end: int) -> AsyncIterator[bytes]:
         yield self.data[path][start:end]
 
+    def require_patience(self, began: float, patience: float) -> None:
+        """A slow machine is no reason to give up."""
+
 
 async def refused(gate: Gate, save: Path) -> dict[str, str]:
     """What is said of the files that are not handed over."""
