@@ -113,7 +113,7 @@ class SaveRequest(msgspec.Struct, frozen=True, kw_only=True):
     step: int | None = None
     metrics: dict[str, float] = {}
     to: Visibility | None = None
-    """As the others that follow None for the run's own."""
+    """None, here and below, leaves what counts for the run."""
     delta: bool | None = None
     retention: Retention | None = None
     allow_nonfinite: tuple[str, ...] | None = None
