@@ -44,12 +44,14 @@ def say(**result: Any) -> str:
     return f"Path(result).write_text(json.dumps({result!r}))"
 
 
-def test_torch_is_an_extra_that_neither_installing_nor_testing_brings() -> None:
+def test_torch_is_an_extra_that_neither_installing_nor_the_demo_brings() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
     assert [each for each in wanted if re.match(r"(?i)(torch|safetensors|zipnn|blosc2)\b", each)] == []
     extra = project["project"]["optional-dependencies"]["convert"]
     assert [each.partition(">=")[0] for each in extra] == ["safetensors", "torch"]
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert re.search(r"^demo: \$\(VENV\)/\.installed \$\(WEIGHTS\)/\.installed ", makefile, re.MULTILINE)
 
 
 def test_without_the_extra_the_error_says_what_to_install(
