@@ -422,8 +422,11 @@ def small_disk(path: Path, size: int) -> Iterator[Path]:
         subprocess.run([*sudo, "umount", "--lazy", str(path)], check=True)
 
 
-def seeded_bytes(length: int, seed: int = 0) -> bytes:
-    """Bytes that no codec makes smaller, the same for the same arguments."""
+def seeded_bytes(length: int, seed: int | str = 0) -> bytes:
+    """Bytes that no codec makes smaller, the same for the same arguments.
+
+    What several tests publish to one home should be seeded by its share's name: equal chunks are not fetched twice.
+    """
     return hashlib.shake_256(f"p2pckpt test {seed}".encode()).digest(length)
 
 

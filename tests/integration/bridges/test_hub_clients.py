@@ -222,7 +222,7 @@ print(hf_hub_download(sys.argv[1], sys.argv[2]))
 async def test_a_client_waits_while_nobody_seeds_and_goes_on_once_somebody_does(
     client: HubClient, alice: Home, bob: Home, quick: Quick, tmp_path: Path
 ) -> None:
-    data = seeded_bytes(2 * MIB, sum(client.version.encode()))
+    data = seeded_bytes(2 * MIB, f"killed {client.version}")
     name = f"starved/of-{client.version}"
     job = await alice.share(write_files(tmp_path / "source", {"model.bin": data}), name=name)
     await join(bob, job.link)
@@ -298,7 +298,7 @@ async def test_after_a_kill_a_download_goes_on_where_the_swarm_was(
     client: HubClient, alice: Home, bob: Home, endpoint: str, tmp_path: Path
 ) -> None:
     size = 16 * MIB
-    data = seeded_bytes(size, sum(client.version.encode()) + 1)
+    data = seeded_bytes(size, f"large {client.version}")
     name = f"killed/of-{client.version}"
     job = await alice.share(write_files(tmp_path / "source", {"model.bin": data}), name=name)
     await join(bob, job.link)

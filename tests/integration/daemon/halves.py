@@ -33,10 +33,13 @@ class HalfSeeded:
 
 async def half_seeded(publisher: Home, other: Home, directory: Path, name: str) -> HalfSeeded:
     """Publish below ``directory``, let ``other`` have the first file, and stop seeding."""
-    seed = sum(name.encode())
     source = write_files(
         directory / "source",
-        {"README.md": b"# Half\n", "first.bin": seeded_bytes(HALF, seed), "last.bin": seeded_bytes(HALF, seed + 1)},
+        {
+            "README.md": b"# Half\n",
+            "first.bin": seeded_bytes(HALF, f"{name} 1"),
+            "last.bin": seeded_bytes(HALF, f"{name} 2"),
+        },
     )
     job = await publisher.share(source, name=name)
     await other.get(job.link, directory / "first half", only=("first.bin",))

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 async def publish(alice: Home, tmp_path: Path, name: str) -> tuple[str, str]:
     """A share with one version: its id and its link."""
-    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(1 << 16, hash(name) % 1000)})
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(1 << 16, name)})
     job = await alice.share(source, name=name)
     return job.share_id, job.link
 

@@ -25,7 +25,7 @@ MIB = 1 << 20
 
 
 async def shared(alice: Home, tmp_path: Path, name: str, **fields: object) -> tuple[Path, m.Job]:
-    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(4 * MIB, hash(name) % 1000)})
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(4 * MIB, name)})
     return source, await alice.share(source, name=name, **fields)
 
 

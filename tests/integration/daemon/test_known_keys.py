@@ -147,7 +147,7 @@ async def test_a_block_ends_seeding_and_a_daemon_that_died_in_between_does_not_b
 
 async def team(alice: Home, bob: Home, dora: Home, tmp_path: Path, name: str) -> Path:
     """A share of alice's that dora has, and in which bob may publish from now on."""
-    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(MIB, len(name))})
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(MIB, name)})
     job = await alice.share(source, name=name)
     await dora.get(job.link, tmp_path / "v1")
     await bob.get(job.link, tmp_path / "bobs")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
 async def licensed(alice: Home, tmp_path: Path, name: str, licence: str) -> tuple[Path, str]:
-    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(1 << 16, hash(name) % 1000)})
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(1 << 16, name)})
     link = (await alice.share(source, name=name)).link
     await change_keyring(alice, link, licence=licence)
     return source, link

@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 
 async def publish(alice: Home, tmp_path: Path, name: str, **fields: object) -> tuple[Path, str]:
-    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(MIB, hash(name) % 1000)})
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(MIB, name)})
     return source, (await alice.share(source, name=name, **fields)).link
 
 

@@ -27,7 +27,7 @@ SOON = 1.0
 
 
 async def published(alice: Home, directory: Path, name: str) -> tuple[m.Job, bytes]:
-    data = seeded_bytes(SIZE, sum(name.encode()))
+    data = seeded_bytes(SIZE, name)
     source = write_files(directory / "source", {"model.bin": data, "README.md": b"# Read\n"})
     return await alice.share(source, name=name), data
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
 async def publish(alice: Home, tmp_path: Path, name: str, to: Visibility = Visibility.MEMBERS) -> tuple[Path, str]:
-    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(1 << 16, hash(name) % 1000)})
+    source = write_files(tmp_path / "source", {"model.bin": seeded_bytes(1 << 16, name)})
     return source, (await alice.share(source, name=name, to=to)).link
 
 
