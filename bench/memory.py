@@ -20,13 +20,14 @@ import asyncio, sys
 from p2pckpt.daemon.stalls import StallMeter
 
 async def main():
-    meter = StallMeter()
-    task = asyncio.create_task(meter.watch())
-    await asyncio.to_thread(sys.stdin.read)
-    print(meter.longest * 1000)
-    task.cancel()
+    reading = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+    while not reading.done():
+        await asyncio.sleep(0.01)
 
-asyncio.run(main())
+meter = StallMeter()
+with asyncio.Runner(loop_factory=meter.loop) as runner:
+    runner.run(main())
+print(meter.longest * 1000)
 """
 """What the machine does to an event loop that does nothing: its stalls are waits for a core."""
 

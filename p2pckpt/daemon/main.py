@@ -89,7 +89,9 @@ def main() -> int:
     except BlockingIOError:
         return 0
     try:
-        asyncio.run(_run(settings, given, log))
+        stalls = StallMeter()
+        with asyncio.Runner(loop_factory=stalls.loop) as runner:
+            runner.run(_run(settings, given, log, stalls))
     except P2pckptError as exc:
         # plain, as the last line of the log: front ends show it
         logging.getLogger("p2pckpt").error(f"{exc.fact}; next: {exc.next_step}" if exc.next_step else exc.fact)
@@ -97,13 +99,12 @@ def main() -> int:
     return 0
 
 
-async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
+async def _run(settings: Config, passphrase: str, log: LogRing, stalls: StallMeter) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="asyncio"))
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    stalls = StallMeter()
     async with contextlib.AsyncExitStack() as stack:
         operations, beside = await _build(settings, passphrase, log, stalls, stack)
         operations.bans.load()
@@ -124,7 +125,6 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
             _tick(operations),
             upkeep(operations.services, operations.feed),
             operations.retaining.delete_for_ever(),
-            stalls.watch(),
             beside.watch(),
             operations.gateway.watch(),
         )
@@ -136,6 +136,7 @@ async def _run(settings: Config, passphrase: str, log: LogRing) -> None:
         stack.push_async_callback(operations.jobs.stop)
         operations.runs.go_on()
         stack.push_async_callback(operations.runs.stop)
+        stalls.reset()
         await stop.wait()
         _log.info("daemon stops")
         operations.feed.close()
