@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import shutil
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import structlog
 from msgspec.structs import replace
 
-from p2pckpt import __version__
 from p2pckpt import tracker_protocol as tp
-from p2pckpt.access.pool import BESIDE
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import messages as m
@@ -34,8 +28,10 @@ from p2pckpt.daemon.job_table import JobTable, Request
 from p2pckpt.daemon.keys import Keys
 from p2pckpt.daemon.leaving import Leaving
 from p2pckpt.daemon.live_settings import LiveSettings
+from p2pckpt.daemon.lookup import Lookup
 from p2pckpt.daemon.news import News
 from p2pckpt.daemon.peers import peers_reply
+from p2pckpt.daemon.pulse import Pulse
 from p2pckpt.daemon.rate_limits import RateLimits
 from p2pckpt.daemon.reading import Reading
 from p2pckpt.daemon.reports import job_detail, share_row, version_detail, version_rows
@@ -59,7 +55,7 @@ from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import is_share_id, split_name
 from p2pckpt.jobs.sweep import sweep
 from p2pckpt.store.catalogue import KnownShare
-from p2pckpt.store.checkout import free_bytes, partial_directory
+from p2pckpt.store.checkout import partial_directory
 from p2pckpt.trust import links
 
 _log = structlog.get_logger(__name__)
@@ -85,18 +81,14 @@ class Operations:
         self.access = Access(services, feed)
         self._reports = VerifyReports(services.config.state_dir / "verify")
         self.bans = Bans(services.config.data_dir / "bans.json", services.swarms.engine.ban)
-        self._beside = beside
+        self.lookup = Lookup(services, beside, settings)
         self.gateway = GatewayBeside(settings)
-        self._stalls = stalls
-        self._started_at = int(time.time())
-        self._process = psutil.Process()
-        self._rates = (0, 0)
-        self._stored = 0
         self._watch = AccessWatch(services, feed, self._share_row)
         self._row_lock = asyncio.Lock()
-        self.reading = Reading(services, self._need_tracker)
+        self.reading = Reading(services, self.lookup.need_tracker)
         self._background = Background()
         self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)
+        self.pulse = Pulse(services, self.jobs, settings, limits, stalls, lambda: beside.running)
         self.keys = Keys(services, feed, self.jobs)
         self.news = News(services, feed, self.access, self.keys, self._watch, self._background)
         doors = Doors(
@@ -159,7 +151,7 @@ class Operations:
 
     async def fetch(self, request: m.FetchRequest) -> m.Job:
         """Resolves first, so that a bad link fails here and not in a job."""
-        await self._need_tracker(request.source)
+        await self.lookup.need_tracker(request.source)
         source = await fetch_plan.resolve(self.services, request)
         path = fetch_plan.checkout_path(source, request)
         # from here on the share is known by its id: the job needs no link, and keeps no secret
@@ -184,13 +176,13 @@ class Operations:
         )
 
     async def fetch_plan(self, request: m.FetchRequest) -> m.FetchPreview:
-        await self._need_tracker(request.source)
+        await self.lookup.need_tracker(request.source)
         found = await fetch_plan.preview(self.services, request)
         return await self.keys.described(found)
 
     async def restore(self, request: rm.RestoreRequest) -> m.Job:
         """Finds or joins the share first, so that a bad name or link fails here and not in a job."""
-        await self._need_tracker(request.source)
+        await self.lookup.need_tracker(request.source)
         shares, source = self.services.shares, request.source
         if links.is_link(source):
             link = links.Link.parse(source)
@@ -239,7 +231,7 @@ class Operations:
 
     async def drop_version(self, name: str) -> am.Freed:
         """Delete what a version has here and nothing else needs; its jobs end."""
-        share, version = await self._resolve(name, retired=True)
+        share, version = await self.lookup.version(name, retired=True)
         for job in self.jobs.jobs():
             if (job.share_id, job.version) == (share.share_id.hex(), version) and job.kind is not m.JobKind.VERIFY:
                 await self.remove(job.id, data=False)
@@ -301,26 +293,19 @@ class Operations:
         return m.ShareDetail(await self._share_row(share), rows, self.runs.row(share.name))
 
     async def version_detail(self, name: str) -> m.VersionDetail:
-        share, version = await self._resolve(name)
+        share, version = await self.lookup.version(name)
         detail = await version_detail(self.services, share, version)
         return replace(detail, publisher_key=await self.keys.row(detail.publisher, share.share_id))
 
     async def manifest(self, name: str) -> dict[str, Any]:
-        share, version = await self._resolve(name)
-        trusted = await self.services.shares.trusted(share)
-        manifest, _ = await self.services.shares.manifest(share, trusted, version)
-        return await asyncio.to_thread(manifest.as_json)
+        return await asyncio.to_thread((await self.lookup.manifest(name)).as_json)
 
     async def diff(self, name_a: str, name_b: str) -> m.DiffReply:
-        manifests = []
-        for name in (name_a, name_b):
-            share, version = await self._resolve(name)
-            trusted = await self.services.shares.trusted(share)
-            manifests.append((await self.services.shares.manifest(share, trusted, version))[0])
+        manifests = [await self.lookup.manifest(name) for name in (name_a, name_b)]
         return await asyncio.to_thread(compare, name_a, manifests[0], name_b, manifests[1])
 
     async def tag(self, request: m.TagRequest) -> m.ShareDetail:
-        share, version = await self._resolve(request.name)
+        share, version = await self.lookup.version(request.name)
         await self.services.shares.move_tag(share, request.tag, None if request.remove else version)
         return await self.share_detail(share.name if request.remove else share.share_id.hex())
 
@@ -339,72 +324,30 @@ class Operations:
         await self.settings.set(sm.SetRequest("turtle", mode))
         return self._limits.state
 
-    # -- status and events
-
-    def status(self) -> m.DaemonStatus:
-        config, memory = self.services.config, self._process.memory_info()
-        tracker = self.settings.config.text("tracker") or (BESIDE if self._beside.running else "")
-        return m.DaemonStatus(
-            version=__version__,
-            pid=self._process.pid,
-            started_at=self._started_at,
-            home=str(config.home or config.data_dir),
-            identity=self.services.identity.hex,
-            name=self.services.identity.name,
-            listen_ports=self.services.swarms.ports,
-            tracker=tracker,
-            tracker_state=self.services.swarms.tracker_state.get(tracker, "none"),
-            embedded_tracker=self._beside.running,
-            rate_down=self._rates[0],
-            rate_up=self._rates[1],
-            free_bytes=free_bytes(self.services.layout.root),
-            stored_bytes=self._stored,
-            max_loop_stall_ms=round(self._stalls.longest * 1000, 1),
-            rss_bytes=memory.rss,
-            peak_rss_bytes=max(_peak_rss(), memory.rss),  # the kernel counts them apart, and not to the page
-            jobs=len(self.jobs.jobs()),
-            limits=self._limits.state,
-            keys_to_review=self.services.key_book.to_review,
-        )
+    # -- what goes on by itself
 
     async def snapshot(self) -> m.Snapshot:
-        return m.Snapshot(self.status(), self.jobs.jobs(), tuple(await self.shares()))
+        return m.Snapshot(self.pulse.status(), self.jobs.jobs(), tuple(await self.shares()))
 
     async def tick(self) -> None:
-        """Once a second: rates, peers and times of every job, and the daemon's own."""
+        """Once a second."""
         self._limits.look()
         self._background.start(self.reading.readers.tidy())
-        stats = await self.services.swarms.refresh_stats()
-        self._rates = (sum(s.rate_down for s in stats.values()), sum(s.rate_up for s in stats.values()))
-        swarms = self.services.swarms
-        joined = swarms.torrents_by_job()
-        for job in self.jobs.jobs():
-            of_job = joined.get(job.id, [])
-            torrents = [stats[h] for h in of_job if h in stats]
-            is_running = job.state is m.JobState.RUNNING
-            if torrents or is_running or job.rate_down or job.rate_up or job.peers or job.eta >= 0:
-                fields = _live_fields(job, torrents)
-                if is_running and fields["eta"] < 0:  # no matter of the network, or not now
-                    pace = self.jobs.progress(job.id).pace
-                    fields["eta"] = pace.left(time.monotonic(), job.done, job.size, str(job.phase))
-                fields["seeds"] = max(map(swarms.known_seeds, of_job), default=0)
-                if any(getattr(job, name) != value for name, value in fields.items()):
-                    self.jobs.progress(job.id).update(**fields)
-        self._stored = await asyncio.to_thread(self.services.catalogue.stored_bytes)
-        self.feed.send(m.StatusChanged(self.status()))
+        await self.pulse.measure()
+        self.feed.send(m.StatusChanged(self.pulse.status()))
 
     # -- inside
 
     async def _run(self, request: Request, progress: Progress) -> m.JobState:
         services = self.services
         if isinstance(request, pm.PublishRequest):
-            tracker = await self.tracker(public=request.to is tp.Visibility.PUBLIC)
+            tracker = await self.lookup.tracker(public=request.to is tp.Visibility.PUBLIC)
             await publish.publish(services, request, tracker, progress, self._earlier_link)
             await self._drop_twins(progress.job)
             self.news.changed_here(progress.job.share_id)
             return m.JobState.SEEDING
         if isinstance(request, m.FetchRequest):
-            await self._need_tracker(request.source)
+            await self.lookup.need_tracker(request.source)
             await fetching.fetch(services, request, progress)
             return await self._received(progress.job, seed=request.seed)
         if isinstance(request, rm.RestoreRequest):
@@ -471,56 +414,13 @@ class Operations:
         share = self.services.catalogue.share(bytes.fromhex(job.share_id))
         if share is None:
             raise NotFound(f"the share of {job.id} is not known here any more")
-        if share.tracker == BESIDE:
-            await self._beside.ensure()
+        await self.lookup.need_tracker_of(share)
         await seeding.seed(self.services, job.id, share, job.version)
-
-    async def tracker(self, *, public: bool = False) -> str:
-        """The tracker that new shares go to, running; with ``public`` it is open to stock clients."""
-        configured = self.settings.config.text("tracker")
-        if configured:
-            return configured
-        await self._beside.ensure(public=public)
-        return BESIDE
-
-    async def _need_tracker(self, source: str) -> None:
-        """A share at the tracker beside us needs it to run."""
-        with contextlib.suppress(NotFound, BadUsage):
-            if links.is_link(source):
-                if self._beside.is_named_by(links.Link.parse(source).tracker):
-                    await self._beside.ensure()
-            elif self.services.shares.find(split_name(source)[0]).tracker == BESIDE:
-                await self._beside.ensure()
-
-    async def _resolve(self, text: str, *, retired: bool = False) -> tuple[KnownShare, int]:
-        name, selector = split_name(text)
-        share = self.services.shares.find(name)
-        if share.tracker == BESIDE:
-            await self._beside.ensure()
-        trusted = await self.services.shares.trusted(share)
-        try:
-            return share, trusted.resolve(selector, retired=retired)
-        except NotFound:
-            trusted = await self.services.shares.refresh(share)  # perhaps published since
-            return share, trusted.resolve(selector, retired=retired)
 
     async def _share_row(self, share: KnownShare) -> m.ShareRow:
         """One after the other: a row that is told later must not have been looked up earlier."""
         async with self._row_lock:
             return await share_row(self.services, share, self._watch.of(share.share_id))
-
-
-def _live_fields(job: m.Job, torrents: list[Any]) -> dict[str, Any]:
-    down, up = sum(t.rate_down for t in torrents), sum(t.rate_up for t in torrents)
-    left = max(0, job.wire_size - job.wire_done)
-    running = job.state is m.JobState.RUNNING and job.kind.receives
-    return {
-        "rate_down": down,
-        "rate_up": up,
-        "uploaded": sum(t.uploaded for t in torrents),
-        "peers": max((t.peers for t in torrents), default=0),
-        "eta": left // down if running and down else -1,
-    }
 
 
 def _directory(path: str) -> Path:
@@ -531,12 +431,3 @@ def _directory(path: str) -> Path:
 
 def _discard_partial(target: Path) -> None:
     shutil.rmtree(partial_directory(target), ignore_errors=True)
-
-
-def _peak_rss() -> int:
-    """Bytes. Linux begins ``ru_maxrss`` with what the process that started this one held, so it is asked last."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

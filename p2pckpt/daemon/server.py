@@ -80,7 +80,7 @@ class ControlServer:
     def _routes(self) -> list[web.RouteDef]:
         do, sharing = self._operations, self._operations.sharing
         return [
-            web.get("/v1/status", _answer(lambda r: _now(do.status()))),
+            web.get("/v1/status", _answer(lambda r: _now(do.pulse.status()))),
             web.post("/v1/stop", self._stop_request),
             web.get("/v1/events", self._events),
             web.post("/v1/publish", _answer(_with(pm.PublishRequest, do.publish))),

@@ -67,12 +67,18 @@ async def watch(home: Home, directory: Path, name: str, **fields: object) -> Non
 async def ended(home: Home, run: str, *names: str) -> dict[str, SaveRow]:
     """What became of the saves of these names, once it is known of all."""
     found: dict[str, SaveRow] = {}
+    problem = ""
 
     async def known() -> bool:
+        nonlocal problem
         detail: RunDetail = await home.client.run_detail(run)
+        problem = detail.run.problem
         # of several saves of one name the newest counts
         found.update({save.name: save for save in reversed(detail.saves)})
         return all(name in found and found[name].state in ENDED for name in names)
 
-    await until(known, f"it is known what became of {', '.join(names)}")
+    try:
+        await until(known, f"it is known what became of {', '.join(names)}")
+    except AssertionError as exc:
+        raise AssertionError(f"{exc}: {list(found.values())}; {problem or 'no problem is told'}") from None
     return found
