@@ -16,6 +16,8 @@ demo: $(VENV)/.installed $(WEIGHTS)/.installed  ## the whole story on this machi
 
 # its daemons start by the hundred, and read byte code faster than they compile
 test: export PYTHONDONTWRITEBYTECODE :=
+# with a thread for each core, trainings beside each other wait for threads that have no core
+test soak: export OMP_NUM_THREADS := 1
 test: $(VENV)/.installed-frameworks $(CLIENTS)/.installed  ## every test but the long ones
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
