@@ -1,7 +1,6 @@
-"""One training run at work: its directory is looked at, finished saves are snapshotted, checked and published in turn.
+"""One training run at work: what its intake takes on is checked and published, one save after the other.
 
-The trainer never waits for any of it. A save that is finished is linked aside at once, before the trainer may rotate
-it away; of those that wait only the newest keeps its snapshot, so a slow network costs the disk one save and no more.
+The trainer never waits for any of it.
 """
 
 from __future__ import annotations
@@ -9,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,11 +21,11 @@ from msgspec.structs import replace
 from p2pckpt.control import messages as m
 from p2pckpt.control.client import error_of
 from p2pckpt.control.publish_messages import PublishRequest
-from p2pckpt.control.run_messages import SaveRow, SaveState
+from p2pckpt.control.run_messages import SaveState
+from p2pckpt.daemon.intake import Intake, Told, has_snapshot
 from p2pckpt.daemon.run_book import RunBook, RunRecord, SaveRecord
 from p2pckpt.daemon.snapshots import Snapshots
 from p2pckpt.errors import (
-    BadUsage,
     Cancelled,
     ChangedWhileReading,
     NoSpace,
@@ -41,11 +40,8 @@ from p2pckpt.jobs.scanning import fingerprint
 _log = structlog.get_logger(__name__)
 _LAST: Final = "last"
 """What Lightning calls the file that it writes over and over again, beside those that are named after their step."""
-_LOOK_EVERY: Final = 1.0
-"""Seconds between two looks at a directory, or so many times as long as a look takes. A network filesystem tells no
-news, and a save is there for minutes: looking is enough."""
-_LOOK_SHARE: Final = 20
-_LOOK_AT_LEAST_EVERY: Final = 20.0
+_PAUSED: Final = 1.0
+"""Seconds between two looks at a job that somebody paused."""
 _RETRY: Final = (5.0, 15.0, 60.0, 300.0)
 """Seconds until what failed is tried again."""
 _TRIES: Final = 3
@@ -82,12 +78,7 @@ class RunWorker:
         self._book = book
         self._doors = doors
         self._snapshots = Snapshots(book.token)
-        self._known = book.prints(run.name)
-        self._ignored: set[Path] = set()
-        self._look_took = 0.0
-        self._looking = asyncio.Lock()
-        self._snapping = asyncio.Lock()
-        self._news = asyncio.Event()
+        self.intake = Intake(run, book, self._snapshots, Told(self._refused, self._trouble))
         self._failures = 0
         self._stop = threading.Event()
 
@@ -95,7 +86,7 @@ class RunWorker:
         """Until cancelled."""
         tasks = [asyncio.create_task(self._forever(self._publish_next))]
         if self.run.watching:
-            tasks.append(asyncio.create_task(self._forever(self._look)))
+            tasks.append(asyncio.create_task(self._forever(self.intake.look)))
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -118,128 +109,13 @@ class RunWorker:
         self.run = run
         self._book.keep(run)
 
-    @contextmanager
-    def ignoring(self, directory: Path) -> Iterator[None]:
-        """While something that is no save of the trainer's is put there."""
-        self._ignored.add(directory)
-        try:
-            yield
-        finally:
-            self._ignored.discard(directory)
-
-    def know(self, save: saves.Save, version: int) -> None:
-        """A save is what a version was restored to: not to be published again."""
-        row = SaveRow(name=save.name, path=str(save.path), state=SaveState.RESTORED, version=version, step=save.step)
-        record = SaveRecord(row=row, print=fingerprint(save.print), single=save.is_file)
-        if (row.path, record.print) not in self._known:
-            self._known.add((row.path, record.print))
-            self._book.add(self.run.name, record)
-
-    # -- noticing
-
-    async def _look(self) -> None:
-        try:
-            await self._take_finished()
-        except P2pckptError as exc:
-            self._trouble(exc)
-        await asyncio.sleep(min(max(_LOOK_EVERY, _LOOK_SHARE * self._look_took), _LOOK_AT_LEAST_EVERY))
-
-    async def settled(self) -> None:
-        """Return once every save that lies there is finished, and published or refused."""
-        while (self.run.watching and await self._take_finished()) or self._book.next(self.run.name):  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK_EVERY / 2)
-
-    async def _take_finished(self) -> bool:
-        """Take on what is finished by now; whether anything is not."""
-        written = False
-        async with self._looking:
-            for save in await asyncio.to_thread(self._new_saves):
-                if not self._ignored.isdisjoint((save.path, *save.path.parents)):
-                    continue
-                written = True
-                if saves.is_finished(save, self.run.quiet, time.time()):
-                    await self._take_on(save)
-        return written
-
-    def _new_saves(self) -> list[saves.Save]:
-        """In a thread: those that are not known as they are now."""
-        began = time.monotonic()
-        found = saves.find(Path(self.run.path), self._knows)
-        new = [save for save in found if not self._knows(save.path, save.print)]
-        self._look_took = time.monotonic() - began
-        return new
-
-    def _knows(self, path: Path, printed: saves.Print) -> bool:
-        return (str(path), fingerprint(printed)) in self._known
-
-    async def _take_on(self, save: saves.Save) -> None:
-        """One that can't be taken stops no other."""
-        try:
-            await self.notice(save)
-        except ChangedWhileReading:
-            pass  # it was not finished, after all
-        except BadUsage as exc:
-            record = self._book.add(self.run.name, _record(save))
-            self._known.add((record.row.path, record.print))
-            await self._end(record, SaveState.REJECTED, exc.fact)
-        except P2pckptError as exc:
-            self._trouble(exc)
-
-    async def notice(
-        self, save: saves.Save, step: int | None = None, metrics: dict[str, float] | None = None
-    ) -> SaveRecord:
-        """Take on a finished save; it may be deleted or written over once this returns.
-
-        Raises ``ChangedWhileReading`` for one that is still written to.
-        """
-        async with self._snapping:
-            record = self._book.find(self.run.name, str(save.path), fingerprint(save.print))
-            if record is None:
-                record = self._book.add(self.run.name, _record(save, step, metrics))
-                try:
-                    record = await self._snapshot(record, save)
-                except P2pckptError:
-                    self._book.drop(record)
-                    raise
-                self._known.add((record.row.path, record.print))
-                await self._let_go_of_older(record)
-            elif record.row.state is SaveState.WAITING:
-                record = await self._complete(record, save, step, metrics)
-        self._news.set()
-        return record
-
-    async def _complete(
-        self, record: SaveRecord, save: saves.Save, step: int | None, metrics: dict[str, float] | None
-    ) -> SaveRecord:
-        """What a hook says of a save that was seen before, which may have lost its snapshot since."""
-        row = replace(record.row, step=record.row.step if step is None else step)
-        record = replace(record, row=replace(row, metrics={**row.metrics, **(metrics or {})}))
-        self._book.note(record)
-        return record if record.snapshot else await self._snapshot(record, save)
-
-    async def _snapshot(self, record: SaveRecord, save: saves.Save) -> SaveRecord:
-        record = replace(record, snapshot=str(await asyncio.to_thread(self._snapshots.take, record, save)))
-        self._book.note(record)
-        return record
-
-    async def _let_go_of_older(self, newest: SaveRecord) -> None:
-        """Of the saves that wait for their turn."""
-        older = self._book.next(self.run.name)
-        while older is not None and older.id < newest.id:
-            if older.row.state is SaveState.WAITING and older.snapshot:
-                older = replace(older, snapshot="")
-                self._book.note(older)
-                await asyncio.to_thread(self._snapshots.let_go, older)
-                return  # there is never more than one
-            older = self._book.next(self.run.name, older.id)
-
     # -- publishing
 
     async def _publish_next(self) -> None:
         record = self._book.next(self.run.name)
         if record is None:
-            self._news.clear()
-            await self._news.wait()
+            self.intake.news.clear()
+            await self.intake.news.wait()
             return
         try:
             job = await self._published(record)
@@ -261,11 +137,7 @@ class RunWorker:
         """The job that made a version of a save, whichever daemon began it; None for one that did not pass."""
         job = await self._job_of(record) if record.job else None
         if job is None:
-            async with self._snapping:
-                record = self._as_noted(record)
-                if not await asyncio.to_thread(_has_snapshot, record):
-                    record = await self._snapshot_late(record)
-            begun = await self._check(replace(record, job=""))
+            begun = await self._check(replace(await self.intake.snapshotted(record), job=""))
             if begun is None:
                 return None
             job = await self._doors.ended(begun.job)
@@ -273,7 +145,7 @@ class RunWorker:
             job = await self._doors.ended(self._doors.resume(job.id).id)
         if job.state is m.JobState.PAUSED and not job.ended_at:
             self.problem = f"publishing is paused: p2pckpt resume {job.id}"
-            await asyncio.sleep(_LOOK_EVERY)
+            await asyncio.sleep(_PAUSED)
             return None
         if job.failure is not None:
             raise error_of(job.failure)
@@ -287,20 +159,9 @@ class RunWorker:
             job = None
         if job is not None and job.path == record.row.path:
             return job
-        if not await asyncio.to_thread(_has_snapshot, record):
+        if not await asyncio.to_thread(has_snapshot, record):
             raise NotFound(f"the job that published {record.row.name} was removed")
         return None
-
-    async def _snapshot_late(self, record: SaveRecord) -> SaveRecord:
-        """Of one that waited without. Raises ``NotFound`` when it is there no more, or not as it was."""
-        gone = NotFound(f"{record.row.name} was deleted or written over before its turn came")
-        try:
-            save = await asyncio.to_thread(saves.look, Path(record.row.path))
-        except P2pckptError as exc:
-            raise gone from exc
-        if fingerprint(save.print) != record.print:
-            raise gone
-        return await self._snapshot(record, save)
 
     async def _check(self, record: SaveRecord) -> SaveRecord | None:
         """Look into a save and begin to publish it; None for one that did not pass."""
@@ -382,6 +243,9 @@ class RunWorker:
         except P2pckptError as exc:  # the version stands, whatever else could not be done for it
             self._trouble(exc)
 
+    async def _refused(self, record: SaveRecord, why: str) -> None:
+        await self._end(record, SaveState.REJECTED, why)
+
     async def _end(self, record: SaveRecord, state: SaveState, why: str = "") -> None:
         row = replace(record.row, state=state, why=why, ended_at=int(time.time()))
         # in this order: what a crash leaves open is looked at again, and nothing is left lying there
@@ -406,28 +270,12 @@ class RunWorker:
             self._failures = 0
             await self._end(self._as_noted(record), SaveState.FAILED, error.fact)
             return
-        self._news.clear()
+        self.intake.news.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(pause):
-                await self._news.wait()
+                await self.intake.news.wait()
 
     def _trouble(self, error: P2pckptError) -> None:
         if self.problem != error.fact:
             self.problem = error.fact
             self._doors.tell(f"{self.run.name}: {error.fact}")
-
-
-def _has_snapshot(record: SaveRecord) -> bool:
-    return bool(record.snapshot) and Path(record.snapshot).exists()
-
-
-def _record(save: saves.Save, step: int | None = None, metrics: dict[str, float] | None = None) -> SaveRecord:
-    row = SaveRow(
-        name=save.name,
-        path=str(save.path),
-        state=SaveState.WAITING,
-        step=step,
-        metrics=metrics or {},
-        noticed_at=int(time.time()),
-    )
-    return SaveRecord(row=row, print=fingerprint(save.print), single=save.is_file)

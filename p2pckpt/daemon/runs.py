@@ -111,12 +111,12 @@ class Runs:
         worker = self._workers[run.name][0]
         if asked != run:
             worker.keep(asked)
-        return (await worker.notice(save, request.step, dict(request.metrics))).row
+        return (await worker.intake.notice(save, request.step, dict(request.metrics))).row
 
     async def flush(self, name: str) -> RunDetail:
         """Wait until every save of a run is published or refused."""
         self._published_here(name)
-        await self._workers[name][0].settled()
+        await self._workers[name][0].intake.settled()
         return self.detail(name)
 
     def rows(self) -> list[RunRow]:
@@ -155,11 +155,11 @@ class Runs:
         if not self.known(name, share_id).watching or name not in self._workers:
             yield
             return
-        worker, _ = self._workers[name]
-        with worker.ignoring(target):
+        intake = self._workers[name][0].intake
+        with intake.ignoring(target):
             yield
             for save in await asyncio.to_thread(_saves_at, target):
-                worker.know(save, version)
+                intake.know(save, version)
 
     # -- inside
 
