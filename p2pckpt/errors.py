@@ -43,7 +43,8 @@ class Partial(P2pckptError):
 
 
 class NotAllowed(P2pckptError):
-    """The tracker refuses: no role, no token, a link that is used up. Or this machine: a path, a version that is pinned."""
+    """The tracker refuses: no role, no token, a link that is used up; or this machine: a path, to delete a pinned
+    version."""
 
     exit_code = 4
     code = "not_allowed"

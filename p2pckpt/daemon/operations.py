@@ -247,7 +247,7 @@ class Operations:
         return self.services.catalogue.share(bytes.fromhex(job.share_id))
 
     async def drop_version(self, name: str) -> am.Freed:
-        """Delete what a version has here and nothing else needs; its jobs end. Raises ``NotAllowed`` if it is pinned."""
+        """Delete what a version has here and nothing else needs; its jobs end. Raises ``NotAllowed`` if pinned."""
         share, version = await self._resolve(name, retired=True)
         require_unpinned(self.services.catalogue, share, [version])
         for job in self.jobs.jobs():
@@ -436,9 +436,8 @@ class Operations:
         if not seed:
             await services.swarms.leave(job.id)
             share = services.catalogue.share(bytes.fromhex(job.share_id))
-            if share is not None and not self._seeds_version(job):
-                if job.version not in services.catalogue.pinned(share.share_id):
-                    await drop_objects(services, share, job.version)
+            if share is not None and not (self._is_pinned(share, job.version) or self._seeds_version(job)):
+                await drop_objects(services, share, job.version)
             return m.JobState.DONE
         for info_hash in services.swarms.torrents_of(job.id):
             services.swarms.finish(job.id, info_hash)
@@ -459,6 +458,9 @@ class Operations:
                 if not (request.expires_at or request.max_uses or request.password):
                     return job.link
         return ""
+
+    def _is_pinned(self, share: KnownShare, version: int) -> bool:
+        return version in self.services.catalogue.pinned(share.share_id)
 
     def _seeds_version(self, job: m.Job) -> bool:
         """Whether another job offers the same version."""

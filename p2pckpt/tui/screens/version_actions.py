@@ -7,6 +7,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from p2pckpt.control.messages import ShareRow, TagRequest, VerifyRequest, VersionRow
+from p2pckpt.control.pin_messages import PinRequest
 from p2pckpt.errors import BadUsage
 from p2pckpt.tui import format as f
 from p2pckpt.tui.commands import verify
@@ -27,6 +28,7 @@ class VersionActions(StateScreen):
         Binding("f", "fetch", "Get this", id="version.receive", tooltip="p2pckpt get NAME@VERSION"),
         Binding("v", "verify", "Verify", id="version.verify", tooltip="p2pckpt verify NAME@VERSION"),
         Binding("t", "tag", "Tag", id="version.tag", tooltip="p2pckpt tag NAME@VERSION TAG"),
+        Binding("p", "pin", "Pin", id="version.pin", tooltip="p2pckpt pin NAME@VERSION"),
         Binding("T", "untag", "Remove tag", show=False, id="version.untag", tooltip="p2pckpt tag NAME TAG --remove"),
         Binding(
             "D",
@@ -119,6 +121,21 @@ class VersionActions(StateScreen):
             command=f"p2pckpt tag {name} TAG --remove",
         )
         self.app.push_screen(dialog, answered)
+
+    def action_pin(self) -> None:
+        """Keep these versions on this machine; let go of them if all of them are kept."""
+        share, numbers = self.share(), {version.version for version in self.targets()}
+        if share is None or not numbers:
+            return
+        remove = numbers <= set(share.pinned)
+        for number in sorted(numbers if remove else numbers - set(share.pinned)):
+            request = PinRequest(f"{share.share_id}@v{number}", remove)
+            self.hub.commands.run(
+                lambda client, request=request: client.pin(request),  # type: ignore[misc]
+                lambda row: self.hub.commands.say(
+                    f"v{row.version} is pinned no more." if remove else f"v{row.version} stays on this machine."
+                ),
+            )
 
     def action_remove_data(self) -> None:
         """Ask, with what it would mean; then delete what these versions have here."""
