@@ -52,7 +52,7 @@ def rm(invocation: Invocation, names: tuple[str, ...], done: bool, data: bool, y
         if done:
             named = {job.id for job in jobs}
             jobs += [job for job in await client.jobs() if job.state is JobState.DONE and job.id not in named]
-        if data:
+        if data and jobs:
             await _require_unpinned(client, jobs)
         if data and not yes:
             for line in consequences(jobs):

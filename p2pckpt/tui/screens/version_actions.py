@@ -142,6 +142,9 @@ class VersionActions(StateScreen):
         share, versions = self.share(), self.targets()
         if share is None or not versions:
             return
+        if pinned := [version.version for version in versions if version.version in share.pinned]:
+            self.hub.commands.say(f"v{pinned[0]} is pinned, and stays: p lets go of it first.", warning=True)
+            return
         name = f.safe(share.name, 100)
         names = [f"{name}@v{version.version}" for version in versions]
 
