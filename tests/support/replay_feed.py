@@ -717,6 +717,7 @@ def share_detail(known: m.ShareRow) -> m.ShareDetail:
             seeds=0 if number == known.latest else 2,
             step=number * 100 if known.measured else None,
             metrics={"loss": 2.5 - number / 100, "eval": 2.0 + number / 50} if known.measured else {},
+            pinned=number in known.pinned,
         )
         for number in range(known.latest, max(known.latest - known.versions, 0), -1)
     )
