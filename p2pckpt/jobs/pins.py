@@ -41,10 +41,11 @@ async def _not_whole(services: Services, share: KnownShare, version: int) -> Not
     (await services.shares.trusted(share)).target(version)  # one that was retired is not to be had any more
     names = await begun(services, (share.share_id, version))
     is_part = await asyncio.to_thread(lambda: any(services.layout.object(name).exists() for name in names))
-    label = f"{share.name}@v{version}"
-    seed = "" if services.config.flag("seed_after_get") else " --seed"  # without, what came is not kept in the store
+    label, row = f"{share.name}@v{version}", services.catalogue.version(share.share_id, version)
+    options = "" if services.config.flag("seed_after_get") else " --seed"  # without, what came is not kept in the store
+    options += " --to DIR, a new one" if row is not None and row.path else ""  # what lies there never was in the store
     return NotFound(
         f"only a part of {label} is on this machine" if is_part else f"{label} is not on this machine",
         kept="what is here" if is_part else "",
-        next_step=f"p2pckpt get {label}{seed}, then pin it",
+        next_step=f"p2pckpt get {label}{options}, then pin it",
     )

@@ -264,7 +264,7 @@ async def test_a_version_is_pinned_and_let_go_and_its_row_says_so() -> None:
         await st.toast("v42 is pinned, and stays: p lets go of it first.")
         assert isinstance(st.app.screen, ShareScreen)
         await st.press("enter")
-        await st.shows("v42)  ■ pinned")
+        await st.shows("step-4200  ■ pinned")
         await st.press("p")
         await st.toast("v42 is pinned no more.")
         assert st.client.called("pin") == [(PinRequest(f"{LLAMA}@v42"),), (PinRequest(f"{LLAMA}@v42", remove=True),)]

@@ -28,7 +28,6 @@ class VersionActions(StateScreen):
         Binding("f", "fetch", "Get this", id="version.receive", tooltip="p2pckpt get NAME@VERSION"),
         Binding("v", "verify", "Verify", id="version.verify", tooltip="p2pckpt verify NAME@VERSION"),
         Binding("t", "tag", "Tag", id="version.tag", tooltip="p2pckpt tag NAME@VERSION TAG"),
-        Binding("p", "pin", "Pin", id="version.pin", tooltip="p2pckpt pin NAME@VERSION"),
         Binding("T", "untag", "Remove tag", show=False, id="version.untag", tooltip="p2pckpt tag NAME TAG --remove"),
         Binding(
             "D",
@@ -39,6 +38,7 @@ class VersionActions(StateScreen):
             tooltip="p2pckpt rm NAME@VERSION --data",
         ),
         Binding("L", "snippet", "Load it", id="version.snippet"),
+        Binding("p", "pin", "Pin", id="version.pin", tooltip="p2pckpt pin NAME@VERSION"),
     ]
 
     def share(self) -> ShareRow | None:

@@ -157,11 +157,12 @@ async def test_only_what_is_whole_here_can_be_pinned_and_nothing_is_fetched_for_
     part = await failure(bob.client.pin(PinRequest(f"{name}@1")))
     assert isinstance(part, NotFound)
     assert (part.fact, part.kept) == (f"only a part of {name}@v1 is on this machine", "what is here")
-    assert part.next_step == f"p2pckpt get {name}@v1, then pin it"
+    assert part.next_step == f"p2pckpt get {name}@v1 --to DIR, a new one, then pin it"
     await bob.client.drop_version(f"{name}@1")
     missing = await failure(bob.client.pin(PinRequest(name)))
     assert isinstance(missing, NotFound) and missing.fact == f"{name}@v1 is not on this machine"
-    await bob.get(name, tmp_path / "target")
+    assert missing.next_step == f"p2pckpt get {name}@v1, then pin it"
+    await bob.get(name, tmp_path / "new")
     await pin(bob, name)
     # what is not to be offered any more stays all the same
     await bob.get(name, tmp_path / "again", seed=False)
