@@ -56,7 +56,7 @@ async def is_whole(home: Home, name: str, versions: Sequence[int]) -> bool:
     return True
 
 
-async def test_a_pinned_version_outlasts_policies_restarts_and_rm_until_its_pin_is_gone(tmp_path: Path) -> None:
+async def test_a_pinned_version_outlasts_policies_a_kill_and_rm_until_its_pin_is_gone(tmp_path: Path) -> None:
     name = "pins/kept"
     async with Home(tmp_path / "dora") as dora:
         jobs = await saved(dora, tmp_path / "run", name, 4)
@@ -70,7 +70,8 @@ async def test_a_pinned_version_outlasts_policies_restarts_and_rm_until_its_pin_
             1: "",
         }
         assert (await prune(dora, name, at_once=True)).freed > 0
-        await dora.restart()
+        await dora.kill()
+        await dora.start()
         assert await pinned(dora, name) == [2]
         assert [row.version for row in (await dora.client.share_detail(name)).versions] == [4, 2]
         for refused in (
