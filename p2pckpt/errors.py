@@ -43,7 +43,7 @@ class Partial(P2pckptError):
 
 
 class NotAllowed(P2pckptError):
-    """The tracker refuses: no role, no token, a link that is used up, or a path we may not read."""
+    """The tracker refuses: no role, no token, a link that is used up; or this machine: a path, what is pinned."""
 
     exit_code = 4
     code = "not_allowed"

@@ -12,7 +12,8 @@ from p2pckpt.cli.options import Command, Invocation
 from p2pckpt.cli.progress import activity
 from p2pckpt.cli.session import find_all, find_jobs, label, talk
 from p2pckpt.control.client import ControlClient
-from p2pckpt.control.messages import Job, JobState
+from p2pckpt.control.messages import Job, JobKind, JobState
+from p2pckpt.control.pin_messages import pinned
 from p2pckpt.errors import Cancelled, NotFound
 
 _JOBS = click.argument("names", metavar="JOB|NAME[@VERSION]...", nargs=-1, required=True, shell_complete=complete_job)
@@ -51,6 +52,8 @@ def rm(invocation: Invocation, names: tuple[str, ...], done: bool, data: bool, y
         if done:
             named = {job.id for job in jobs}
             jobs += [job for job in await client.jobs() if job.state is JobState.DONE and job.id not in named]
+        if data and jobs:
+            await _require_unpinned(client, jobs)
         if data and not yes:
             for line in consequences(jobs):
                 report.narrate(line)
@@ -67,6 +70,14 @@ def rm(invocation: Invocation, names: tuple[str, ...], done: bool, data: bool, y
         return jobs
 
     _print(invocation, talk(invocation, remove), "removed")
+
+
+async def _require_unpinned(client: ControlClient, jobs: Sequence[Job]) -> None:
+    """The daemon refuses each; here all are refused before the first one is gone."""
+    pins = {(row.share_id, row.version) for row in await client.pins()}
+    for job in jobs:
+        if job.kind is not JobKind.VERIFY and (job.share_id, job.version) in pins:
+            raise pinned(job.share, [job.version])
 
 
 async def _named(client: ControlClient, names: Sequence[str], *, data: bool) -> tuple[list[Job], list[str]]:

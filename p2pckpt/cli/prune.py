@@ -36,8 +36,9 @@ def prune(
 ) -> None:
     """Retire the versions of NAME that are not kept: they are offered no more, and a day later deleted here.
 
-    Without --keep-… the run's own policy counts. Always kept: the newest version, every tagged one, the newest that
-    verifies, and what is no save because it has no step. No checkout and no published directory is touched.
+    Without --keep-… the run's own policy counts. Always kept: the newest version, every tagged one, every one that is
+    pinned here, the newest that verifies, and what is no save because it has no step. No checkout and no published
+    directory is touched.
     """
     policy = retention_of(keep_last, keep_every, keep_best, metric, highest=highest)
     if undo:

@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "verify": Entry("Versions", _CLI + "verify:verify", "Check every byte of a version or checkout."),
     "diff": Entry("Versions", _CLI + "versions:diff", "Compare two versions."),
     "tag": Entry("Versions", _CLI + "versions:tag", "List, move or remove tags."),
+    "pin": Entry("Versions", _CLI + "pin:pin", "Keep a version on this machine."),
     "card": Entry("Versions", _CLI + "card:card", "Make a README.md for a checkpoint from its headers."),
     "convert": Entry("Versions", _CLI + "convert:convert", "Turn PyTorch checkpoints into safetensors."),
     "checkout": Entry("Versions", _CLI + "checkout:checkout", "Put a version where other programs find it."),

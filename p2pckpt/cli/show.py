@@ -88,7 +88,7 @@ def version_lines(detail: VersionDetail | None) -> list[str]:
             ("tensors", f"{len(detail.tensors):,}, {detail.parameters:,} parameters" if detail.tensors else ""),
             ("stored as", f"{text.size(detail.stored)} in {text.count(detail.objects, 'object')}"),
             ("chunks", f"{detail.chunks:,}"),
-            ("held here", "yes" if row.held else "no"),
+            ("held here", ("yes" if row.held else "no") + (", pinned" if row.pinned else "")),
             ("info hashes", " ".join(detail.info_hashes)),
             ("encoder", detail.encoder),
             *[("magnet", magnet) for magnet in detail.magnets],
@@ -141,7 +141,7 @@ def _version_cells(row: VersionRow, *, measured: bool) -> list[str]:
         text.size(row.size) if row.size else "-",
         text.size(row.wire_size),
         "-" if row.seeds < 0 else f"{row.seeds:,}",
-        "yes" if row.held else "no",
+        "pinned" if row.pinned else "yes" if row.held else "no",
         " ".join(row.tags),
     ]
 

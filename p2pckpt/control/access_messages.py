@@ -257,6 +257,8 @@ class LeavePlan(msgspec.Struct, frozen=True):
     """Sentences for people, most important first; warnings begin with ``!``."""
     link: str
     """By which a member comes back; it lets nobody else in. Empty when the tracker does not run."""
+    pinned: tuple[int, ...] = ()
+    """Versions that are pinned here: it is left only by who says that they may go."""
 
 
 class Freed(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from p2pckpt.control import gateway_messages as gm
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
+from p2pckpt.control import pin_messages as pn
 from p2pckpt.control import publish_messages as pm
 from p2pckpt.control import read_messages as rd
 from p2pckpt.control import run_messages as rm
@@ -246,6 +247,14 @@ class ControlClient:
     async def tag(self, request: m.TagRequest) -> m.ShareDetail:
         return await self._call("POST", "/v1/tags", m.ShareDetail, request)
 
+    async def pins(self) -> list[pn.PinRow]:
+        """Versions that stay on this machine, the last one pinned first."""
+        return await self._call("GET", "/v1/pins", list[pn.PinRow])
+
+    async def pin(self, request: pn.PinRequest) -> pn.PinRow:
+        """Keep a version that is whole here, or let it go again."""
+        return await self._call("POST", "/v1/pins", pn.PinRow, request)
+
     async def prune(self, request: rm.PruneRequest) -> rm.PruneReply:
         """Retire the versions of a run that a policy does not keep, or only tell which."""
         return await self._call("POST", "/v1/prune", rm.PruneReply, request)
@@ -258,9 +267,11 @@ class ControlClient:
         """What leaving a share would mean."""
         return await self._call("GET", f"/v1/leave?share={quote(share, safe='')}", am.LeavePlan)
 
-    async def leave(self, share: str) -> am.LeaveReply:
-        """Forget a share, end its jobs and delete its data. No checkout and no published folder is touched."""
-        return await self._call("POST", f"/v1/leave?share={quote(share, safe='')}", am.LeaveReply)
+    async def leave(self, share: str, *, unpin: bool = False) -> am.LeaveReply:
+        """Forget a share, end its jobs and delete its data, pinned versions only with ``unpin``. No checkout and no
+        published folder is touched."""
+        path = f"/v1/leave?share={quote(share, safe='')}" + ("&unpin=1" if unpin else "")
+        return await self._call("POST", path, am.LeaveReply)
 
     async def members(self, share: str) -> list[am.MemberRow]:
         return await self._call("GET", f"/v1/members?share={quote(share, safe='')}", list[am.MemberRow])

@@ -210,6 +210,8 @@ class ShareRow(msgspec.Struct, frozen=True):
     """Changes of keys that wait for our signature as an owner."""
     measured: int = 0
     """Versions that are known to carry a step or metrics: with any, it is a training run."""
+    pinned: tuple[int, ...] = ()
+    """Versions that stay on this machine, by number."""
 
 
 class VersionRow(msgspec.Struct, frozen=True):
@@ -233,6 +235,8 @@ class VersionRow(msgspec.Struct, frozen=True):
     metrics: dict[str, float] = {}
     manifest: str = ""
     """SHA-256 of the signed manifest, hex."""
+    pinned: bool = False
+    """It stays on this machine."""
 
 
 class ShareDetail(msgspec.Struct, frozen=True):

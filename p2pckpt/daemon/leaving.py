@@ -13,6 +13,7 @@ from p2pckpt import tracker_protocol as tp
 from p2pckpt.access.pool import BESIDE
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
+from p2pckpt.control.pin_messages import pinned
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.job_table import JobTable
 from p2pckpt.daemon.runs import Runs
@@ -58,6 +59,7 @@ class Leaving:
         with contextlib.suppress(P2pckptError):
             trusted = await self._services.shares.trusted(share)
         alone = await self._alone(share, trusted) if trusted is not None else ()
+        pins = tuple(sorted(await asyncio.to_thread(self._services.catalogue.pinned, share.share_id)))
         link = ""
         with contextlib.suppress(P2pckptError):
             link = (await self._services.link_book.plain(share)).text
@@ -68,14 +70,18 @@ class Leaving:
             jobs=tuple(job.id for job in self._jobs_of(share)),
             stored=await asyncio.to_thread(self._services.catalogue.share_bytes, share.share_id),
             alone=alone,
-            consequences=tuple(self._consequences(share, trusted, alone)),
+            consequences=tuple(self._consequences(share, trusted, alone, pins)),
             link=link,
+            pinned=pins,
         )
 
-    async def leave(self, name: str) -> am.LeaveReply:
-        """Forget the share, end its jobs, and delete its data; returns once all of that is done."""
+    async def leave(self, name: str, *, unpin: bool = False) -> am.LeaveReply:
+        """Forget the share, end its jobs, and delete its data; returns once all of that is done.
+
+        Raises ``NotAllowed``, and changes nothing, where versions are pinned and nobody said ``unpin``.
+        """
         share = self._services.shares.find(split_name(name)[0])
-        await asyncio.to_thread(self._services.catalogue.begin_leaving, share.share_id)
+        await asyncio.to_thread(self._begin, share, unpin)
         jobs = [job.id for job in self._jobs_of(share)]  # those, too, that came while it was decided
         _log.info(f"left {share.name}", share=share.share_id.hex())
         self._left(share.share_id)
@@ -91,6 +97,13 @@ class Leaving:
             in_background(self._delete(share_id))
 
     # -- inside
+
+    def _begin(self, share: KnownShare, unpin: bool) -> None:
+        catalogue = self._services.catalogue
+        with catalogue.transaction():
+            if (pins := catalogue.pinned(share.share_id)) and not unpin:
+                raise pinned(share.name, pins, f"p2pckpt leave {share.name} --unpin")
+            catalogue.begin_leaving(share.share_id)
 
     async def _end(self, share_id: bytes, jobs: list[str]) -> None:
         for job_id in jobs:
@@ -120,11 +133,14 @@ class Leaving:
         found = await self._services.swarms.ask_seeds(share.share_id, share.tracker, [row.info_hash for row in rows])
         return tuple(sorted(row.version for row in rows if not found.get(row.info_hash, 0)))
 
-    def _consequences(self, share: KnownShare, trusted: TrustedShare | None, alone: tuple[int, ...]) -> list[str]:
+    def _consequences(
+        self, share: KnownShare, trusted: TrustedShare | None, alone: tuple[int, ...], pins: tuple[int, ...]
+    ) -> list[str]:
         lines: list[str] = []
+        if pins:
+            lines.append(f"! Pinned here, to be kept: {_named(pins)}. Leaving deletes that, too.")
         if alone:
-            named = ", ".join(f"v{number}" for number in alone[:_NAMED]) + (" and more" if len(alone) > _NAMED else "")
-            lines.append(f"! Nobody else is known to seed {named}: nobody could fetch that any more.")
+            lines.append(f"! Nobody else is known to seed {_named(alone)}: nobody could fetch that any more.")
         if trusted is not None:
             lines += self._of_keys(trusted)
         if share.tracker == BESIDE:
@@ -155,3 +171,7 @@ class Leaving:
             )
             lines.append("With your identity and a link to it you can come back: keep both.")
         return lines
+
+
+def _named(versions: tuple[int, ...]) -> str:
+    return ", ".join(f"v{number}" for number in versions[:_NAMED]) + (" and more" if len(versions) > _NAMED else "")

@@ -31,6 +31,7 @@ from p2pckpt.daemon.live_settings import LiveSettings
 from p2pckpt.daemon.lookup import Lookup
 from p2pckpt.daemon.news import News
 from p2pckpt.daemon.peers import peers_reply
+from p2pckpt.daemon.pinning import Pinning
 from p2pckpt.daemon.pulse import Pulse
 from p2pckpt.daemon.rate_limits import RateLimits
 from p2pckpt.daemon.reading import Reading
@@ -49,7 +50,7 @@ from p2pckpt.jobs import fetch_plan, folder, publish, publish_plan, seeding
 from p2pckpt.jobs import verify as verifying
 from p2pckpt.jobs.compare import compare
 from p2pckpt.jobs.progress import Progress
-from p2pckpt.jobs.removal import drop_objects, remove_version
+from p2pckpt.jobs.removal import drop_objects, remove_version, require_unpinned
 from p2pckpt.jobs.restore import restore
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.shares import is_share_id, split_name
@@ -85,6 +86,7 @@ class Operations:
         self.gateway = GatewayBeside(settings)
         self._watch = AccessWatch(services, feed, self._share_row)
         self._row_lock = asyncio.Lock()
+        self.pinning = Pinning(services, self.lookup.version, self._watch.tell)
         self.reading = Reading(services, self.lookup.need_tracker)
         self._background = Background()
         self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)
@@ -215,23 +217,31 @@ class Operations:
         return job_detail(self.services, self.jobs.progress(job_id))
 
     async def remove(self, job_id: str, *, data: bool) -> None:
+        """Raises ``NotAllowed``, and leaves the job, where its ``data`` is pinned."""
+        job = self.jobs.progress(job_id).job
+        if data and (share := self._share_with_data_of(job)) is not None:
+            require_unpinned(self.services.catalogue, share, [job.version])
         job = await self.jobs.remove(job_id)
         self.services.swarms.limit(job_id, 0, 0)
         if job.kind is m.JobKind.VERIFY:
             await asyncio.to_thread(self._reports.remove, job_id)
-        if job.kind is m.JobKind.VERIFY or not data or not job.share_id:
-            return
-        others = self._in_use()
-        share = self.services.catalogue.share(bytes.fromhex(job.share_id))
-        if share is None or (share.share_id, job.version) in others:
+        others, share = self._in_use(), self._share_with_data_of(job)
+        if not data or share is None or (share.share_id, job.version) in others:
             return
         await remove_version(self.services, share, job.version, others)
         if job.kind.receives and job.path:
             await asyncio.to_thread(_discard_partial, Path(job.path))
 
+    def _share_with_data_of(self, job: m.Job) -> KnownShare | None:
+        """The share that a job moves data of."""
+        if job.kind is m.JobKind.VERIFY or not job.share_id:
+            return None
+        return self.services.catalogue.share(bytes.fromhex(job.share_id))
+
     async def drop_version(self, name: str) -> am.Freed:
-        """Delete what a version has here and nothing else needs; its jobs end."""
+        """Delete what a version has here and nothing else needs; its jobs end. Raises ``NotAllowed`` if pinned."""
         share, version = await self.lookup.version(name, retired=True)
+        require_unpinned(self.services.catalogue, share, [version])
         for job in self.jobs.jobs():
             if (job.share_id, job.version) == (share.share_id.hex(), version) and job.kind is not m.JobKind.VERIFY:
                 await self.remove(job.id, data=False)
@@ -369,7 +379,7 @@ class Operations:
         if not seed:
             await services.swarms.leave(job.id)
             share = services.catalogue.share(bytes.fromhex(job.share_id))
-            if share is not None and not self._seeds_version(job):
+            if share is not None and not (self._is_pinned(share, job.version) or self._seeds_version(job)):
                 await drop_objects(services, share, job.version)
             return m.JobState.DONE
         for info_hash in services.swarms.torrents_of(job.id):
@@ -391,6 +401,9 @@ class Operations:
                 if not (request.expires_at or request.max_uses or request.password):
                     return job.link
         return ""
+
+    def _is_pinned(self, share: KnownShare, version: int) -> bool:
+        return version in self.services.catalogue.pinned(share.share_id)
 
     def _seeds_version(self, job: m.Job) -> bool:
         """Whether another job offers the same version."""

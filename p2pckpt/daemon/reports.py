@@ -65,6 +65,7 @@ async def share_row(services: Services, share: KnownShare, tally: Tally) -> m.Sh
         requests=tally.requests,
         proposals=tally.proposals,
         measured=await asyncio.to_thread(services.catalogue.count_measured, share.share_id),
+        pinned=tuple(sorted(await asyncio.to_thread(services.catalogue.pinned, share.share_id))),
     )
 
 
@@ -75,6 +76,7 @@ async def version_rows(services: Services, share: KnownShare, trusted: TrustedSh
     seeds = await services.swarms.ask_seeds(share.share_id, share.tracker, hashes)
     known = await measured(services, share, trusted)
     held = {row.version for row in services.catalogue.versions(share.share_id) if row.held}
+    pinned = services.catalogue.pinned(share.share_id)
     return tuple(
         m.VersionRow(
             version=target.version,
@@ -91,6 +93,7 @@ async def version_rows(services: Services, share: KnownShare, trusted: TrustedSh
             step=known[target.version].step if target.version in known else None,
             metrics=known[target.version].metrics if target.version in known else {},
             manifest=target.manifest_sha256,
+            pinned=target.version in pinned,
         )
         for target in targets
     )

@@ -79,7 +79,7 @@ class Retaining:
             trusted, judged = await retire.look(self._services, share, retention, await self._damaged(share))
             doomed = set(judged.retired)
             if request.at_once:
-                doomed |= {row.version for row in self._services.catalogue.retired(share.share_id)}
+                doomed |= {row.version for row in retire.going(self._services.catalogue, share.share_id)}
             alone, together = await retire.weigh(self._services, share, doomed, self._working_on())
             due = int(time.time()) + (0 if request.at_once else UNDO)
             if judged.retired and not request.dry_run:
@@ -166,7 +166,7 @@ class Retaining:
 
     async def _due(self) -> list[RetiredRow]:
         """What can't be taken back any more; of each run that lacks room for its next saves also what went first."""
-        rows = await asyncio.to_thread(self._services.catalogue.retired)
+        rows = await asyncio.to_thread(retire.going, self._services.catalogue)
         due = [row for row in rows if row.due <= time.time()]
         for share in self._services.shares.known() if len(due) < len(rows) else ():
             waiting = [row for row in rows if row.share == share.share_id and row not in due]

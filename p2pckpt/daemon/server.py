@@ -21,6 +21,7 @@ from p2pckpt.control import gateway_messages as gm
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
+from p2pckpt.control import pin_messages as pn
 from p2pckpt.control import publish_messages as pm
 from p2pckpt.control import run_messages as rm
 from p2pckpt.control import settings_messages as sm
@@ -120,10 +121,12 @@ class ControlServer:
             web.post("/v1/prune", _answer(_with(rm.PruneRequest, do.retaining.prune))),
             web.post("/v1/prune/undo", _answer(lambda r: do.retaining.undo(_text(r, "name")))),
             web.post("/v1/tags", _answer(_with(m.TagRequest, do.tag))),
+            web.get("/v1/pins", _answer(lambda r: do.pinning.rows())),
+            web.post("/v1/pins", _answer(_with(pn.PinRequest, do.pinning.change))),
             web.get("/v1/members", _answer(lambda r: sharing.members(_text(r, "share")))),
             web.post("/v1/members", _answer(_with(am.SetMemberRequest, sharing.set_member))),
             web.get("/v1/leave", _answer(lambda r: do.leaving.plan(_text(r, "share")))),
-            web.post("/v1/leave", _answer(lambda r: do.leaving.leave(_text(r, "share")))),
+            web.post("/v1/leave", _answer(lambda r: do.leaving.leave(_text(r, "share"), unpin=_flag(r, "unpin")))),
             web.post("/v1/asks", _answer(_with(am.AskRequest, do.access.ask))),
             web.get("/v1/requests", _answer(lambda r: do.access.requests(_text(r, "share")))),
             web.post("/v1/requests", _answer(_with(am.DecideRequest, do.access.decide))),

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from p2pckpt.checkpoint.manifest import Manifest
+from p2pckpt.control.pin_messages import pinned
 from p2pckpt.errors import P2pckptError
 from p2pckpt.jobs.services import Services
-from p2pckpt.store.catalogue import KnownShare
+from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.layout import StoreLayout
 from p2pckpt.trust.admission import TrustedShare
 
@@ -23,7 +24,7 @@ async def remove_version(services: Services, share: KnownShare, version: int, in
     """Forget a version, also one of which only a part is here, and delete the objects that nothing else needs.
 
     ``in_use`` names versions that jobs are still working on. Returns the bytes freed. A checkout or a published
-    directory is never touched.
+    directory is never touched. Raises ``NotAllowed`` for a version that is pinned.
     """
     return await remove_versions(services, share, [version], in_use)
 
@@ -37,9 +38,21 @@ async def remove_versions(
     for place in gone:
         candidates |= await begun(services, place)
     candidates -= await needed_besides(services, gone, in_use)
-    await asyncio.to_thread(services.catalogue.forget_versions, share.share_id, versions, candidates)
+
+    def forget() -> None:
+        with services.catalogue.transaction():  # a pin comes before it, or finds nothing any more
+            require_unpinned(services.catalogue, share, versions)
+            services.catalogue.forget_versions(share.share_id, versions, candidates)
+
+    await asyncio.to_thread(forget)
     await services.swarms.forget(candidates)
     return await asyncio.to_thread(delete_files, services, candidates)
+
+
+def require_unpinned(catalogue: Catalogue, share: KnownShare, versions: Collection[int]) -> None:
+    """Raise ``NotAllowed`` if one of these versions is to stay here."""
+    if kept := catalogue.pinned(share.share_id) & set(versions):
+        raise pinned(share.name, kept)
 
 
 async def drop_objects(services: Services, share: KnownShare, version: int) -> int:

@@ -24,6 +24,8 @@ class Candidate:
     tags: Sequence[str] = ()
     verified: bool = False
     """Whether it is whole on this machine, as far as is known."""
+    pinned: bool = False
+    """Whether this machine's user wants it to stay here."""
 
 
 def check(retention: Retention) -> None:
@@ -37,7 +39,7 @@ def check(retention: Retention) -> None:
 def judge(versions: Collection[Candidate], retention: Retention) -> dict[int, str]:
     """By number, newest first, why each version is kept; empty for one that is not.
 
-    The newest, every tagged one, the newest that verifies and whatever is no save are kept by any policy.
+    Any policy keeps the newest, every tagged and every pinned one, the newest that verifies, and whatever is no save.
     """
     ordered = sorted(versions, key=lambda version: -version.number)
     saves = [version for version in ordered if version.step is not None]
@@ -47,6 +49,8 @@ def judge(versions: Collection[Candidate], retention: Retention) -> dict[int, st
     for version in ordered:
         if tags := sorted(set(version.tags) - ({_LATEST} if version is ordered[0] else set())):
             reasons[version.number].append(f"tagged {', '.join(tags)}")
+        if version.pinned:
+            reasons[version.number].append("pinned here")
         if version.step is None:
             reasons[version.number].append("not a save: no step")
     for version in saves[: retention.last]:

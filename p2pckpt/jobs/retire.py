@@ -20,7 +20,7 @@ from p2pckpt.jobs.measuring import learn, measured
 from p2pckpt.jobs.removal import Place, begun, needed_besides, on_disk
 from p2pckpt.jobs.retention import Candidate, judge
 from p2pckpt.jobs.services import Services
-from p2pckpt.store.catalogue import KnownShare
+from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.retired import RetiredRow
 from p2pckpt.trust import versions
 from p2pckpt.trust.admission import TrustedShare
@@ -58,6 +58,7 @@ async def look(
     await learn(services, share, trusted, len(targets.versions))
     known = await measured(services, share, trusted)
     held = {row.version for row in await asyncio.to_thread(services.catalogue.versions, share.share_id) if row.held}
+    pinned = await asyncio.to_thread(services.catalogue.pinned, share.share_id)
     candidates = tuple(
         Candidate(
             number=number,
@@ -65,6 +66,7 @@ async def look(
             metrics=known[number].metrics if number in known else {},
             tags=[tag for tag, tagged in targets.tags.items() if tagged == number],
             verified=number in held and number not in damaged,
+            pinned=number in pinned,
         )
         for number in sorted(targets.versions, reverse=True)
     )
@@ -76,10 +78,10 @@ async def weigh(
 ) -> tuple[dict[int, int], int]:
     """Bytes of this disk that only one of these versions needs, by number, and those that go if all of them do.
 
-    What was retired before needs nothing: it goes by itself.
+    What was retired before needs nothing, unless it is pinned: it goes by itself.
     """
     places = {number: (share.share_id, number) for number in numbers}
-    gone = {*places.values(), *((row.share, row.version) for row in services.catalogue.retired())}
+    gone = {*places.values(), *((row.share, row.version) for row in going(services.catalogue))}
     needed = await needed_besides(services, gone, in_use)
     needs = {number: await begun(services, place) - needed for number, place in places.items()}
 
@@ -114,6 +116,12 @@ async def retire(
     )
 
 
+def going(catalogue: Catalogue, share: bytes | None = None) -> list[RetiredRow]:
+    """What was retired and is deleted once it is due, first what is due first: nothing that is pinned."""
+    pinned = {(row.share, row.version) for row in catalogue.pins()}
+    return [row for row in catalogue.retired(share) if (row.share, row.version) not in pinned]
+
+
 async def give_up(services: Services, share: KnownShare) -> None:
     """Let what was retired earlier be due now, too."""
     rows = await asyncio.to_thread(services.catalogue.retired, share.share_id)
@@ -122,12 +130,16 @@ async def give_up(services: Services, share: KnownShare) -> None:
 
 
 async def take_back(services: Services, share: KnownShare) -> tuple[int, ...]:
-    """List again what was retired from this machine and is not due, newest first. Raises ``NotFound`` for nothing."""
+    """List again what was retired from this machine and is pinned or not due, newest first.
+
+    Raises ``NotFound`` for nothing.
+    """
     trusted = await services.shares.refresh(share)
+    pinned = services.catalogue.pinned(share.share_id)
     rows = [
         row
         for row in services.catalogue.retired(share.share_id)
-        if row.due > time.time() and trusted.is_retired(row.version)
+        if (row.due > time.time() or row.version in pinned) and trusted.is_retired(row.version)
     ]
     if not rows:
         raise NotFound(

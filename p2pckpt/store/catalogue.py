@@ -16,6 +16,7 @@ import msgspec
 from p2pckpt.checkpoint.pieces import PieceSet
 from p2pckpt.checkpoint.pieces import count as piece_count
 from p2pckpt.checkpoint.plan import pieces_under
+from p2pckpt.store.pins import PINS_SCHEMA, PinRows
 from p2pckpt.store.retired import RETIRED_SCHEMA, RetiredRows
 from p2pckpt.trust.sealing import EpochKeys
 
@@ -160,12 +161,12 @@ class RemovalRow:
     """By which they joined; empty for none."""
 
 
-class Catalogue(RetiredRows):
+class Catalogue(RetiredRows, PinRows):
     """One store's catalogue."""
 
     WHAT = "the catalogue"
     KEPT = "everything finished"
-    SCHEMA = _SCHEMA + RETIRED_SCHEMA
+    SCHEMA = _SCHEMA + RETIRED_SCHEMA + PINS_SCHEMA
 
     # -- objects and chunks
 
@@ -391,8 +392,8 @@ class Catalogue(RetiredRows):
         """From now on the share is not known here; its objects and carriers are, until ``forget_share``."""
         with self.transaction():
             self._db.execute("INSERT OR IGNORE INTO leaving(share) VALUES (?)", (share_id,))
-            for table in ("shares", "versions", "measurements", "retired", "removals_due"):
-                self._db.execute(f"DELETE FROM {table} WHERE share = ?", (share_id,))  # noqa: S608 - one of these five
+            for table in ("shares", "versions", "measurements", "retired", "pins", "removals_due"):
+                self._db.execute(f"DELETE FROM {table} WHERE share = ?", (share_id,))  # noqa: S608 - one of these six
 
     def leaving(self) -> list[bytes]:
         """Shares that were left and whose data is not all deleted yet."""
@@ -418,6 +419,7 @@ class Catalogue(RetiredRows):
                 "versions",
                 "measurements",
                 "retired",
+                "pins",
                 "removals_due",
                 "chunks",
                 "carriers",

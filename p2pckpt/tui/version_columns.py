@@ -74,6 +74,8 @@ def _metric_column(name: str, number: int) -> Column[VersionRow]:
 
 
 def _held(version: VersionRow, width: int) -> Cell:
+    if version.pinned:
+        return "■", "good"
     return ("●", "good") if version.held else ("◦", "dim")
 
 

@@ -15,6 +15,7 @@ from p2pckpt.control import gateway_messages as gm
 from p2pckpt.control import health_messages as hm
 from p2pckpt.control import key_messages as km
 from p2pckpt.control import messages as m
+from p2pckpt.control import pin_messages as pn
 from p2pckpt.control import publish_messages as pm
 from p2pckpt.control import read_messages as rd
 from p2pckpt.control import run_messages as rm
@@ -241,11 +242,19 @@ class ReplayClient(ControlClient):
     async def drop_version(self, name: str) -> am.Freed:
         return self._answer("drop_version", (name,), am.Freed(1_000_000_000))
 
+    async def pins(self) -> list[pn.PinRow]:
+        return self._answer("pins", (), [])
+
+    async def pin(self, request: pn.PinRequest) -> pn.PinRow:
+        name, _, number = request.name.partition("@v")
+        row = pn.PinRow(name, "cars/sd15", int(number or 1), "", NOW, 1_000_000_000)
+        return self._answer("pin", (request,), row)
+
     async def leave_plan(self, share: str) -> am.LeavePlan:
         return self._answer("leave_plan", (share,), leave_plan(share))
 
-    async def leave(self, share: str) -> am.LeaveReply:
-        return self._answer("leave", (share,), am.LeaveReply(share, "cars/sd15", 209_700_000))
+    async def leave(self, share: str, *, unpin: bool = False) -> am.LeaveReply:
+        return self._answer("leave", (share, unpin), am.LeaveReply(share, "cars/sd15", 209_700_000))
 
     async def members(self, share: str) -> list[am.MemberRow]:
         return self._answer("members", (share,), list(members()))
@@ -708,6 +717,7 @@ def share_detail(known: m.ShareRow) -> m.ShareDetail:
             seeds=0 if number == known.latest else 2,
             step=number * 100 if known.measured else None,
             metrics={"loss": 2.5 - number / 100, "eval": 2.0 + number / 50} if known.measured else {},
+            pinned=number in known.pinned,
         )
         for number in range(known.latest, max(known.latest - known.versions, 0), -1)
     )

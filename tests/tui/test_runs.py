@@ -7,8 +7,9 @@ import pytest
 from textual.widgets import Button, Input, TabbedContent
 
 from p2pckpt.control import messages as m
+from p2pckpt.control.pin_messages import PinRequest
 from p2pckpt.control.run_messages import WatchRequest
-from p2pckpt.errors import NotAllowed, TrackerUnreachable
+from p2pckpt.errors import NotAllowed, NotFound, TrackerUnreachable
 from p2pckpt.tui.screens.compare_screen import CompareScreen
 from p2pckpt.tui.screens.prompt import PromptDialog
 from p2pckpt.tui.screens.receive_dialog import ReceiveDialog
@@ -247,6 +248,42 @@ async def test_a_version_s_data_is_removed_once_its_name_is_typed() -> None:
         yes.press()
         await st.toast("freed.")
         assert st.client.called("drop_version") == [(f"{LLAMA}@v42",)]
+
+
+async def test_a_version_is_pinned_and_let_go_and_its_row_says_so() -> None:
+    async with stage() as st:
+        await open_run(st)
+        await st.press("p")
+        await st.toast("v42 stays on this machine.")
+        (run,) = [share for share in replay.busy_snapshot().shares if share.share_id == LLAMA]
+        pinned = msgspec.structs.replace(run, pinned=(42,))
+        st.client.replies["share_detail"] = replay.share_detail(pinned)
+        st.client.play(m.ShareChanged(pinned))
+        await st.shows("■ v42")
+        await st.press("D")
+        await st.toast("v42 is pinned, and stays: p lets go of it first.")
+        assert isinstance(st.app.screen, ShareScreen)
+        await st.press("enter")
+        await st.shows("step-4200  ■ pinned")
+        await st.press("p")
+        await st.toast("v42 is pinned no more.")
+        assert st.client.called("pin") == [(PinRequest(f"{LLAMA}@v42"),), (PinRequest(f"{LLAMA}@v42", remove=True),)]
+
+
+async def test_of_several_versions_those_are_pinned_that_are_not_yet() -> None:
+    async with stage() as st:
+        (run,) = [share for share in replay.busy_snapshot().shares if share.share_id == LLAMA]
+        st.client.play(m.ShareChanged(msgspec.structs.replace(run, pinned=(42,))))
+        await open_run(st)
+        await st.until(lambda: st.app.feed.state.shares[LLAMA].pinned)
+        await st.press("x", "x", "p")
+        await st.toast("v41 stays on this machine.")
+        assert st.client.called("pin") == [(PinRequest(f"{LLAMA}@v41"),)]
+        st.client.failures["pin"] = NotFound(
+            "lab/llama-70b-sft@v41 is not on this machine", next_step="p2pckpt get lab/llama-70b-sft@v41, then pin it"
+        )
+        await st.press("p")
+        await st.toast("is not on this machine")
 
 
 async def test_refused_removals_of_data_are_told_one_by_one() -> None:

@@ -156,7 +156,7 @@ async def test_leaving_says_what_it_means_and_wants_the_name() -> None:
         await st.until(lambda: not st.app.screen.query_one("#yes", Button).disabled)
         st.app.screen.query_one("#yes", Button).press()
         await st.toast("Left cars/sd15")
-        assert st.client.called("leave") == [(share_id("cars/flux-lora-portrait"),)]
+        assert st.client.called("leave") == [(share_id("cars/flux-lora-portrait"), False)]
         assert "cars/flux-lora-portrait" in names(st), "the row goes when the daemon says so"
         st.client.play(m.ShareRemoved(share_id("cars/flux-lora-portrait")))
         await st.until(lambda: "cars/flux-lora-portrait" not in names(st))
@@ -176,6 +176,19 @@ async def test_who_is_missed_by_nobody_leaves_without_typing_and_hears_of_a_refu
         await st.press("d")
         await st.toast("the plan can't be made")
         assert isinstance(st.app.screen, SharesScreen)
+
+
+async def test_a_share_with_pinned_versions_is_left_by_typing_its_name() -> None:
+    async with stage() as st:
+        st.client.replies["leave_plan"] = replay.leave_plan(role=Role.DOWNLOADER, alone=(), pinned=(3,))
+        await st.press("2", "d")
+        await st.shows("= p2pckpt leave cars/sd15 --unpin")
+        assert st.app.screen.query_one("#yes", Button).disabled
+        st.app.screen.query_one("#confirm", Input).value = "cars/sd15"
+        await st.until(lambda: not st.app.screen.query_one("#yes", Button).disabled)
+        st.app.screen.query_one("#yes", Button).press()
+        await st.toast("Left cars/sd15")
+        assert st.client.called("leave") == [(share_id("cars/flux-lora-portrait"), True)]
 
 
 async def test_a_new_version_is_published_from_the_folder_of_the_last_one(tmp_path: Path) -> None:

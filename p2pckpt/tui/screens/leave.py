@@ -11,7 +11,7 @@ from p2pckpt.tui.screens.confirm import ConfirmDialog
 
 
 def leave_dialog(plan: LeavePlan) -> ConfirmDialog:
-    """The question; an owner, or who seeds something alone, types the share's name."""
+    """The question; an owner, or who seeds something alone or has pinned it, types the share's name."""
     lines = [f.safe(line, 300) for line in plan.consequences]
     lines.append(f"{f.plural(len(plan.jobs), 'job')}, {f.size(plan.stored)} of objects.")
     if plan.link:
@@ -21,8 +21,8 @@ def leave_dialog(plan: LeavePlan) -> ConfirmDialog:
         f"Leave {name}",
         lines,
         yes="Leave",
-        expected=name if plan.role is Role.OWNER or plan.alone else "",
-        command=f"p2pckpt leave {name}",
+        expected=name if plan.role is Role.OWNER or plan.alone or plan.pinned else "",
+        command=f"p2pckpt leave {name}" + (" --unpin" if plan.pinned else ""),
     )
 
 
@@ -30,14 +30,14 @@ def leave_share(screen: StateScreen, share: ShareRow) -> None:
     """Ask, with what the daemon says that it would mean; then leave. The row goes when the daemon says so."""
     commands, share_id = screen.hub.commands, share.share_id
 
-    def answered(yes: bool | None) -> None:
-        if yes:
-            commands.run(
-                lambda client: client.leave(share_id),
-                lambda reply: commands.say(f"Left {f.safe(reply.share, 120)}; {f.size(reply.freed)} freed."),
-            )
-
     def planned(plan: LeavePlan) -> None:
+        def answered(yes: bool | None) -> None:
+            if yes:
+                commands.run(
+                    lambda client: client.leave(share_id, unpin=bool(plan.pinned)),
+                    lambda reply: commands.say(f"Left {f.safe(reply.share, 120)}; {f.size(reply.freed)} freed."),
+                )
+
         screen.app.push_screen(leave_dialog(plan), answered)
 
     commands.run(lambda client: client.leave_plan(share_id), planned)

@@ -7,6 +7,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from p2pckpt.control.messages import ShareRow, TagRequest, VerifyRequest, VersionRow
+from p2pckpt.control.pin_messages import PinRequest
 from p2pckpt.errors import BadUsage
 from p2pckpt.tui import format as f
 from p2pckpt.tui.commands import verify
@@ -37,6 +38,7 @@ class VersionActions(StateScreen):
             tooltip="p2pckpt rm NAME@VERSION --data",
         ),
         Binding("L", "snippet", "Load it", id="version.snippet"),
+        Binding("p", "pin", "Pin", id="version.pin", tooltip="p2pckpt pin NAME@VERSION"),
     ]
 
     def share(self) -> ShareRow | None:
@@ -120,10 +122,28 @@ class VersionActions(StateScreen):
         )
         self.app.push_screen(dialog, answered)
 
+    def action_pin(self) -> None:
+        """Keep these versions on this machine; let go of them if all of them are kept."""
+        share, numbers = self.share(), {version.version for version in self.targets()}
+        if share is None or not numbers:
+            return
+        remove = numbers <= set(share.pinned)
+        for number in sorted(numbers if remove else numbers - set(share.pinned)):
+            request = PinRequest(f"{share.share_id}@v{number}", remove)
+            self.hub.commands.run(
+                lambda client, request=request: client.pin(request),  # type: ignore[misc]
+                lambda row: self.hub.commands.say(
+                    f"v{row.version} is pinned no more." if remove else f"v{row.version} stays on this machine."
+                ),
+            )
+
     def action_remove_data(self) -> None:
         """Ask, with what it would mean; then delete what these versions have here."""
         share, versions = self.share(), self.targets()
         if share is None or not versions:
+            return
+        if pinned := [version.version for version in versions if version.version in share.pinned]:
+            self.hub.commands.say(f"v{pinned[0]} is pinned, and stays: p lets go of it first.", warning=True)
             return
         name = f.safe(share.name, 100)
         names = [f"{name}@v{version.version}" for version in versions]

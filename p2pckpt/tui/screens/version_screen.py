@@ -72,12 +72,18 @@ class VersionScreen(VersionActions):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        name = f"{f.safe(self._share.name, 100)} @ {f.version(self._version.version, self._version.name)}"
-        self.query_one("#version-title", Static).update(Content.assemble((name, "bold $text-primary")))
         self.query_one(Tabs).focus()
         self.state_changed(Changes(everything=True))
         wanted = f"{self._share.share_id}@v{self._version.version}"
         self.hub.commands.run(lambda client: client.version_detail(wanted), self._show, self._failed)
+
+    def state_changed(self, changes: Changes) -> None:
+        super().state_changed(changes)
+        share, version = self.share(), self._version
+        name = f"{f.safe(self._share.name, 100)} @ {f.version(version.version, version.name)}"
+        pinned = "  ■ pinned" if share is not None and version.version in share.pinned else ""
+        title = Content.assemble((name, "bold $text-primary"), (pinned, "$text-success"))
+        self.query_one("#version-title", Static).update(title)
 
     def share(self) -> ShareRow | None:
         return self.state.shares.get(self._share.share_id)

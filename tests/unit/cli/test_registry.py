@@ -31,6 +31,7 @@ EXPECTED = {
     "card",
     "checkout",
     "tag",
+    "pin",
     "run",
     "access",
     "member",

@@ -21,7 +21,7 @@ from p2pckpt.errors import TrackerUnreachable
 from p2pckpt.jobs import retire
 from p2pckpt.jobs.leaning import Leaning
 from p2pckpt.jobs.services import Services
-from p2pckpt.store.catalogue import KnownShare
+from p2pckpt.store.catalogue import KnownShare, VersionRow
 from p2pckpt.store.retired import RetiredRow
 from tests.unit.jobs.workshop import SHARE, Workshop
 
@@ -79,6 +79,10 @@ class Desk:
 
     def retired(self, **due: int) -> None:
         self.catalogue.note_retired(RetiredRow(SHARE, int(name[1:]), 3, b"{}", at) for name, at in due.items())
+
+    def pin(self, version: int) -> None:
+        self.catalogue.record_version(VersionRow(SHARE, version, b"i" * 32, True, ""))
+        self.catalogue.pin(SHARE, version, 1)
 
     def job(self, version: int, state: JobState, kind: JobKind = JobKind.PUBLISH) -> None:
         name = f"j{version}"
@@ -144,6 +148,23 @@ async def test_without_room_for_the_next_saves_what_went_first_is_given_up(
     monkeypatch.setattr(retention, "free_bytes", lambda path: 5000)
     await desk.retaining.delete_due()
     assert desk.deleted == [{1}], "one at a time, as long as it is needed"
+
+
+async def test_what_is_pinned_is_neither_deleted_when_due_nor_given_up_for_room(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.retired(v1=1, v2=LATER, v3=LATER + 1)
+    for version in (1, 2):
+        desk.pin(version)
+        desk.job(version, JobState.SEEDING)
+    monkeypatch.setattr(retention, "free_bytes", lambda path: 1)
+    await desk.retaining.delete_due()
+    assert (desk.deleted, desk.removed) == ([{3}], []), "room is made by what is not pinned"
+    assert await desk.retaining.delete_due() == 0
+    monkeypatch.setattr(retention, "free_bytes", lambda path: 5000)
+    desk.catalogue.unpin(SHARE, 1)
+    await desk.retaining.delete_due()
+    assert (desk.deleted, desk.removed) == ([{3}, {1}], ["j1"])
 
 
 async def test_a_policy_that_can_not_be_applied_is_logged_and_stops_no_save(

@@ -7,9 +7,12 @@ from typing import cast
 
 import pytest
 
-from p2pckpt.jobs.removal import delete_files
+from p2pckpt.errors import NotAllowed
+from p2pckpt.jobs import removal
+from p2pckpt.jobs.removal import delete_files, remove_version
 from p2pckpt.jobs.services import Services
-from tests.unit.jobs.workshop import Workshop
+from p2pckpt.store.catalogue import KnownShare, VersionRow
+from tests.unit.jobs.workshop import SHARE, Workshop
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -36,3 +39,25 @@ def test_no_torrent_goes_before_the_last_object_so_that_an_interrupted_deletion_
     delete_files(services, names)
     assert not [path for path in workshop.layout.objects.rglob("*") if path.is_file()]
     assert not list(workshop.layout.torrents.iterdir())
+
+
+async def test_a_version_that_is_pinned_while_its_removal_is_prepared_stays(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = KnownShare(SHARE, "cars/sd15", "beside", "members", "owner", {})
+    workshop.catalogue.record_version(VersionRow(SHARE, 1, b"i" * 32, True, ""))
+
+    async def needed_besides(*arguments: object) -> set[bytes]:
+        workshop.catalogue.pin(SHARE, 1, 10)
+        return set()
+
+    monkeypatch.setattr(removal, "needed_besides", needed_besides)
+    services = cast(Services, SimpleNamespace(catalogue=workshop.catalogue))
+    with pytest.raises(NotAllowed) as refused:
+        await remove_version(services, share, 1)
+    assert refused.value.fact == "cars/sd15@v1 is pinned on this machine"
+    assert (refused.value.kept, refused.value.next_step) == (
+        "all that is here of it",
+        "p2pckpt pin --remove cars/sd15@v1",
+    )
+    assert workshop.catalogue.version(SHARE, 1) is not None

@@ -25,14 +25,14 @@ def kept(versions: list[Candidate], **policy: object) -> dict[int, str]:
 def test_every_reason_is_told() -> None:
     run = [
         *RUN,
-        Candidate(9, tags=["final"]),
+        Candidate(9, tags=["final"], pinned=True),
         Candidate(10, step=4500, tags=["stable", "best"], metrics={}),
         Candidate(11, step=5000, tags=["latest"]),
     ]
     assert kept(run, last=2, every=1500, best=2, metric="eval_loss") == {
         11: "newest, one of the last 2",
         10: "tagged best, stable, one of the last 2, step is a multiple of 1500",
-        9: "tagged final, not a save: no step",
+        9: "tagged final, pinned here, not a save: no step",
         6: "step is a multiple of 1500",
         5: "best by eval_loss",
         3: "step is a multiple of 1500, 2nd best by eval_loss",
@@ -57,6 +57,11 @@ def test_the_last_one_that_verifies_stays_whatever_the_policy() -> None:
     assert kept(run, last=1) == {8: "newest, the last one", 4: "the last one that verifies"}
 
 
+def test_what_is_pinned_here_stays_whatever_the_policy() -> None:
+    run = [Candidate(n, step=n, pinned=n == 2) for n in range(1, 9)]
+    assert kept(run, last=1) == {8: "newest, the last one", 2: "pinned here"}
+
+
 def test_without_a_policy_every_version_is_kept() -> None:
     assert len(kept(RUN)) == len(RUN)
     assert judge([], Retention(last=1)) == {}
@@ -77,6 +82,7 @@ versions = st.lists(
         metrics=metrics,
         tags=st.lists(st.sampled_from(["stable", "best"]), max_size=2),
         verified=st.booleans(),
+        pinned=st.booleans(),
     ),
     max_size=40,
     unique_by=lambda version: version.number,
@@ -97,7 +103,7 @@ def test_what_nobody_may_lose_is_never_retired(run: list[Candidate], policy: Ret
     assert list(judged) == sorted((version.number for version in run), reverse=True)
     verified = [version.number for version in run if version.verified]
     newest = [version.number for version in run]
-    always = {version.number for version in run if version.tags or version.step is None}
+    always = {version.number for version in run if version.tags or version.step is None or version.pinned}
     for number in always | set(verified and [max(verified)]) | set(newest and [max(newest)]):
         assert judged[number]
 
@@ -106,7 +112,7 @@ def test_what_nobody_may_lose_is_never_retired(run: list[Candidate], policy: Ret
 def test_a_policy_keeps_no_more_than_it_says(run: list[Candidate], policy: Retention) -> None:
     if policy.keeps_all:
         return
-    always = {version.number for version in run if version.tags or version.step is None}
+    always = {version.number for version in run if version.tags or version.step is None or version.pinned}
     every = {version.number for version in run if policy.every and (version.step or 0) % policy.every == 0}
     kept = {number for number, why in judge(run, policy).items() if why}
     assert len(kept - always - every) <= policy.last + policy.best + 2

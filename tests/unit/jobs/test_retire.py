@@ -8,7 +8,7 @@ from typing import Any, cast
 from p2pckpt.errors import TrackerUnreachable
 from p2pckpt.jobs import retire
 from p2pckpt.jobs.services import Services
-from p2pckpt.store.catalogue import KnownShare
+from p2pckpt.store.catalogue import KnownShare, VersionRow
 from p2pckpt.store.retired import RetiredRow
 from tests.unit.jobs.workshop import SHARE, Workshop
 
@@ -53,3 +53,17 @@ async def test_what_was_retired_earlier_is_due_once_it_is_given_up(workshop: Wor
     await retire.give_up(services, RUN)
     (late,) = [row for row in workshop.catalogue.retired(SHARE) if row.due > 1]
     assert (late.version, late.due < 1 << 40) == (3, True)
+
+
+def test_what_is_pinned_does_not_go_though_it_was_retired(workshop: Workshop) -> None:
+    services_of(workshop, set())
+    workshop.catalogue.note_retired([RetiredRow(b"o" * 32, 2, 4, b"{}", 1)])
+    workshop.catalogue.record_version(VersionRow(SHARE, 2, b"i" * 32, True, ""))
+    workshop.catalogue.pin(SHARE, 2, 1)
+    assert {(row.share, row.version) for row in retire.going(workshop.catalogue)} == {
+        (SHARE, 1),
+        (SHARE, 3),
+        (b"o" * 32, 2),
+    }
+    workshop.catalogue.unpin(SHARE, 2)
+    assert {row.version for row in retire.going(workshop.catalogue, SHARE)} == {1, 2, 3}
