@@ -86,7 +86,7 @@ class Operations:
         self.gateway = GatewayBeside(settings)
         self._watch = AccessWatch(services, feed, self._share_row)
         self._row_lock = asyncio.Lock()
-        self.pinning = Pinning(services, self.lookup.version, self._watch.tell)
+        self.pinning = Pinning(services, self.lookup, self._watch.tell)
         self.reading = Reading(services, self.lookup.need_tracker)
         self._background = Background()
         self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from p2pckpt.control.pin_messages import PinRequest, PinRow
+from p2pckpt.daemon.lookup import Lookup
 from p2pckpt.jobs import pins
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare
@@ -16,20 +16,12 @@ from p2pckpt.store.catalogue import KnownShare
 _log = structlog.get_logger(__name__)
 
 
-class _Resolve(Protocol):
-    def __call__(self, text: str, *, retired: bool = False) -> Awaitable[tuple[KnownShare, int]]: ...
-
-
-class _Tell(Protocol):
-    def __call__(self, share: KnownShare) -> Awaitable[None]: ...
-
-
 class Pinning:
-    """Lives on the daemon's loop. ``resolve`` finds the version that a text names; ``tell`` sends a share's row."""
+    """Lives on the daemon's loop. ``tell`` sends a share's row."""
 
-    def __init__(self, services: Services, resolve: _Resolve, tell: _Tell) -> None:
+    def __init__(self, services: Services, lookup: Lookup, tell: Callable[[KnownShare], Awaitable[None]]) -> None:
         self._services = services
-        self._resolve = resolve
+        self._lookup = lookup
         self._tell = tell
 
     async def rows(self) -> list[PinRow]:
@@ -40,7 +32,7 @@ class Pinning:
 
     async def change(self, request: PinRequest) -> PinRow:
         """Raises ``NotFound`` for what is not whole here, or with ``remove`` not pinned."""
-        share, version = await self._resolve(request.name, retired=True)
+        share, version = await self._lookup.version(request.name, retired=True)
         change = pins.unpin if request.remove else pins.pin
         since = await change(self._services, share, version)
         _log.info(f"{'unpinned' if request.remove else 'pinned'} v{version} of {share.name}")
