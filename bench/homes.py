@@ -86,10 +86,11 @@ class Home:
 
 
 @contextlib.asynccontextmanager
-async def running(home: Path) -> AsyncIterator[Home]:
-    """A daemon in ``home``, stopped at the end; its files stay."""
+async def running(home: Path, **settings: object) -> AsyncIterator[Home]:
+    """A daemon in ``home``, stopped at the end; its files stay. ``settings`` differ from those of users."""
     home.mkdir(parents=True, exist_ok=True)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("P2PCKPT_")}
+    given = {f"P2PCKPT_{key.upper()}": str(value) for key, value in settings.items()}
     log = home / "daemon.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
@@ -98,7 +99,8 @@ async def running(home: Path) -> AsyncIterator[Home]:
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
-            env=environment | SETTINGS | {"P2PCKPT_HOME": str(home)},
+            env=environment | SETTINGS | given | {"P2PCKPT_HOME": str(home)},
+            start_new_session=True,  # as commands start it: the kernel may share its time out by session
         )
     try:
         async with ControlClient(_socket_of(home)) as client:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from statistics import median
 
@@ -28,8 +29,17 @@ PUBLISHED = 7
 TARGET = 1.05
 _DRIFT = 1e-4
 """How much a save differs from the one before, as one optimizer step does."""
+_NICE = 19
 _POLL = 0.1
 _DEADLINE = 300.0
+
+
+class _Sharing(StrEnum):
+    """How trainer and daemon share two cores."""
+
+    PINNED = "pinned"
+    FREE = "not pinned"
+    NICE = f"not pinned, nice = {_NICE}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class _Window:
 
 
 async def measure(directory: Path) -> list[Row]:
-    """Rows for bf16 and fp32, with and without deltas, pinned and not."""
+    """Rows for bf16 and fp32, with and without deltas, pinned, not pinned, and with a daemon that stands back."""
     directory.mkdir()
     rows = []
     for dtype in ("BF16", "F32"):
@@ -63,21 +73,23 @@ async def measure(directory: Path) -> list[Row]:
         for number in range(PUBLISHED + 1):
             make_checkpoint(saves / f"step-{number + 1}", SIZE, dtype, drift=_DRIFT * number, drift_seed=number + 1)
         for delta in (True, False):
-            for pinned in (True, False):
+            for sharing in _Sharing:
                 settle(2 * SIZE)
-                home = directory / f"{dtype}-{delta:d}{pinned:d}"
-                windows = await _windows(home, saves, delta=delta, pinned=pinned)
-                rows.append(_row(windows, dtype, delta=delta, pinned=pinned))
+                home = directory / f"{dtype}-{delta:d}-{sharing.name}"
+                windows = await _windows(home, saves, sharing, delta=delta)
+                rows.append(_row(windows, dtype, sharing, delta=delta))
                 shutil.rmtree(home)
         shutil.rmtree(saves)
     return rows
 
 
-async def _windows(home: Path, saves: Path, *, delta: bool, pinned: bool) -> list[_Window]:
+async def _windows(home: Path, saves: Path, sharing: _Sharing, *, delta: bool) -> list[_Window]:
     """The first save is published before anything is measured: it starts the tracker, and differences have a base."""
     windows = []
+    pinned = sharing is _Sharing.PINNED
     with _on({1} if pinned else None):
-        async with running(home) as publisher, _training(home, 0 if pinned else -1, delta=delta) as training:
+        nice = _NICE if sharing is _Sharing.NICE else 0
+        async with running(home, nice=nice) as publisher, _training(home, 0 if pinned else -1, delta=delta) as training:
             lasted = await training.publish(publisher, saves / "step-1")
             before = await training.alone(lasted)
             for number in range(2, PUBLISHED + 2):
@@ -89,12 +101,13 @@ async def _windows(home: Path, saves: Path, *, delta: bool, pinned: bool) -> lis
     return windows
 
 
-def _row(windows: list[_Window], dtype: str, *, delta: bool, pinned: bool) -> Row:
+def _row(windows: list[_Window], dtype: str, sharing: _Sharing, *, delta: bool) -> Row:
     ratios = [each.publishing.wall / each.alone.wall for each in windows]
     cpu = median(each.publishing.cpu / each.alone.cpu for each in windows)
     publishing, alone = (median(walls) * 1e3 for walls in zip(*map(_walls, windows), strict=True))
     ratio = median(ratios)
-    how = f"{'differences' if delta else 'no differences'}, {'pinned' if pinned else 'not pinned'}"
+    how = f"{'differences' if delta else 'no differences'}, {sharing}"
+    pinned = sharing is _Sharing.PINNED
     return Row(
         f"training step while {SIZE / 1e6:.0f} MB {dtype.lower()} are published, {how}; median of {len(windows)}",
         f"{publishing:.1f} ms, for {median(window.lasted for window in windows):.1f} s",

@@ -81,6 +81,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting("General", "store", "", "directory of the objects; empty: beside the rest of the data"),
     _number("General", "workers", "threads that pack and unpack; 0: one per core", most=1024),
+    _number("General", "nice", "how far the daemon stands back for other programs, as nice(1); 19: the most", most=19),
     _switch("General", "seed_after_get", True, "keep offering what was received", live=True),
     Setting(
         "General",

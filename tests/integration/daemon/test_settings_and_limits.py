@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from textual.widgets import Input
 
@@ -96,6 +97,17 @@ class Fetching:
             return job.state.ended
 
         return await self._home.wait_until(self._job.id, ended)
+
+
+async def test_a_daemon_stands_back_with_the_tracker_beside_it(tmp_path: Path) -> None:
+    async with Home(tmp_path / "home", nice=7) as home:
+        await home.share(write_files(tmp_path / "source", {"model.bin": b"weights"}), name="nice")
+        daemon = psutil.Process((await home.client.status()).pid)
+        programs = [daemon, *daemon.children()]
+        assert [program.nice() for program in programs] == [7, 7]
+        if (group := Path(f"/proc/{daemon.pid}/autogroup")).exists():
+            assert group.read_text().endswith("nice 7\n")
+        assert (await failure(home.client.set_setting(SetRequest("nice", 20)))).exit_code == 2
 
 
 async def test_a_limit_over_everything_holds_from_when_it_is_set(alice: Home, carol: Home, tmp_path: Path) -> None:
