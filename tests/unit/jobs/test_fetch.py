@@ -23,13 +23,14 @@ from p2pckpt.errors import NoSpace, P2pckptError, VerificationFailed, disk_error
 from p2pckpt.jobs import fetch as fetching
 from p2pckpt.jobs import packing
 from p2pckpt.jobs.fetch import fetch
+from p2pckpt.jobs.presence import place
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.swarms import Swarms
 from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.checkout import REPLACED, PartialCheckout, partial_directory
 from p2pckpt.store.objects import ObjectReader
 from p2pckpt.store.scrub import damaged_pieces
-from p2pckpt.swarm.engine import EngineEvent, PieceArrived, Placement
+from p2pckpt.swarm.engine import EngineEvent, PieceArrived
 from p2pckpt.swarm.torrent import Torrent, TorrentFile, build
 from p2pckpt.tracker_protocol import Endpoint
 from p2pckpt.trust.admission import TrustedShare
@@ -199,8 +200,7 @@ async def receiver(tmp_path: Path, workshop: Workshop, monkeypatch: pytest.Monke
     await seed.start(lambda event: None)
     made = Receiver(workshop, version, engine, seed, tmp_path)
     await made.start()
-    seeding = Swarms(seed, Trackers(made.services.identity, ""), publisher.catalogue, publisher.layout, lambda tls: [])
-    placement: Placement = seeding.placement(version.torrent)
+    placement = place(version.torrent, publisher.catalogue, publisher.layout)
     assert all(
         len(have) == piece_count(f.length) for have, f in zip(placement.have, version.torrent.files, strict=True)
     )
