@@ -441,7 +441,7 @@ async def test_one_damaged_share_does_not_keep_the_others_from_being_signed(trac
     damaged = sorted(shares, key=lambda share: share.share_id)[0]
     root = tracker._data.blobs / damaged.share_id / "metadata" / "1.root.json"
     root.write_bytes(b"\xff")
-    signing = asyncio.create_task(tracker._shares.keep_fresh(3600))
+    signing = asyncio.create_task(tracker._services.freshness.keep(3600))
     try:
         async with asyncio.timeout(DEADLINE):
             for share in shares:
