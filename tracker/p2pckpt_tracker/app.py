@@ -120,8 +120,8 @@ class Tracker:
         )
         held, files = HeldShares(self._database), ShareFiles(blobs, signer)
         freshness = Freshness(self._database, held, files)
-        proposals = Proposals(self._database, held, files, blobs, self._rules, self._hub, signer.public)
-        shares = Shares(self._database, held, files, proposals, self._rules, self._hub, signer.public)
+        proposals = Proposals(self._database, held, files, blobs, self._rules, self._hub)
+        shares = Shares(self._database, held, files, proposals, self._rules, self._hub)
         self._lag = LoopLag()
         self._services = Services(
             tracker_id=self._tracker_id,

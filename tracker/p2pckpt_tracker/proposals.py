@@ -30,7 +30,6 @@ class Proposals:
         blobs: Blobs,
         rules: AccessRules,
         hub: EventHub,
-        online_key: str,
     ) -> None:
         self._database = database
         self._held = held
@@ -38,7 +37,6 @@ class Proposals:
         self._blobs = blobs
         self._rules = rules
         self._hub = hub
-        self._online_key = online_key
 
     async def propose(self, share_id: str, caller: str, root: bytes) -> None:
         """Keep a next root that lacks signatures, for other owners to see: one of each owner.
@@ -52,7 +50,7 @@ class Proposals:
                 current = self._files.root(share)
                 waiting = self._read(share_id, current)
                 proposer, signed = check_proposal(
-                    current, root, waiting, caller=caller, online_key=self._online_key, now=utc_now()
+                    current, root, waiting, caller=caller, online_key=self._files.online_key, now=utc_now()
                 )
                 # in place of what this owner proposed before
                 self._blobs.write_metadata(share_id, _file(proposer), signed)

@@ -20,6 +20,8 @@ class ShareFiles:
     def __init__(self, blobs: Blobs, signer: OnlineSigner) -> None:
         self._blobs = blobs
         self._signer = signer
+        self.online_key = signer.public
+        """What the tracker signs with, in hex, as roots have to name it."""
 
     def path(self, share_id: str, name: str) -> Path:
         """Where a TUF file lies or would lie; timestamps are numbered, too."""

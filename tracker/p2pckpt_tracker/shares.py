@@ -58,7 +58,6 @@ class Shares:
         proposals: Proposals,
         rules: AccessRules,
         hub: EventHub,
-        online_key: str,
     ) -> None:
         self._database = database
         self._held = held
@@ -66,7 +65,6 @@ class Shares:
         self._proposals = proposals
         self._rules = rules
         self._hub = hub
-        self._online_key = online_key
 
     async def create(self, caller: str, request: CreateShare) -> Share:
         """Make a share from its first files. Raises MetadataRefused, ShareExists, StoreUnavailable, OSError."""
@@ -78,7 +76,7 @@ class Shares:
             request.targets,
             request.keyring,
             caller=caller,
-            online_key=self._online_key,
+            online_key=self._files.online_key,
             now=now,
         )
         share = Share(
@@ -217,7 +215,7 @@ class Shares:
             def prepare() -> Share:
                 current, old_targets, old_keyring = self._files.current(share)
                 root, targets, keyring = request.root, request.targets or old_targets, request.keyring or old_keyring
-                facts = check_root(current, root, targets, online_key=self._online_key, now=now)
+                facts = check_root(current, root, targets, online_key=self._files.online_key, now=now)
                 after = replace(
                     signed_anew(share, now, head),
                     root_version=share.root_version + 1,
