@@ -23,7 +23,7 @@ import msgspec
 
 from bench.homes import Usage, usage
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
-from p2pckpt.swarm.libtorrent_engine import _SETTINGS as ENGINE_SETTINGS
+from p2pckpt.swarm.libtorrent_session import SETTINGS as ENGINE_SETTINGS
 
 _DEADLINE = 3600.0
 _ALERTS = lt.alert.category_t.status_notification | lt.alert.category_t.storage_notification

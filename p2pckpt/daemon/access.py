@@ -32,12 +32,12 @@ class Access:
 
     async def ask(self, request: am.AskRequest) -> am.AskReply:
         """Ask the owners of the share behind a link. Nobody learns from the answer whether there is such a share."""
-        shares, own = self._services.shares, self._services.identity
-        share_id, tracker = shares.whereabouts(request.source)
+        entrance, own = self._services.entrance, self._services.identity
+        share_id, tracker = entrance.whereabouts(request.source)
         # listening begins before asking: an owner may answer at once
         self._asked[share_id.hex()] = tracker
         self._services.swarms.follow(tracker)
-        await shares.ask_for_access(share_id, tracker, request.message)
+        await entrance.ask_for_access(share_id, tracker, request.message)
         await self._look(share_id.hex())
         return am.AskReply(share_id.hex(), identities.words(own.public_bytes), own.hex)
 
@@ -53,14 +53,14 @@ class Access:
                 requested_at=request.requested_at,
                 removed_at=request.removed_at,
             )
-            for request, public in await self._services.shares.requests(share)
+            for request, public in await self._services.members.requests(share)
         ]
 
     async def decide(self, request: am.DecideRequest) -> None:
         """Let somebody in who asked, or deny it. Keys are sealed to the receive key that this very identity signed."""
         shares = self._services.shares
         share = shares.find(request.share)
-        found = {public.identity.hex(): public for _, public in await shares.requests(share)}
+        found = {public.identity.hex(): public for _, public in await self._services.members.requests(share)}
         if request.identity not in found:
             raise NotFound(
                 f"{request.identity[:12]} does not ask for access", next_step=f"p2pckpt member requests {share.name}"
@@ -97,7 +97,7 @@ class Access:
         """Whether somebody let us in by now; if so, say it once."""
         tracker, is_in = self._asked.get(share_id), False
         with contextlib.suppress(P2pckptError):
-            is_in = tracker is not None and await self._services.shares.is_let_in(bytes.fromhex(share_id), tracker)
+            is_in = tracker is not None and await self._services.entrance.is_let_in(bytes.fromhex(share_id), tracker)
         if is_in and self._asked.pop(share_id, None) is not None:
             self._feed.send(m.AccessGranted(share_id))
             self._feed.send(m.Notice("info", f"you were let into the share {share_id[:12]}: fetch it now"))

@@ -38,6 +38,7 @@ from p2pckpt.daemon.stalls import StallMeter
 from p2pckpt.daemon.tracker_beside import TrackerBeside
 from p2pckpt.daemon.upkeep import upkeep
 from p2pckpt.errors import P2pckptError
+from p2pckpt.jobs.entrance import Entrance
 from p2pckpt.jobs.key_book import KeyBook
 from p2pckpt.jobs.link_book import LinkBook
 from p2pckpt.jobs.members import Members
@@ -207,6 +208,7 @@ async def _build(
         objects=objects,
         key_book=key_book,
         shares=shares,
+        entrance=Entrance(identity, catalogue, trackers, shares),
         owners=owners,
         link_book=link_book,
         members=members,

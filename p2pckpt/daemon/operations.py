@@ -57,7 +57,6 @@ from p2pckpt.jobs.shares import is_share_id, split_name
 from p2pckpt.jobs.sweep import sweep
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.checkout import partial_directory
-from p2pckpt.trust import links
 
 _log = structlog.get_logger(__name__)
 
@@ -185,14 +184,7 @@ class Operations:
     async def restore(self, request: rm.RestoreRequest) -> m.Job:
         """Finds or joins the share first, so that a bad name or link fails here and not in a job."""
         await self.lookup.need_tracker(request.source)
-        shares, source = self.services.shares, request.source
-        if links.is_link(source):
-            link = links.Link.parse(source)
-            share = await shares.join(link, request.password)
-            selector = str(link.version) if link.version else ""
-        else:
-            name, selector = split_name(source)
-            share = shares.find(name)
+        share, selector = await self.services.entrance.enter(request.source, request.password)
         run = self.runs.known(share.name, share.share_id.hex())
         base = run.path or request.base
         path = request.to or base

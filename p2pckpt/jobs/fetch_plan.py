@@ -26,10 +26,9 @@ from p2pckpt.control.messages import FetchPreview, FetchRequest, FileRow
 from p2pckpt.errors import BadUsage, NotFound, P2pckptError, Stale, TrackerUnreachable
 from p2pckpt.jobs.safety import as_warnings
 from p2pckpt.jobs.services import Services
-from p2pckpt.jobs.shares import split_name
 from p2pckpt.store.catalogue import ChunkLocation, KnownShare
 from p2pckpt.store.checkout import free_bytes
-from p2pckpt.trust import links, oms
+from p2pckpt.trust import oms
 from p2pckpt.trust.admission import TrustedShare, is_number
 from p2pckpt.trust.sealing import EpochKeys
 from p2pckpt.trust.versions import VersionTarget
@@ -104,13 +103,7 @@ async def resolve(services: Services, request: FetchRequest) -> Source:
 async def find(services: Services, request: FetchRequest) -> Source:
     """As ``resolve``, for who only looks: a licence that has to be accepted first is said, and keeps nobody out."""
     shares = services.shares
-    if links.is_link(request.source):
-        link = links.Link.parse(request.source)
-        share = await shares.join(link, request.password)
-        selector = str(link.version) if link.version else ""
-    else:
-        name, selector = split_name(request.source)
-        share = shares.find(name)
+    share, selector = await services.entrance.enter(request.source, request.password)
     doubts: tuple[str, ...] = ()
     try:
         trusted = await shares.trusted(share, fresh=True)
@@ -129,7 +122,7 @@ async def find(services: Services, request: FetchRequest) -> Source:
     manifest, _ = await shares.manifest(share, trusted, version)
     await asyncio.to_thread(oms.check, manifest.body)
     await services.key_book.require_own_word(share, trusted, manifest)
-    due = await shares.licence_due(share, trusted, request.accept_licence)
+    due = await services.entrance.licence_due(share, trusted, request.accept_licence)
     chosen = chosen_files(manifest, request.only)
     own = manifest.body.publisher == services.identity.public_bytes
     return Source(share, trusted, trusted.target(version), manifest, chosen, due, own, doubts)

@@ -45,3 +45,31 @@ class Joined:
     seeds: int = 0
     leechers: int = 0
     failure: str = ""
+
+    def rewant(self, job: str, wanted: Mapping[int, set[int]]) -> tuple[dict[int, set[int]], dict[int, set[int]]]:
+        """What ``job`` wants from now on. Returns (what it did not want before, what nobody wants any more)."""
+        before, self.wanted[job] = self.wanted[job], wanted
+        others = [theirs for other, theirs in self.wanted.items() if other != job]
+        return _without(wanted, before), _without(before, wanted, *others)
+
+    def wanted_by_any(self) -> dict[int, set[int]]:
+        """By file."""
+        union: dict[int, set[int]] = {}
+        for wanted in self.wanted.values():
+            for file, pieces in wanted.items():
+                union.setdefault(file, set()).update(pieces)
+        return union
+
+    @property
+    def other_seeds(self) -> int:
+        """As of the last announce, this machine not counted."""
+        is_seed = self.announced and not self.was_leech
+        return max(0, self.seeds - is_seed)
+
+
+def _without(wanted: Mapping[int, set[int]], *others: Mapping[int, set[int]]) -> dict[int, set[int]]:
+    """By file, what none of the others wants."""
+    return {
+        file: {piece for piece in pieces if not any(piece in other.get(file, ()) for other in others)}
+        for file, pieces in wanted.items()
+    }

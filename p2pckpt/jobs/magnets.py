@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
+from p2pckpt.access.pool import BESIDE
 from p2pckpt.checkpoint.manifest import Manifest
+from p2pckpt.errors import P2pckptError
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare
-from p2pckpt.tracker_protocol import Endpoint
+from p2pckpt.tracker_protocol import PUBLIC_PASS, Endpoint, Visibility
 from p2pckpt.trust.admission import TrustedShare
 from p2pckpt.trust.versions import VersionTarget
 
@@ -34,7 +36,7 @@ async def magnets(
         return ()
     entries = [manifest.body.torrents[number] for number in sorted(set(manifest.object_torrents.tolist()))]
     older = [(entry.info_hash, entry.version) for entry in entries if entry.info_hash]
-    trackers = await services.shares.announce_urls(share)
+    trackers = await _announce_urls(services, share)
     peers = _reachable(services.swarms.addresses())
     return tuple(
         magnet(
@@ -45,6 +47,23 @@ async def magnets(
         )
         for info_hash, version in [(bytes.fromhex(target.infohash), target.version), *older]
     )
+
+
+async def _announce_urls(services: Services, share: KnownShare) -> list[str]:
+    """Where stock clients announce in the swarms of a public share; nothing when its tracker does not say."""
+    if share.visibility != Visibility.PUBLIC.value:
+        return []
+    try:
+        told = (await services.shares.client(share).connect()).announce_url
+    except P2pckptError:
+        return []
+    if not told:
+        return []
+    bases = [told]
+    if share.tracker == BESIDE:  # we reach it by loopback; others do where links say
+        hosts = [host.rpartition(":")[0] for host in services.shares.public_address(share).hosts]
+        bases = [f"http://{host}:{urlsplit(told).port}/announce" for host in hosts]
+    return [f"{base}/{PUBLIC_PASS}" for base in bases]
 
 
 def _reachable(addresses: Sequence[Endpoint]) -> list[Endpoint]:

@@ -18,7 +18,7 @@ import structlog
 from msgspec.structs import replace
 
 from p2pckpt import tracker_protocol as tp
-from p2pckpt.errors import BadUsage, Conflict, NotAllowed, NotFound
+from p2pckpt.errors import BadUsage, Conflict, NotAllowed, NotFound, VerificationFailed
 from p2pckpt.jobs.link_book import LinkBook
 from p2pckpt.jobs.owners import Owners
 from p2pckpt.jobs.shares import Shares
@@ -60,6 +60,22 @@ class Members:
         members = await self._shares.client(share).members(share.share_id.hex())
         await self._on_list(share, members)
         return members
+
+    async def requests(self, share: KnownShare) -> list[tuple[tp.AccessRequest, PublicIdentity]]:
+        """Who asks to be let in, as the tracker says: their keys prove nothing until somebody compared them.
+
+        Raises ``UntrustedKey`` for a receive key that the one who asks has not signed.
+        """
+        found = []
+        for request in await self._shares.client(share).requests(share.share_id.hex()):
+            try:
+                keys = [
+                    bytes.fromhex(k) for k in (request.identity, request.receive_key, request.receive_key_signature)
+                ]
+            except ValueError as exc:
+                raise VerificationFailed("the tracker's list of requests can't be read") from exc
+            found.append((request, PublicIdentity(*keys).checked()))
+        return found
 
     async def set(self, share: KnownShare, who: str, role: tp.Role | None) -> list[str]:
         """Add, change or (None) remove a member; returns what the owner should know about it.

@@ -13,10 +13,11 @@ from typing import Final
 
 import structlog
 
-from p2pckpt.access.certificates import Certificates, MemberCertificate
+from p2pckpt.access.certificates import Certificates
 from p2pckpt.access.pool import Trackers
 from p2pckpt.errors import NotAllowed, NotFound, P2pckptError
 from p2pckpt.jobs.joined import why
+from p2pckpt.swarm.engine import TlsCredentials
 
 _log = structlog.get_logger(__name__)
 
@@ -28,7 +29,7 @@ _LONGEST: Final = 60.0
 """Seconds between two looks at the clocks: one may have been set, or the machine has slept."""
 
 Settle = Callable[[bytes], Awaitable[None]]
-"""Bring the torrents of a share in line with ``certificate``."""
+"""Bring the torrents of a share in line with ``credentials``."""
 Leave = Callable[[bytes, str], Awaitable[None]]
 """Take the torrents of a share out of their swarms and say why."""
 
@@ -41,18 +42,23 @@ class Membership:
         self._settle = settle
         self._leave = leave
         self._wants: dict[bytes, bool] = {}
+        """Whether the swarms of a share are for members with certificates."""
         self._tracker_of: dict[bytes, str] = {}
         self._trouble: dict[bytes, str] = {}
         """Why a share has no certificate, as it was logged."""
         self._due: dict[str, asyncio.Event] = {}
 
-    def wants(self, share_id: bytes) -> bool:
-        """Whether the swarms of this share are for members with certificates."""
-        return self._wants.get(share_id, False)
+    def credentials(self, share_id: bytes) -> TlsCredentials | None:
+        """What torrents of this share should be in the engine with; None for plain connections.
 
-    def certificate(self, share_id: bytes) -> MemberCertificate | None:
-        """The certificate that counts now, if there is one."""
-        return self._certificates.held(share_id)
+        Raises ``NotAllowed`` while nothing will do: there is no certificate that counts yet.
+        """
+        if not self._wants.get(share_id, False):
+            return None
+        held = self._certificates.held(share_id)
+        if held is None:
+            raise NotAllowed("there is no certificate yet")
+        return TlsCredentials(held.authority, held.certificate, held.key)
 
     def learn(self, share_id: bytes, tracker: str, *, tls: bool) -> bool:
         """What the signed keyring of a share says of its swarms; whether that is news."""
@@ -100,7 +106,7 @@ class Membership:
         """Once over all shares; how long nothing will be due."""
         pause = _LONGEST
         for share_id, at in list(self._tracker_of.items()):
-            if at == tracker and self.wants(share_id):
+            if at == tracker and self._wants.get(share_id, False):
                 pause = min(pause, await self._tend_share(share_id, tracker))
         return pause
 

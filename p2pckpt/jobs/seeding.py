@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from p2pckpt.checkpoint.manifest import Manifest
-from p2pckpt.errors import NotFound, VerificationFailed
+from p2pckpt.errors import VerificationFailed
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.swarm.torrent import Torrent
@@ -42,14 +42,6 @@ async def seed(services: Services, job: str, share: KnownShare, version: int) ->
     _, info_hash = trusted.content(version)
     for torrent in (await torrents_of(services, share, bytes.fromhex(info_hash), manifest)).values():
         await services.swarms.join(job, share.share_id, share.tracker, torrent, {}, 0, tls=trusted.swarm_tls)
-
-
-def own_torrent(torrents: Mapping[int, Torrent], manifest: Manifest) -> Torrent:
-    """The torrent whose first file is this manifest. Raises ``NotFound``."""
-    for number, torrent in torrents.items():
-        if not manifest.body.torrents[number].info_hash:
-            return torrent
-    raise NotFound("the manifest names no torrent of its own")
 
 
 def check_objects(manifest: Manifest, torrents: Mapping[int, Torrent]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from p2pckpt.config import Config
+from p2pckpt.jobs.entrance import Entrance
 from p2pckpt.jobs.key_book import KeyBook
 from p2pckpt.jobs.leaning import Leaning
 from p2pckpt.jobs.link_book import LinkBook
@@ -35,6 +36,7 @@ class Services:
     objects: ObjectReader
     key_book: KeyBook
     shares: Shares
+    entrance: Entrance
     owners: Owners
     link_book: LinkBook
     members: Members

@@ -1,4 +1,4 @@
-"""Shares this machine owns or joined: finding them by name, joining by link, their trusted files and keys.
+"""Shares this machine owns or joined: finding and making them, their trusted files and keys, and changing those.
 
 The bridge between what the tracker says (``access``), what signatures prove (``trust``) and what is kept
 (``store.catalogue``). Everything that leaves here has passed ``trust.admission``.
@@ -16,14 +16,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
-
-import msgspec
 
 from p2pckpt import atomic
 from p2pckpt import tracker_protocol as tp
 from p2pckpt.access.client import TrackerClient
-from p2pckpt.access.pool import BESIDE, Trackers
+from p2pckpt.access.pool import Trackers
 from p2pckpt.checkpoint.manifest import Manifest, unpack
 from p2pckpt.errors import (
     BadUsage,
@@ -31,7 +28,6 @@ from p2pckpt.errors import (
     NotAllowed,
     NotFound,
     P2pckptError,
-    TrackerUnreachable,
     UntrustedKey,
     VerificationFailed,
 )
@@ -41,7 +37,7 @@ from p2pckpt.swarm import torrent as torrents
 from p2pckpt.tracker_protocol.signed import KeyringContent
 from p2pckpt.trust import admission, keyrings, links, sealing, versions
 from p2pckpt.trust.admission import TrustedShare
-from p2pckpt.trust.identity import Identity, PublicIdentity
+from p2pckpt.trust.identity import Identity
 from p2pckpt.trust.sealing import EpochKeys
 from p2pckpt.trust.share_names import is_share_name
 
@@ -143,7 +139,7 @@ class Shares:
         """What links say of the share's tracker."""
         return self._trackers.public_address(share.tracker)
 
-    # -- making and joining
+    # -- making
 
     async def create(self, name: str, visibility: tp.Visibility, tracker: str) -> KnownShare:
         """A new share of ours at ``tracker``, its first signed files there and here."""
@@ -165,127 +161,6 @@ class Shares:
         self._catalogue.record_share(share)
         await self.refresh(share)
         return share
-
-    async def join(self, link: links.Link, password: str = "") -> KnownShare:
-        """The share behind a link, redeemed when it carries a secret. Raises ``NotAllowed`` for one that is spent."""
-        known = self._catalogue.share(link.share_id)
-        if known is not None and known.role == tp.Role.OWNER.value:
-            return known  # we have more than any link gives
-        self._check_not_leaving(link.share_id)
-        tracker = self._trackers.text_of(link.tracker)
-        if known is not None and tracker != known.tracker and not _same_tracker(known.tracker, link.tracker):
-            raise UntrustedKey(
-                f"{known.name} is known here at another tracker than this link names",
-                kept="the share as it is known",
-                next_step="ask the sender, by a way you trust, whether the share has moved",
-            )
-        client = self._trackers.client(tracker)
-        keys: dict[int, EpochKeys] = dict(known.keys) if known is not None else {}
-        if link.secret is not None:
-            keys |= await self._redeem(client, link, link.secret, password)
-        try:
-            record = await client.share(link.share_id.hex())
-        except NotFound as exc:
-            raise NotFound(
-                "the tracker has no such share, or none for you",
-                next_step='ask its owner to let you in: p2pckpt get "LINK" --request',
-            ) from exc
-        share = KnownShare(link.share_id, record.name, tracker, record.visibility.value, record.role.value, keys)
-        trusted = await self.refresh(share)
-        if trusted.targets.metadata_version < link.at_least:
-            raise VerificationFailed(
-                "the tracker holds back versions that were there when this link was made",
-                kept="nothing was fetched",
-                next_step="ask the sender, and whoever runs the tracker",
-            )
-        share = replace(share, name=trusted.terms.name)
-        self._check_not_leaving(link.share_id)
-        self._catalogue.record_share(share)
-        return share
-
-    def _check_not_leaving(self, share_id: bytes) -> None:
-        if share_id in self._catalogue.leaving():
-            raise Conflict("this share was left, and its data is still being deleted", next_step="try again soon")
-
-    def whereabouts(self, source: str) -> tuple[bytes, str]:
-        """Id and tracker of the share behind a link, or of one known here."""
-        if links.is_link(source):
-            link = links.Link.parse(source)
-            return link.share_id, self._trackers.text_of(link.tracker)
-        share = self.find(split_name(source)[0])
-        return share.share_id, share.tracker
-
-    async def ask_for_access(self, share_id: bytes, tracker: str, message: str) -> None:
-        """Ask the owners of a share to be let in; nothing tells whether there is such a share."""
-        await self._trackers.client(tracker).request_access(share_id.hex(), message)
-
-    async def is_let_in(self, share_id: bytes, tracker: str) -> bool:
-        """Whether we are a member by now and have the keys: owners add somebody first, and seal keys to them then."""
-        record = await self._trackers.client(tracker).share(share_id.hex())
-        share = KnownShare(share_id, record.name, tracker, record.visibility.value, record.role.value, {})
-        trusted = await self.refresh(share)
-        return bool(trusted.keys) or not trusted.terms.sealed
-
-    async def licence_due(self, share: KnownShare, trusted: TrustedShare, accepted: str = "") -> str:
-        """What we have to accept before anything is fetched, as the owner signed it; empty for nothing.
-
-        ``accepted`` is what the user has agreed to: the tracker is told if that is the very text. Raises ``Conflict``
-        when it is another one.
-        """
-        licence = trusted.keyring.licence
-        if not licence:
-            return ""
-        client, share_id = self.client(share), share.share_id.hex()
-        try:
-            if not (await client.share(share_id)).licence_due:
-                return ""
-        except TrackerUnreachable:
-            return ""  # what is on this machine can still be used, and nothing else will arrive
-        if not accepted:
-            return licence
-        if accepted != licence:
-            raise Conflict(f"the licence has changed: it is {licence} now", next_step="look at it and try again")
-        await client.accept_licence(share_id, licence)
-        return ""
-
-    async def requests(self, share: KnownShare) -> list[tuple[tp.AccessRequest, PublicIdentity]]:
-        """Who asks to be let in, as the tracker says: their keys prove nothing until somebody compared them.
-
-        Raises ``UntrustedKey`` for a receive key that the one who asks has not signed.
-        """
-        found = []
-        for request in await self.client(share).requests(share.share_id.hex()):
-            try:
-                keys = [
-                    bytes.fromhex(k) for k in (request.identity, request.receive_key, request.receive_key_signature)
-                ]
-            except ValueError as exc:
-                raise VerificationFailed("the tracker's list of requests can't be read") from exc
-            found.append((request, PublicIdentity(*keys).checked()))
-        return found
-
-    async def _redeem(
-        self, client: TrackerClient, link: links.Link, secret: links.LinkSecret, password: str
-    ) -> dict[int, EpochKeys]:
-        info = await client.link_info(secret.link_id)
-        if info.share_id != link.share_id.hex():
-            raise VerificationFailed("the tracker says this link belongs to another share")
-        if info.password_salt and not password:
-            raise NotAllowed("this link asks for a password", next_step="p2pckpt get LINK --password-stdin")
-        opened = await asyncio.to_thread(secret.keys, password, bytes.fromhex(info.password_salt))
-        public = self._identity.public
-        binding = sealing.bind(secret.secret, tp.LINK_BIND_CONTEXT, public.identity, public.receive_key)
-        reply = await client.redeem(secret.link_id, tp.RedeemLink(opened.auth.hex(), binding.hex()))
-        if reply.share_id != link.share_id.hex():
-            raise VerificationFailed("the tracker says this link belongs to another share")
-        if not reply.wrapped_keys:
-            return {}
-        plain = sealing.unwrap(opened.wrap, reply.wrapped_keys, tp.LINK_WRAP_CONTEXT + link.share_id)
-        try:
-            keys = msgspec.msgpack.decode(plain, type=EpochKeys)
-        except msgspec.MsgspecError as exc:
-            raise VerificationFailed("the keys in this link can't be read") from exc
-        return {keys.epoch: keys}
 
     # -- trusted files
 
@@ -389,22 +264,6 @@ class Shares:
             raise VerificationFailed("the tracker's copy of the card is not the one that was signed")
         return data
 
-    async def announce_urls(self, share: KnownShare) -> list[str]:
-        """Where stock clients announce in the swarms of a public share; nothing when its tracker does not say."""
-        if share.visibility != tp.Visibility.PUBLIC.value:
-            return []
-        try:
-            told = (await self.client(share).connect()).announce_url
-        except P2pckptError:
-            return []
-        if not told:
-            return []
-        bases = [told]
-        if share.tracker == BESIDE:  # we reach it by loopback; others do where links say
-            hosts = [host.rpartition(":")[0] for host in self._trackers.public_address(share.tracker).hosts]
-            bases = [f"http://{host}:{urlsplit(told).port}/announce" for host in hosts]
-        return [f"{base}/{tp.PUBLIC_PASS}" for base in bases]
-
     # -- changing signed files
 
     async def move_tag(self, share: KnownShare, tag: str, version: int | None) -> TrustedShare:
@@ -462,16 +321,6 @@ class Shares:
                 continue
             return await self.refresh(share, expired=renew)
         raise Conflict(f"others keep changing {share.name}", next_step="try again")
-
-
-def _same_tracker(known: str, named: links.TrackerAddress) -> bool:
-    """Whether a link leads to the tracker where a share is known: by its certificate, since addresses change."""
-    if known == BESIDE:
-        return False
-    before = links.TrackerAddress.parse(known)
-    if before.certificate or named.certificate:
-        return before.certificate == named.certificate
-    return bool({*before.hosts} & {*named.hosts})
 
 
 def _read(path: Path) -> bytes | None:

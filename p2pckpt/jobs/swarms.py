@@ -1,4 +1,4 @@
-"""The swarms this machine is in: who needs which torrent, and with which credentials it is in the engine.
+"""The swarms this machine is in: who needs which torrent, what of it, and who is told what comes of it.
 
 Several jobs may need one torrent; it stays in the engine while anyone does, and wants the union of what they want.
 """
@@ -8,22 +8,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Final
 
 import structlog
 
 from p2pckpt import tracker_protocol as tp
 from p2pckpt.access.pool import Trackers
 from p2pckpt.checkpoint.pieces import PieceSet
-from p2pckpt.checkpoint.pieces import count as piece_count
 from p2pckpt.errors import NotAllowed, P2pckptError
 from p2pckpt.jobs.acquaintances import Acquaintances
 from p2pckpt.jobs.announcing import Addresses, Announcer
 from p2pckpt.jobs.job_limits import JobLimits
 from p2pckpt.jobs.joined import NO_LONGER, Joined
 from p2pckpt.jobs.membership import Membership
+from p2pckpt.jobs.presence import Presence
 from p2pckpt.store.catalogue import Catalogue
 from p2pckpt.store.layout import StoreLayout
 from p2pckpt.swarm.engine import (
@@ -33,15 +30,12 @@ from p2pckpt.swarm.engine import (
     Flushed,
     PeerBanned,
     PieceArrived,
-    Placement,
     TlsCredentials,
     TorrentStats,
 )
 from p2pckpt.swarm.torrent import Torrent
 
 _log = structlog.get_logger(__name__)
-
-_FLUSH_DEADLINE: Final = 5.0
 
 Listener = Callable[[EngineEvent], None]
 
@@ -58,8 +52,6 @@ class Swarms:
         addresses: Addresses,
     ) -> None:
         self._engine = engine
-        self._catalogue = catalogue
-        self._layout = layout
         self._joined: dict[bytes, Joined] = {}
         self._changing = asyncio.Lock()
         """Held while torrents enter or leave the engine: several jobs may want one at the same moment."""
@@ -71,9 +63,9 @@ class Swarms:
             engine, trackers, addresses, self._joined, self._heard, self._membership.authority_is
         )
         self._limits = JobLimits(engine, self._joined)
+        self._presence = Presence(engine, catalogue, layout, self._membership.credentials, self._entered)
         self.acquaintances = Acquaintances(trackers)
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
-        self._flushes: dict[bytes, list[asyncio.Future[None]]] = {}
         self._on_tracker_event: Callable[[str, tp.TrackerEvent], None] = lambda tracker, event: None
 
     async def start(self) -> None:
@@ -125,18 +117,6 @@ class Swarms:
 
     # -- joining
 
-    def placement(self, torrent: Torrent) -> Placement:
-        """Where the torrent's files lie here and what of them is durable. Blocks on the catalogue."""
-        paths: list[Path] = [self._layout.manifest(torrent.info_hash)]
-        manifest_here = paths[0].exists()
-        have = [PieceSet.full(torrent.manifest.length) if manifest_here else PieceSet()]
-        for file in torrent.objects:
-            path = self._layout.object(file.root)
-            row = self._catalogue.object(file.root)
-            paths.append(path)
-            have.append(row.pieces if row is not None and path.exists() else PieceSet())
-        return Placement(torrent, tuple(paths), tuple(have))
-
     async def join(
         self,
         job: str,
@@ -159,12 +139,13 @@ class Swarms:
             joined = self._joined.get(torrent.info_hash)
             if joined is None:
                 joined = Joined(torrent, share_id, tracker)
-                await self._enter(joined)
+                await self._presence.enter(joined)
                 self._joined[torrent.info_hash] = joined
             elif not joined.in_engine:
-                await self._enter(joined)
+                await self._presence.enter(joined)
             elif joined.problem or any(p in joined.have[file] for file, pieces in wanted.items() for p in pieces):
-                await self._renew(joined)  # somebody tries again, or the store lost what the engine still offers
+                # somebody tries again, or the store lost what the engine still offers
+                await self._presence.renew(joined)
             joined.wanted[job], joined.left[job] = wanted, left
             joined.was_leech = joined.was_leech or left > 0
             self._limits.share_out(self._announcer.stats)
@@ -181,11 +162,10 @@ class Swarms:
         joined = self._joined.get(info_hash)
         if joined is None or job not in joined.wanted:
             return
-        before, joined.wanted[job] = joined.wanted[job], wanted
+        # the difference alone: another job may want hundreds of thousands of pieces
+        more, fewer = joined.rewant(job, wanted)
         if joined.in_engine:
-            # the difference alone: another job may want hundreds of thousands of pieces
-            others = [theirs for other, theirs in joined.wanted.items() if other != job]
-            self._engine.rewant(info_hash, _without(wanted, before), _without(before, wanted, *others))
+            self._engine.rewant(info_hash, more, fewer)
             self._engine.hurry(info_hash, first)
         self._tell_arrived(job, joined)
 
@@ -198,7 +178,7 @@ class Swarms:
                 if not joined.in_engine:
                     joined.arrived = {}
                 else:
-                    await self._renew(joined)
+                    await self._presence.renew(joined)
                     self._want(joined)
                     self._announcer.soon(joined.tracker)
 
@@ -224,9 +204,8 @@ class Swarms:
                     self._want(joined)
                     continue
                 # written before it leaves: else it may write into a file that was deleted meanwhile
-                await self._write_out(joined)
+                await self._presence.take_out(joined)
                 del self._joined[info_hash]
-                self._remove(info_hash)
                 left.append(joined)
         for joined in left:
             if joined.announced:
@@ -252,17 +231,7 @@ class Swarms:
 
     async def flush(self, info_hashes: set[bytes]) -> None:
         """Returns when everything that has arrived for these torrents is in the files."""
-        loop = asyncio.get_running_loop()
-        waiting: list[asyncio.Future[None]] = []
-        for info_hash in info_hashes & self._joined.keys():
-            if not self._joined[info_hash].in_engine:
-                continue  # it was flushed when it left
-            future: asyncio.Future[None] = loop.create_future()
-            self._flushes.setdefault(info_hash, []).append(future)
-            waiting.append(future)
-            self._engine.flush(info_hash)
-        if waiting:
-            await asyncio.gather(*waiting)
+        await self._presence.flush(self._joined[each] for each in info_hashes & self._joined.keys())
 
     def is_in(self, share_id: bytes) -> bool:
         """Whether any job needs torrents of this share."""
@@ -310,10 +279,7 @@ class Swarms:
     def known_seeds(self, info_hash: bytes) -> int:
         """Seeds as of the last announce, this machine not counted."""
         joined = self._joined.get(info_hash)
-        if joined is None:
-            return 0
-        is_seed = joined.announced and not joined.was_leech
-        return max(0, joined.seeds - is_seed)
+        return joined.other_seeds if joined is not None else 0
 
     async def ask_seeds(self, share_id: bytes, tracker: str, info_hashes: Sequence[bytes]) -> dict[bytes, int]:
         """Other seeds of swarms that this machine need not be in, as far as the tracker says."""
@@ -342,47 +308,26 @@ class Swarms:
 
     # -- inside
 
-    def _prepare(self, torrent: Torrent) -> Placement:
-        placement = self.placement(torrent)
-        for path in placement.paths:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return placement
-
-    def _credentials(self, share_id: bytes) -> TlsCredentials | None:
-        """What torrents of this share should be in the engine with. Raises ``NotAllowed`` while nothing will do."""
-        if not self._membership.wants(share_id):
-            return None
-        held = self._membership.certificate(share_id)
-        if held is None:
-            raise NotAllowed("there is no certificate yet")
-        return TlsCredentials(held.authority, held.certificate, held.key)
-
-    async def _enter(self, joined: Joined) -> None:
-        """Put a torrent into the engine if it may be there now."""
-        try:
-            joined.tls = self._credentials(joined.share_id)
-        except NotAllowed:
-            return
-        await self._add(joined)
-        joined.failure = ""
+    def _entered(self, joined: Joined) -> None:
+        self._limits.share_out(self._announcer.stats, joined.torrent.info_hash)
 
     async def _settle(self, share_id: bytes) -> None:
         """Bring the torrents of a share in line with its certificate and with what its keyring says."""
         async with self._changing:
             torrents = [joined for joined in self._joined.values() if joined.share_id == share_id]
             try:
-                wanted = self._credentials(share_id)
+                wanted = self._membership.credentials(share_id)
                 may_enter = True
             except NotAllowed:
                 wanted, may_enter = None, False
             # all of them leave before the first comes back: what has to end should end at once
             for joined in torrents:
                 if joined.in_engine and not (may_enter and _same_authority(joined.tls, wanted)):
-                    await self._take_out(joined)
+                    await self._presence.take_out(joined)
             for joined in torrents if may_enter else ():
                 if not joined.in_engine:
                     try:
-                        await self._enter(joined)
+                        await self._presence.enter(joined)
                     except P2pckptError as exc:
                         _log.warning("torrent stays out", info_hash=joined.torrent.info_hash.hex(), reason=exc.fact)
                         continue
@@ -401,55 +346,7 @@ class Swarms:
                 if joined.share_id == share_id:
                     joined.failure, joined.announced = reason, False
                     if joined.in_engine:
-                        await self._take_out(joined)
-
-    async def _take_out(self, joined: Joined) -> None:
-        """Leave the swarm for now; what arrived is in the files and is known to be."""
-        if not await self._write_out(joined):
-            joined.arrived = {}
-        self._remove(joined.torrent.info_hash)
-        joined.in_engine = False
-
-    async def _add(self, joined: Joined) -> None:
-        placement = await asyncio.to_thread(self._prepare, joined.torrent)
-        joined.have = placement.have
-        placement = replace(placement, have=_together(placement, joined.arrived), tls=joined.tls)
-        adding = asyncio.create_task(asyncio.to_thread(self._engine.add, placement))
-        try:
-            await asyncio.shield(adding)
-        except BaseException:
-            # a thread can't be stopped half way: see how it ends, and leave nothing behind
-            await asyncio.gather(adding, return_exceptions=True)
-            self._engine.remove(joined.torrent.info_hash)
-            raise
-        joined.in_engine, joined.problem = True, False
-        self._limits.share_out(self._announcer.stats, joined.torrent.info_hash)
-        joined.complete = all(
-            len(have) == piece_count(file.length)
-            for have, file in zip(placement.have, joined.torrent.files, strict=True)
-        )
-
-    async def _renew(self, joined: Joined) -> None:
-        """Take a torrent out of the engine and add it with what is here now."""
-        await self._take_out(joined)  # written: another job may wait for what has arrived
-        joined.arrived = {}
-        await self._add(joined)
-
-    async def _write_out(self, joined: Joined) -> bool:
-        """Have everything that arrived written, unless that takes for ever; whether it is."""
-        if joined.arrived:
-            try:
-                async with asyncio.timeout(_FLUSH_DEADLINE):
-                    await self.flush({joined.torrent.info_hash})
-            except TimeoutError:
-                return False
-        return True
-
-    def _remove(self, info_hash: bytes) -> None:
-        self._engine.remove(info_hash)
-        for future in self._flushes.pop(info_hash, ()):
-            if not future.done():
-                future.set_result(None)  # no answer comes any more
+                        await self._presence.take_out(joined)
 
     def _tell_arrived(self, job: str, joined: Joined) -> None:
         """Pieces that another job fetched, or this one before it was paused, are not reported again by the engine."""
@@ -461,13 +358,8 @@ class Swarms:
                     listener(PieceArrived(joined.torrent.info_hash, file, piece))
 
     def _want(self, joined: Joined) -> None:
-        if not joined.in_engine:
-            return
-        union: dict[int, set[int]] = {}
-        for wanted in joined.wanted.values():
-            for file, pieces in wanted.items():
-                union.setdefault(file, set()).update(pieces)
-        self._engine.want(joined.torrent.info_hash, union)
+        if joined.in_engine:
+            self._engine.want(joined.torrent.info_hash, joined.wanted_by_any())
 
     async def _heard(self, tracker: str, event: tp.TrackerEvent) -> None:
         match event:
@@ -481,9 +373,7 @@ class Swarms:
 
     def _on_engine_event(self, event: EngineEvent) -> None:
         if isinstance(event, Flushed):
-            waiting = self._flushes.get(event.info_hash)
-            if waiting and not (future := waiting.pop(0)).done():
-                future.set_result(None)
+            self._presence.flushed(event.info_hash)
             return
         if isinstance(event, PeerBanned):
             _log.warning("a peer sent false data", peer=event.address)
@@ -505,20 +395,3 @@ def _same_authority(one: TlsCredentials | None, other: TlsCredentials | None) ->
     if one is None or other is None:
         return one is other
     return one.authority == other.authority
-
-
-def _without(wanted: Mapping[int, set[int]], *others: Mapping[int, set[int]]) -> dict[int, set[int]]:
-    """By file, what none of the others wants."""
-    return {
-        file: {piece for piece in pieces if not any(piece in other.get(file, ()) for other in others)}
-        for file, pieces in wanted.items()
-    }
-
-
-def _together(placement: Placement, arrived: Mapping[int, PieceSet]) -> tuple[PieceSet, ...]:
-    """What is durable, and what came since and was written out."""
-    have = [PieceSet(bytes(pieces)) for pieces in placement.have]
-    for file, pieces in arrived.items():
-        if placement.paths[file].exists():
-            have[file].add(pieces)
-    return tuple(have)

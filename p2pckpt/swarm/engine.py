@@ -1,6 +1,6 @@
 """What a BitTorrent engine does for us, and what it tells: the contract that libtorrent and the test fake both keep.
 
-An engine moves pieces and nothing else: it never announces (the daemon does, access/announcing.py), never decides
+An engine moves pieces and nothing else: it never announces (the daemon does, jobs/announcing.py), never decides
 what is durable (jobs do, after ``flush``), never deletes a file. Files of a torrent lie wherever ``Placement.paths``
 says. tests/contract runs one suite over every engine.
 """

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from p2pckpt.tracker_protocol import Endpoint
+from p2pckpt.tracker_protocol.swarms import Endpoint
 
 MAX_SHARE_PEERS: Final = 2000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from p2pckpt.tracker_protocol import Role
+from p2pckpt.tracker_protocol.roles import Role
 
 
 class SealedEpoch(msgspec.Struct, frozen=True):

@@ -24,11 +24,15 @@ from .data_dir import DataDir, fingerprint, server_context
 from .dial_back import DialBack
 from .events import EventHub
 from .fetch_log import FetchLog
+from .freshness import Freshness
+from .held_shares import HeldShares
 from .listeners import Listener, listen, sweep_for_ever
 from .load_rules import load_rules
 from .metadata import OnlineSigner
 from .ops import LoopLag, ops_app
+from .proposals import Proposals
 from .settings import Settings
+from .share_files import ShareFiles
 from .shares import Shares
 from .store import account_rows
 from .store.blobs import Blobs
@@ -114,7 +118,10 @@ class Tracker:
         self._desk = AnnounceDesk(
             self._rules, self._swarms, self._dial_back, settings.interval, settings.trusted_proxies, self._fetches
         )
-        self._shares = Shares(self._database, blobs, self._rules, self._hub, signer)
+        held, files = HeldShares(self._database), ShareFiles(blobs, signer)
+        freshness = Freshness(self._database, held, files)
+        proposals = Proposals(self._database, held, files, blobs, self._rules, self._hub)
+        shares = Shares(self._database, held, files, proposals, self._rules, self._hub)
         self._lag = LoopLag()
         self._services = Services(
             tracker_id=self._tracker_id,
@@ -124,7 +131,9 @@ class Tracker:
             database=self._database,
             blobs=blobs,
             rules=self._rules,
-            shares=self._shares,
+            shares=shares,
+            proposals=proposals,
+            freshness=freshness,
             desk=self._desk,
             hub=self._hub,
             fetches=self._fetches,
@@ -157,7 +166,7 @@ class Tracker:
         for work in (
             self._lag.watch(),
             self._swarms.age(_AGEING_ROUND),
-            self._shares.keep_fresh(_SIGNING_ROUND),
+            self._services.freshness.keep(_SIGNING_ROUND),
             self._fetches.keep(_FETCHES_ROUND),
             sweep_for_ever(self._listeners),
             _forget_expired(self._rules),

@@ -213,8 +213,8 @@ async def test_a_publish_in_the_middle_of_a_removal_is_packed_again_with_the_new
             for home, role in ((dave, Role.PUBLISHER), (carol, Role.DOWNLOADER)):
                 public = (await key_of(home)).public_text
                 await erin.client.set_member(am.SetMemberRequest("epochs/race", public, role))
-            publish_targets = tracker._shares.publish_targets
-            monkeypatch.setattr(tracker._shares, "publish_targets", after_the_removal)
+            publish_targets = tracker._services.shares.publish_targets
+            monkeypatch.setattr(tracker._services.shares, "publish_targets", after_the_removal)
             theirs = write_files(tmp_path / "theirs", {"other.bin": seeded_bytes(4 * MIB, 12)})
             job = await dave.client.publish(
                 pm.PublishRequest(path=str(theirs), name="epochs/race", allow_no_licence=True)

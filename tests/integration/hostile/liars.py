@@ -15,8 +15,8 @@ from typing import Any, Final
 import libtorrent as lt
 
 from p2pckpt.checkpoint.plan import PIECE_LENGTH
+from p2pckpt.swarm.active_torrent import FFDHE2048
 from p2pckpt.swarm.engine import TlsCredentials
-from p2pckpt.swarm.libtorrent_engine import _FFDHE2048
 
 _BLOCK: Final = 16 << 10
 
@@ -108,7 +108,7 @@ class Liar:
             parameters.flags |= lt.torrent_flags.paused
         self._handle = self._session.add_torrent(parameters)
         if tls is not None:
-            self._handle.set_ssl_certificate_buffer(tls.certificate, tls.key, _FFDHE2048)
+            self._handle.set_ssl_certificate_buffer(tls.certificate, tls.key, FFDHE2048)
             self._handle.resume()
         self._announced = False
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import libtorrent as lt
 
+from p2pckpt.swarm.active_torrent import FFDHE2048
 from p2pckpt.swarm.engine import TlsCredentials
-from p2pckpt.swarm.libtorrent_engine import _FFDHE2048
 
 from ...support.homes import until
 
@@ -65,7 +65,7 @@ class Stranger:
             parameters.root_certificate = tls.authority if tls is not None else authority
         self._handle = self._session.add_torrent(parameters)
         if tls is not None:
-            self._handle.set_ssl_certificate_buffer(tls.certificate, tls.key, _FFDHE2048)
+            self._handle.set_ssl_certificate_buffer(tls.certificate, tls.key, FFDHE2048)
         self._handle.set_download_limit(self._limit)  # the session's does not count for local peers
         self._handle.resume()
 

@@ -120,9 +120,9 @@ async def test_the_signed_timestamp_names_the_end_of_the_log(share: ShareFiles, 
 
 
 async def test_a_log_that_has_grown_is_signed_without_anybody_reading_it(tracker: Tracker, share: ShareFiles) -> None:
-    assert share.share_id in await tracker._shares._due()
-    await tracker._shares.sign_again(share.share_id)
-    assert await tracker._shares._due() == []
+    assert share.share_id in await tracker._services.freshness.due()
+    await tracker._services.freshness.sign_again(share.share_id)
+    assert await tracker._services.freshness.due() == []
     assert (await signed_head(share.owner, share.share_id))["seq"] == 1
 
 

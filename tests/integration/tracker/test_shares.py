@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Role, Root, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 
 from p2pckpt.tracker_protocol import PROBLEM_CONFLICT, PROBLEM_NOT_LISTED, MembersChanged, TargetsChanged
 from p2pckpt_tracker.app import Tracker
-from p2pckpt_tracker.store import share_rows
+from p2pckpt_tracker.store import tables
 
 from .conftest import Login
 from .people import DEADLINE, Answer, Events, Person, ShareFiles, b64, sign, torrent, tuf_key
@@ -417,11 +418,16 @@ async def test_only_listed_people_make_shares_where_the_list_counts(tracker: Tra
     assert (answer.status, answer.json()["type"]) == (403, PROBLEM_NOT_LISTED)
 
 
+async def timestamp_runs_out(tracker: Tracker, share: ShareFiles, at: int) -> None:
+    """Have the tracker believe that it signed the present timestamp until then, in Unix seconds."""
+    change = update(tables.shares).where(tables.shares.c.share_id == share.share_id).values(timestamp_expires=at)
+    await tracker._database.write(lambda connection: connection.execute(change))
+
+
 async def test_a_timestamp_that_has_run_out_is_signed_anew_when_asked_for(tracker: Tracker, share: ShareFiles) -> None:
     path = f"/shares/{share.share_id}/metadata"
     before = (await share.owner.call("GET", f"{path}/timestamp.json")).json()["signed"]
-    run_out = {"timestamp_expires": 0}
-    await tracker._database.write(lambda connection: share_rows.update_share(connection, share.share_id, run_out))
+    await timestamp_runs_out(tracker, share, 0)
     after = (await share.owner.call("GET", f"{path}/timestamp.json")).json()["signed"]
     assert after["version"] == before["version"] + 1
     snapshot = after["meta"]["snapshot.json"]["version"]
@@ -432,16 +438,14 @@ async def test_one_damaged_share_does_not_keep_the_others_from_being_signed(trac
     owner = await person()
     online_key = (await owner.good("GET", "/tracker"))["online_key"]
     shares = [ShareFiles(owner, online_key, name=f"cars/{n}") for n in range(3)]
-    soon = {"timestamp_expires": int(datetime.now(UTC).timestamp()) + 60}
+    soon = int(datetime.now(UTC).timestamp()) + 60
     for share in shares:
         await share.create()
-        await tracker._database.write(
-            lambda connection, share=share: share_rows.update_share(connection, share.share_id, soon)  # type: ignore[misc]
-        )
+        await timestamp_runs_out(tracker, share, soon)
     damaged = sorted(shares, key=lambda share: share.share_id)[0]
     root = tracker._data.blobs / damaged.share_id / "metadata" / "1.root.json"
     root.write_bytes(b"\xff")
-    signing = asyncio.create_task(tracker._shares.keep_fresh(3600))
+    signing = asyncio.create_task(tracker._services.freshness.keep(3600))
     try:
         async with asyncio.timeout(DEADLINE):
             for share in shares:

@@ -23,13 +23,14 @@ from p2pckpt.errors import NoSpace, P2pckptError, VerificationFailed, disk_error
 from p2pckpt.jobs import fetch as fetching
 from p2pckpt.jobs import packing
 from p2pckpt.jobs.fetch import fetch
+from p2pckpt.jobs.presence import place
 from p2pckpt.jobs.progress import Progress
 from p2pckpt.jobs.swarms import Swarms
 from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.checkout import REPLACED, PartialCheckout, partial_directory
 from p2pckpt.store.objects import ObjectReader
 from p2pckpt.store.scrub import damaged_pieces
-from p2pckpt.swarm.engine import EngineEvent, PieceArrived, Placement
+from p2pckpt.swarm.engine import EngineEvent, PieceArrived
 from p2pckpt.swarm.torrent import Torrent, TorrentFile, build
 from p2pckpt.tracker_protocol import Endpoint
 from p2pckpt.trust.admission import TrustedShare
@@ -70,7 +71,7 @@ class Version:
 
 
 class OneShare:
-    """Stands for ``Shares``: knows one version of one share."""
+    """Stands for ``Shares`` and ``Entrance``: knows one version of one share."""
 
     def __init__(self, version: Version) -> None:
         self._version = version
@@ -81,6 +82,9 @@ class OneShare:
 
     def find(self, name: str) -> KnownShare:
         return self.source.share
+
+    async def enter(self, source: str, password: str) -> tuple[KnownShare, str]:
+        return self.source.share, ""
 
     async def trusted(self, share: KnownShare, *, fresh: bool = False) -> TrustedShare:
         return self.source.trusted
@@ -111,7 +115,8 @@ class Receiver:
         self.swarms = Swarms(engine, self.trackers, workshop.catalogue, workshop.layout, lambda tls: [])
         self.heard: list[EngineEvent] = []
         plain = services_of(workshop, home, self.swarms)
-        self.services = replace(plain, shares=cast(Any, OneShare(version)), swarms=self.swarms)
+        share = cast(Any, OneShare(version))
+        self.services = replace(plain, shares=share, entrance=share, swarms=self.swarms)
 
     async def start(self) -> None:
         start = self.engine.start
@@ -199,8 +204,7 @@ async def receiver(tmp_path: Path, workshop: Workshop, monkeypatch: pytest.Monke
     await seed.start(lambda event: None)
     made = Receiver(workshop, version, engine, seed, tmp_path)
     await made.start()
-    seeding = Swarms(seed, Trackers(made.services.identity, ""), publisher.catalogue, publisher.layout, lambda tls: [])
-    placement: Placement = seeding.placement(version.torrent)
+    placement = place(version.torrent, publisher.catalogue, publisher.layout)
     assert all(
         len(have) == piece_count(f.length) for have, f in zip(placement.have, version.torrent.files, strict=True)
     )

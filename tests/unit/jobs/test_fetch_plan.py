@@ -70,6 +70,7 @@ def services_of(workshop: Workshop, tmp_path: Path, swarms: Any = None) -> Servi
         objects=workshop.objects,
         key_book=cast(Any, NobodyBlocked()),
         shares=cast(Any, None),
+        entrance=cast(Any, None),
         owners=cast(Any, None),
         link_book=cast(Any, None),
         members=cast(Any, None),
@@ -332,13 +333,13 @@ async def test_a_chunk_known_only_as_a_delta_is_not_taken_from_the_store(worksho
 
 
 class OneShare:
-    """Says of any name that it is this manifest's share."""
+    """Stands for ``Shares`` and ``Entrance``: says of any name that it is this manifest's share."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
 
-    def find(self, name: str) -> object:
-        return None
+    async def enter(self, source: str, password: str) -> tuple[object, str]:
+        return None, ""
 
     async def trusted(self, share: object, *, fresh: bool = False) -> Any:
         return SimpleNamespace(resolve=lambda selector: 1, target=lambda version: None)
@@ -354,8 +355,9 @@ async def test_a_model_signature_that_is_not_the_publishers_is_refused_before_an
     body = empty_body(publisher=OWNER.public_bytes)
     forged = oms.signed(body, STRANGER)
     identity = SimpleNamespace(public_bytes=b"")
-    services: Any = SimpleNamespace(shares=OneShare(Manifest(forged)), key_book=NobodyBlocked(), identity=identity)
+    services: Any = SimpleNamespace(key_book=NobodyBlocked(), identity=identity)
+    services.shares = services.entrance = OneShare(Manifest(forged))
     with pytest.raises(UntrustedKey):
         await resolve(services, FetchRequest(source="cars"))
-    services.shares = OneShare(Manifest(oms.signed(body, OWNER)))
+    services.shares = services.entrance = OneShare(Manifest(oms.signed(body, OWNER)))
     assert (await resolve(services, FetchRequest(source="cars"))).manifest.body.model_signature

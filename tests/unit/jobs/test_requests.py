@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
 
 from p2pckpt import tracker_protocol as tp
 from p2pckpt.errors import UntrustedKey, VerificationFailed
-from p2pckpt.jobs.shares import Shares
+from p2pckpt.jobs.members import Members
 from p2pckpt.store.catalogue import KnownShare
 
 from ..trust.people import OWNER, STRANGER
@@ -21,22 +22,20 @@ HONEST = tp.AccessRequest(
 )
 
 
-class Listing(Shares):
-    """Shares whose tracker lists what the test says."""
+def listing(*listed: tp.AccessRequest) -> Members:
+    """Members of shares whose tracker lists what the test says."""
+    anything: Any = None
 
-    def __init__(self, *listed: tp.AccessRequest) -> None:
-        self.listed = list(listed)
+    async def requests(share_id: str) -> list[tp.AccessRequest]:
+        return list(listed)
 
-    def client(self, share: KnownShare) -> Any:
-        return self
-
-    async def requests(self, share: Any) -> Any:
-        return self.listed if isinstance(share, str) else await super().requests(share)
+    shares: Any = SimpleNamespace(client=lambda share: SimpleNamespace(requests=requests))
+    return Members(anything, anything, shares, anything, anything)
 
 
 async def test_who_asks_with_a_key_of_their_own_is_listed() -> None:
-    ((request, public),) = await Listing(HONEST).requests(SHARE)
-    assert (cast(tp.AccessRequest, request).name, public.identity) == ("somebody", PUBLIC.identity)
+    ((request, public),) = await listing(HONEST).requests(SHARE)
+    assert (request.name, public.identity) == ("somebody", PUBLIC.identity)
 
 
 @pytest.mark.parametrize(
@@ -52,4 +51,4 @@ async def test_who_asks_with_a_key_of_their_own_is_listed() -> None:
 )
 async def test_a_request_whose_keys_do_not_belong_together_is_refused(fields: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
-        await Listing(msgspec.structs.replace(HONEST, **fields)).requests(SHARE)
+        await listing(msgspec.structs.replace(HONEST, **fields)).requests(SHARE)

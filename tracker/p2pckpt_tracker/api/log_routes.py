@@ -19,7 +19,7 @@ async def read_log(call: Call) -> web.Response:
     limit = limit or MAX_LOG_PAGE
     await services.fetches.flush()
     try:
-        await services.shares.sign_again(share_id)
+        await services.freshness.sign_again(share_id)
     except MetadataRefused:
         raise Refusal(503, "the share's files are damaged at the tracker") from None
 

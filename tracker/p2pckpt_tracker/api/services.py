@@ -9,6 +9,8 @@ from ..accounts import Challenges, ShownCertificates
 from ..announce import AnnounceDesk
 from ..events import EventHub
 from ..fetch_log import FetchLog
+from ..freshness import Freshness
+from ..proposals import Proposals
 from ..rate_limit import RateLimit
 from ..settings import Listen
 from ..shares import Shares
@@ -27,6 +29,8 @@ class Services:
     blobs: Blobs
     rules: AccessRules
     shares: Shares
+    proposals: Proposals
+    freshness: Freshness
     desk: AnnounceDesk
     hub: EventHub
     fetches: FetchLog

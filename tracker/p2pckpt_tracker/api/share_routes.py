@@ -82,7 +82,7 @@ async def read_metadata(call: Call) -> web.StreamResponse:
     """One TUF file as it was signed; ``If-None-Match`` saves sending it again."""
     file = call.part("file")
     try:
-        found = await call.services.shares.metadata_file(call.share_id, file)
+        found = await call.services.freshness.metadata_file(call.share_id, file)
     except MetadataRefused:
         found = None
     if found is None:
@@ -95,7 +95,7 @@ async def read_metadata(call: Call) -> web.StreamResponse:
     if tag in (each.strip() for each in wanted.split(",")):
         return web.Response(status=304, headers=headers)
     try:
-        data = await call.services.shares.read_file(path)
+        data = await call.services.freshness.read_file(path)
     except FileNotFoundError:  # an old snapshot that has been cleaned up
         raise not_found() from None
     return web.Response(body=data, content_type="application/json", headers=headers)
@@ -135,7 +135,7 @@ async def propose_root(call: Call) -> web.Response:
     """A next root that other owners have to sign as well."""
     request = await call.body(RootProposal, _ONE_FILE)
     try:
-        await call.services.shares.propose_root(call.share_id, call.identity, request.root)
+        await call.services.proposals.propose(call.share_id, call.identity, request.root)
     except MetadataRefused as refused:
         raise _refusal(refused) from None
     return web.Response(status=204)
@@ -144,14 +144,14 @@ async def propose_root(call: Call) -> web.Response:
 async def read_proposal(call: Call) -> web.Response:
     """The next roots that wait for signatures, at most one of each owner."""
     try:
-        return reply(RootProposals(await call.services.shares.proposals(call.share_id)))
+        return reply(RootProposals(await call.services.proposals.waiting(call.share_id)))
     except MetadataRefused as refused:
         raise _refusal(refused) from None
 
 
 async def withdraw_proposal(call: Call) -> web.Response:
     """Take the caller's own back; one that is gone already is fine."""
-    await call.services.shares.withdraw_proposal(call.share_id, call.identity)
+    await call.services.proposals.withdraw(call.share_id, call.identity)
     return web.Response(status=204)
 
 

@@ -70,10 +70,6 @@ def visible_shares(connection: Connection, identity: str, after: str, limit: int
     return [_share(row) for row in rows]
 
 
-def update_share(connection: Connection, share_id: str, values: Values) -> None:
-    connection.execute(update(shares).where(shares.c.share_id == share_id).values(**values))
-
-
 def swap_version(connection: Connection, share_id: str, column: str, expected: int, values: Values) -> bool:
     """Update a share only if ``column`` still is ``expected``; False when somebody was faster."""
     changed = connection.execute(
