@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from multiprocessing import util
+from multiprocessing import current_process, util
 from pathlib import Path
 from typing import Any, Final, Unpack
 
@@ -39,7 +39,9 @@ class SaveSender:
 
     Nothing is raised: a save that could not be handed over is logged as a warning, once for each reason. With
     ``strict``, ``send`` waits for the daemon and raises instead. The end of the process waits until the last save was
-    taken, ``PATIENCE`` at most. Copies of a sender, as spawned processes get them, have the run and nothing else of it.
+    taken, ``PATIENCE`` at most. A daemonic child of ``multiprocessing``, such as the one that writes asynchronous saves,
+    is ended with its parent and has no end of its own: there ``send`` waits. Copies of a sender, as spawned processes
+    get them, have the run and nothing else of it.
     """
 
     def __init__(self, name: str, *, strict: bool = False, **options: Unpack[RunOptions]) -> None:
@@ -94,6 +96,8 @@ class SaveSender:
                     self._failed(save.path, exc)
         if replaced is not None:
             self._left_out(replaced, save)
+        if current_process().daemon:
+            self.close()
 
     @contextlib.contextmanager
     def guard(self, path: Path) -> Iterator[None]:

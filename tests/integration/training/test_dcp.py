@@ -23,7 +23,8 @@ from ...support.homes import DEADLINE, Home
 from ...support.runs import ended
 
 
-async def torchrun(home: Home, *arguments: object) -> None:
+async def torchrun(home: Home, *arguments: object) -> str:
+    """What the ranks said."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = await asyncio.to_thread(
         subprocess.run,
@@ -35,11 +36,13 @@ async def torchrun(home: Home, *arguments: object) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stderr
 
 
 @pytest.mark.asyncio(loop_scope="package")
 async def test_what_two_ranks_save_in_any_way_is_published_whole_and_loads(alice: Home, tmp_path: Path) -> None:
-    await torchrun(alice, tmp_path / "saves", "dcp/run")
+    told = await torchrun(alice, tmp_path / "saves", "dcp/run")
+    assert "handed over" not in told and "not waiting" not in told, told
     names = ["step-1", "step-2", "step-3"]
     saves = await ended(alice, "dcp/run", *names)
     assert [(saves[name].state, saves[name].step) for name in names] == [

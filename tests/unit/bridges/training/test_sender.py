@@ -191,3 +191,18 @@ def test_a_child_of_multiprocessing_hands_its_last_save_over(daemon: CannedDaemo
     )
     subprocess.run([sys.executable, "-c", script, str(save)], check=True, timeout=DEADLINE)
     assert taken(daemon) == ["checkpoint-7"]
+
+
+def test_a_child_that_is_ended_with_its_parent_has_handed_over_what_it_sent(daemon: CannedDaemon, save: Path) -> None:
+    script = (
+        "import sys, multiprocessing, p2pckpt\n"
+        "context = multiprocessing.get_context('fork')\n"
+        "sent = context.Event()\n"
+        "def main():\n"
+        "    p2pckpt.SaveSender('my/run').send(sys.argv[1], step=7)\n"
+        "    sent.set()\n"
+        "child = context.Process(target=main, daemon=True)\n"
+        "child.start(); sent.wait(); child.kill()"
+    )
+    subprocess.run([sys.executable, "-c", script, str(save)], check=True, timeout=DEADLINE)
+    assert taken(daemon) == ["checkpoint-7"]
