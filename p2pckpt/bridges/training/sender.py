@@ -39,9 +39,9 @@ class SaveSender:
 
     Nothing is raised: a save that could not be handed over is logged as a warning, once for each reason. With
     ``strict``, ``send`` waits for the daemon and raises instead. The end of the process waits until the last save was
-    taken, ``PATIENCE`` at most. A daemonic child of ``multiprocessing``, such as the one that writes asynchronous saves,
-    is ended with its parent and has no end of its own: there ``send`` waits. Copies of a sender, as spawned processes
-    get them, have the run and nothing else of it.
+    taken, ``PATIENCE`` at most. A daemonic child of ``multiprocessing``, such as the one that writes asynchronous
+    saves, is ended with its parent and has no end of its own: there ``send`` waits. Copies of a sender, as spawned
+    processes get them, have the run and nothing else of it.
     """
 
     def __init__(self, name: str, *, strict: bool = False, **options: Unpack[RunOptions]) -> None:
