@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from p2pckpt.checkpoint.manifest import Manifest
-from p2pckpt.errors import P2pckptError
+from p2pckpt.errors import NotFound, P2pckptError
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare
 from p2pckpt.store.layout import StoreLayout
@@ -55,8 +55,13 @@ async def needed_besides(services: Services, gone: Collection[Place], in_use: It
     """What versions that are here and those ``in_use`` need, but for the ones that are ``gone``; as ``needs_of``."""
     needed, known = set[bytes](), dict[bytes, TrustedShare]()
     for row in services.catalogue.versions():
-        if (row.share, row.version) not in gone:
+        if (row.share, row.version) in gone:
+            continue
+        try:
             needed |= await needs_of(services, (row.share, row.version), known)
+        except NotFound:  # retired, its manifest at an end at the tracker, too: nothing of it is here
+            if row.held:
+                raise
     for other in set(in_use) - set(gone):
         needed |= await begun(services, other)
     return needed

@@ -35,12 +35,16 @@ from .store.blobs import Blobs
 from .store.database import Database
 from .store.migrate import migrate
 from .swarms import Swarms
+from .turns import Turns
+from .uploads import Uploads
 
 _SIGNING_ROUND = 60.0
 """Seconds between looks for timestamps that run out, or do not name the end of their share's log."""
 _FETCHES_ROUND = 5.0
 """Seconds in which new fetches become one transaction."""
 _AGEING_ROUND = 30.0
+_UPLOADS_ROUND = 600
+"""Seconds between looks for uploads that nothing names."""
 
 _log = structlog.get_logger(__name__)
 
@@ -114,7 +118,9 @@ class Tracker:
         self._desk = AnnounceDesk(
             self._rules, self._swarms, self._dial_back, settings.interval, settings.trusted_proxies, self._fetches
         )
-        self._shares = Shares(self._database, blobs, self._rules, self._hub, signer)
+        turns = Turns()
+        self._shares = Shares(self._database, blobs, self._rules, self._hub, signer, turns)
+        self._uploads = Uploads(self._database, blobs, turns)
         self._lag = LoopLag()
         self._services = Services(
             tracker_id=self._tracker_id,
@@ -125,6 +131,7 @@ class Tracker:
             blobs=blobs,
             rules=self._rules,
             shares=self._shares,
+            uploads=self._uploads,
             desk=self._desk,
             hub=self._hub,
             fetches=self._fetches,
@@ -159,6 +166,7 @@ class Tracker:
             self._swarms.age(_AGEING_ROUND),
             self._shares.keep_fresh(_SIGNING_ROUND),
             self._fetches.keep(_FETCHES_ROUND),
+            self._uploads.keep(_UPLOADS_ROUND),
             sweep_for_ever(self._listeners),
             _forget_expired(self._rules),
         ):
@@ -197,6 +205,7 @@ class Tracker:
             "leechers": leechers,
             "shares": len(self._rules.shares),
             "event_streams": len(self._hub),
+            "uploads_deleted_total": self._uploads.deleted,
             "announces_answered_total": self._desk.answered,
             "announces_refused_total": self._desk.refused,
             "loop_longest_stall_seconds": self._lag.longest,

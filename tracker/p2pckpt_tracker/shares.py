@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import structlog
 from sqlalchemy import Connection
@@ -54,6 +53,7 @@ from .store import acceptance_rows, audit, member_rows, share_rows
 from .store.blobs import Blobs
 from .store.database import Database, StoreUnavailable
 from .store.share_rows import Share, Values
+from .turns import Turns
 
 _SNAPSHOT_MARGIN = timedelta(days=10)
 _TIMESTAMP_MARGIN = timedelta(hours=12)
@@ -71,7 +71,13 @@ class Shares:
     """All changes of signed files go through here."""
 
     def __init__(
-        self, database: Database, blobs: Blobs, rules: AccessRules, hub: EventHub, signer: OnlineSigner
+        self,
+        database: Database,
+        blobs: Blobs,
+        rules: AccessRules,
+        hub: EventHub,
+        signer: OnlineSigner,
+        turns: Turns,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -79,7 +85,7 @@ class Shares:
         self._rules = rules
         self._hub = hub
         self._signer = signer
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = turns
 
     async def create(self, caller: str, request: CreateShare) -> Share:
         """Make a share from its first files. Raises MetadataRefused, ShareExists, StoreUnavailable, OSError."""
@@ -131,7 +137,7 @@ class Shares:
                 audit.record(connection, share_id, caller, AuditAction.LICENCE, share.licence)
             return True
 
-        async with self._alone(share_id):
+        async with self._turns.of(share_id):
             if share_id in self._rules.shares:
                 raise ShareExists
             await asyncio.to_thread(write_files)
@@ -146,7 +152,7 @@ class Shares:
 
         Raises MetadataRefused (VersionConflict when late), StoreUnavailable, OSError.
         """
-        async with self._alone(share_id):
+        async with self._turns.of(share_id):
             share, head = await self._present(share_id)
             now = utc_now()
 
@@ -194,7 +200,7 @@ class Shares:
 
     async def publish_keyring(self, share_id: str, caller: str, keyring: bytes) -> PublishReply:
         """Take a new keyring. Raises as ``publish_targets`` does."""
-        async with self._alone(share_id):
+        async with self._turns.of(share_id):
             share, head = await self._present(share_id)
             now = utc_now()
 
@@ -226,7 +232,7 @@ class Shares:
 
         Raises as ``publish_targets`` does.
         """
-        async with self._alone(share_id):
+        async with self._turns.of(share_id):
             share, head = await self._present(share_id)
             now = utc_now()
 
@@ -282,7 +288,7 @@ class Shares:
 
         Signatures of several under the same root are gathered. Raises as ``publish_targets`` does.
         """
-        async with self._alone(share_id):
+        async with self._turns.of(share_id):
             share = await self._share(share_id)
 
             def prepare() -> None:
@@ -303,7 +309,7 @@ class Shares:
 
     async def proposals(self, share_id: str) -> list[bytes]:
         """The next roots that wait for signatures. Raises MetadataRefused, StoreUnavailable, OSError."""
-        async with self._alone(share_id):
+        async with self._turns.of(share_id):
             share = await self._share(share_id)
             return await asyncio.to_thread(
                 lambda: list(self._proposals.read(share_id, self._current_files(share)[0]).values())
@@ -311,7 +317,7 @@ class Shares:
 
     async def withdraw_proposal(self, share_id: str, caller: str) -> None:
         """Forget the caller's own. Raises StoreUnavailable, OSError."""
-        async with self._alone(share_id):
+        async with self._turns.of(share_id):
             await asyncio.to_thread(self._proposals.remove, share_id, caller)
             await self._database.write(
                 lambda connection: audit.record(connection, share_id, caller, AuditAction.PROPOSAL_WITHDRAWN)
@@ -324,7 +330,7 @@ class Shares:
 
         Raises MetadataRefused, StoreUnavailable, OSError.
         """
-        async with self._alone(share_id):
+        async with self._turns.of(share_id):
             share = await self._share(share_id)
             path = self._blobs.metadata_path(share_id, f"{share.root_version}.root.json")
             yield await asyncio.to_thread(lambda: root_owners(path.read_bytes()))
@@ -358,7 +364,7 @@ class Shares:
 
         Raises StoreUnavailable, OSError, MetadataRefused.
         """
-        async with self._alone(share_id):
+        async with self._turns.of(share_id):
             share, head = await self._present(share_id)
             now = utc_now()
             fresh = share.signed_seq == head.seq and share.timestamp_expires > _unix(now + _TIMESTAMP_MARGIN)
@@ -395,12 +401,6 @@ class Shares:
         except StoreUnavailable as exc:
             _log.warning("timestamps not looked at", error=str(exc))
             return []
-
-    @contextlib.asynccontextmanager
-    async def _alone(self, share_id: str) -> AsyncIterator[None]:
-        lock = self._locks.setdefault(share_id, asyncio.Lock())
-        async with lock:
-            yield
 
     async def _share(self, share_id: str) -> Share:
         return (await self._present(share_id))[0]
@@ -442,13 +442,10 @@ class Shares:
         self._blobs.remove_metadata(share.share_id, f"{share.timestamp_version - 3}.timestamp.json")
 
     def _check_uploads(self, share: Share, facts: TargetsFacts) -> None:
-        for version in facts.added:
-            needed = [(BlobKind.MANIFEST, version.manifest), (BlobKind.TORRENT, version.info_hash)]
-            if version.card:
-                needed.append((BlobKind.CARD, version.card))
-            for kind, name in needed:
+        for version in (*facts.added, *facts.restored):
+            for kind, name in version.uploads:
                 if not self._blobs.blob_path(share.share_id, kind, name).exists():
-                    raise MetadataRefused(f"the {kind} of v/{version.number} has not been uploaded")
+                    raise MetadataRefused(f"a {kind} that v/{version.number} needs is not here: {name[:16]}")
             manifest = self._blobs.blob_path(share.share_id, BlobKind.MANIFEST, version.manifest)
             if manifest.stat().st_size != version.length:
                 raise MetadataRefused(f"the manifest of v/{version.number} has another length")
@@ -465,7 +462,7 @@ def _what_changed(facts: TargetsFacts) -> list[tuple[AuditAction, str]]:
     """What the log says of new targets: action and subject of each row."""
     rows = [(AuditAction.PUBLISH, f"v{each.number}") for each in facts.added]
     rows += [(AuditAction.RETIRE, f"v{number}") for number in facts.retired]
-    rows += [(AuditAction.RESTORE, f"v{number}") for number in facts.restored]
+    rows += [(AuditAction.RESTORE, f"v{each.number}") for each in facts.restored]
     rows += [(AuditAction.TAG, f"{tag} v{number}" if number else tag) for tag, number in facts.moved_tags]
     return rows or [(AuditAction.TARGETS, str(facts.version))]
 

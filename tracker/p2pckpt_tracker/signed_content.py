@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 from tuf.api.metadata import Root, TargetFile, Targets
 
-from p2pckpt.tracker_protocol import MANIFEST_TARGET_PREFIX, MAX_LICENCE, SIGNED_EXTENSION
+from p2pckpt.tracker_protocol import MANIFEST_TARGET_PREFIX, MAX_LICENCE, SIGNED_EXTENSION, BlobKind
 from p2pckpt.tracker_protocol.signed import KeyringContent
 
 from .refusals import MetadataRefused
@@ -66,6 +66,44 @@ class Version:
     """Whose keys its manifest is sealed with; 0 in public shares."""
     publisher: str
     """Identity, hex."""
+    leans_on: tuple[str, ...]
+    """Infohashes of the other torrents that its objects are in."""
+
+    @property
+    def uploads(self) -> frozenset[tuple[BlobKind, str]]:
+        """What has to be here for somebody to fetch it, by kind and name."""
+        torrents = {(BlobKind.TORRENT, each) for each in (self.info_hash, *self.leans_on)}
+        cards = {(BlobKind.CARD, self.card)} if self.card else set[tuple[BlobKind, str]]()
+        return frozenset({(BlobKind.MANIFEST, self.manifest)} | torrents | cards)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a share's targets need of what was uploaded."""
+
+    uploads: frozenset[tuple[BlobKind, str]]
+    """By kind and name."""
+    all_torrents: bool
+    """A version does not say which torrents it leans on: it may be any."""
+
+
+class _Custom(msgspec.Struct):
+    infohash: str
+    card: str
+    leans_on: list[str] | None = None
+
+
+class _Target(msgspec.Struct):
+    hashes: dict[str, str]
+    custom: _Custom
+
+
+class _Signed(msgspec.Struct):
+    targets: dict[str, _Target]
+
+
+class _TargetsFile(msgspec.Struct):
+    signed: _Signed
 
 
 def root_facts(root: Root) -> RootFacts:
@@ -104,6 +142,9 @@ def read_version(path: str, target: TargetFile) -> Version:
         raise MetadataRefused(f"{path} names no publisher")
     if not isinstance(name, str) or len(name) > _MAX_VERSION_NAME or not name.isprintable():
         raise MetadataRefused(f"{path} has no name, or one of more than {_MAX_VERSION_NAME} printable characters")
+    leans_on = custom.get("leans_on", [])  # clients of before did not say
+    if not isinstance(leans_on, list) or not all(isinstance(e, str) and _HEX64.fullmatch(e) for e in leans_on):
+        raise MetadataRefused(f"{path} leans on something that is no torrent")
     for field in ("published_at", "size", "files", "torrent_size", "torrent_length", "epoch"):
         number = custom.get(field)
         if type(number) is not int or not 0 <= number < _MAX_NUMBER:
@@ -111,7 +152,20 @@ def read_version(path: str, target: TargetFile) -> Version:
     manifest = target.hashes.get("sha256", "")
     if target.hashes.keys() != {"sha256"} or not _HEX64.fullmatch(manifest) or not custom["torrent_length"]:
         raise MetadataRefused(f"{path} lacks a length, or a SHA-256 and nothing else")
-    return Version(int(match[1]), target.length, manifest, info_hash, card, custom["epoch"], publisher)
+    return Version(int(match[1]), target.length, manifest, info_hash, card, custom["epoch"], publisher, tuple(leans_on))
+
+
+def needs(targets: bytes) -> Needs:
+    """What targets that were accepted need. Fast, and without the checks that they passed. Raises MetadataRefused."""
+    try:
+        listed = msgspec.json.decode(targets, type=_TargetsFile).signed.targets.values()
+        uploads = {(BlobKind.MANIFEST, each.hashes["sha256"]) for each in listed}
+    except (msgspec.MsgspecError, KeyError) as exc:
+        raise MetadataRefused("the targets can't be read") from exc
+    uploads |= {(BlobKind.CARD, each.custom.card) for each in listed}
+    for each in listed:
+        uploads |= {(BlobKind.TORRENT, name) for name in (each.custom.infohash, *(each.custom.leans_on or ()))}
+    return Needs(frozenset(uploads), any(each.custom.leans_on is None for each in listed))
 
 
 def check_offer(targets: Targets, last_number: int) -> None:

@@ -7,7 +7,8 @@ from typing import cast
 
 import pytest
 
-from p2pckpt.jobs.removal import delete_files
+from p2pckpt.errors import NotFound
+from p2pckpt.jobs.removal import delete_files, needed_besides
 from p2pckpt.jobs.services import Services
 from tests.unit.jobs.workshop import Workshop
 
@@ -36,3 +37,25 @@ def test_no_torrent_goes_before_the_last_object_so_that_an_interrupted_deletion_
     delete_files(services, names)
     assert not [path for path in workshop.layout.objects.rglob("*") if path.is_file()]
     assert not list(workshop.layout.torrents.iterdir())
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_a_version_that_is_nowhere_any_more_needs_nothing_unless_it_is_held(held: bool) -> None:
+    """Its data was dropped here, an owner retired it, and two days later the tracker let go of its manifest."""
+
+    async def trusted(share: object) -> object:
+        return SimpleNamespace()
+
+    async def manifest(*_: object) -> object:
+        raise NotFound("there is no such manifest")
+
+    catalogue = SimpleNamespace(
+        versions=lambda: [SimpleNamespace(share=b"s", version=1, held=held)], share=lambda share_id: SimpleNamespace()
+    )
+    shares = SimpleNamespace(trusted=trusted, manifest=manifest)
+    services = cast(Services, SimpleNamespace(catalogue=catalogue, shares=shares))
+    if held:
+        with pytest.raises(NotFound):
+            await needed_besides(services, set(), ())
+    else:
+        assert await needed_besides(services, set(), ()) == set()

@@ -14,6 +14,7 @@ from ..settings import Listen
 from ..shares import Shares
 from ..store.blobs import Blobs
 from ..store.database import Database
+from ..uploads import Uploads
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class Services:
     blobs: Blobs
     rules: AccessRules
     shares: Shares
+    uploads: Uploads
     desk: AnnounceDesk
     hub: EventHub
     fetches: FetchLog

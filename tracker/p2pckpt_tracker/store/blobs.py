@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from p2pckpt.tracker_protocol import BlobKind
 
 _TEMP_PREFIX = ".new-"
+_NAME = re.compile("[0-9a-f]{64}")
+
+
+class Upload(NamedTuple):
+    """A manifest, torrent or card of a share."""
+
+    kind: BlobKind
+    name: str
+    """Hex."""
 
 
 class Blobs:
@@ -28,6 +39,19 @@ class Blobs:
     def blob_path(self, share_id: str, kind: BlobKind, name: str) -> Path:
         """Where an upload lies or would lie."""
         return self._root / share_id / kind.value / name
+
+    def uploads(self, share_id: str) -> set[Upload]:
+        """All that is here of a share. Raises OSError."""
+        found = set[Upload]()
+        for kind in BlobKind:
+            with contextlib.suppress(FileNotFoundError), os.scandir(self._root / share_id / kind.value) as entries:
+                found |= {Upload(kind, entry.name) for entry in entries if _NAME.fullmatch(entry.name)}
+        return found
+
+    def delete_uploads(self, share_id: str, uploads: Iterable[Upload]) -> None:
+        """One that is gone already is fine. Raises OSError."""
+        for kind, name in uploads:
+            self.blob_path(share_id, kind, name).unlink(missing_ok=True)
 
     def metadata_path(self, share_id: str, file: str) -> Path:
         """Where a TUF file lies; ``timestamp.json`` is stored numbered like the others."""
