@@ -50,7 +50,7 @@ from .metadata import (
 from .proposals import Proposals
 from .refusals import MetadataRefused, VersionConflict
 from .store import acceptance_rows, audit, member_rows, share_rows
-from .store.blobs import Blobs
+from .store.blobs import Blobs, upload_of
 from .store.database import Database, StoreUnavailable
 from .store.share_rows import Share, Values
 from .turns import Turns
@@ -443,10 +443,10 @@ class Shares:
 
     def _check_uploads(self, share: Share, facts: TargetsFacts) -> None:
         for version in (*facts.added, *facts.restored):
-            for kind, name in version.uploads:
-                if not self._blobs.blob_path(share.share_id, kind, name).exists():
-                    raise MetadataRefused(f"a {kind} that v/{version.number} needs is not here: {name[:16]}")
-            manifest = self._blobs.blob_path(share.share_id, BlobKind.MANIFEST, version.manifest)
+            for upload in version.uploads:
+                if not self._blobs.upload_path(share.share_id, upload).exists():
+                    raise MetadataRefused(f"{upload} is not here, and v/{version.number} needs it")
+            manifest = self._blobs.upload_path(share.share_id, upload_of(BlobKind.MANIFEST, version.manifest))
             if manifest.stat().st_size != version.length:
                 raise MetadataRefused(f"the manifest of v/{version.number} has another length")
 

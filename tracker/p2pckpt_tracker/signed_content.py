@@ -16,6 +16,7 @@ from p2pckpt.tracker_protocol import MANIFEST_TARGET_PREFIX, MAX_LICENCE, SIGNED
 from p2pckpt.tracker_protocol.signed import KeyringContent
 
 from .refusals import MetadataRefused
+from .store.blobs import upload_of
 
 MAX_READERS = 20_000
 _TARGET_PATH = re.compile(rf"{MANIFEST_TARGET_PREFIX}([1-9][0-9]{{0,8}})")
@@ -70,31 +71,34 @@ class Version:
     """Infohashes of the other torrents that its objects are in."""
 
     @property
-    def uploads(self) -> frozenset[tuple[BlobKind, str]]:
-        """What has to be here for somebody to fetch it, by kind and name."""
-        torrents = {(BlobKind.TORRENT, each) for each in (self.info_hash, *self.leans_on)}
-        cards = {(BlobKind.CARD, self.card)} if self.card else set[tuple[BlobKind, str]]()
-        return frozenset({(BlobKind.MANIFEST, self.manifest)} | torrents | cards)
+    def uploads(self) -> list[str]:
+        """What has to be here for somebody to fetch it."""
+        torrents = [upload_of(BlobKind.TORRENT, each) for each in (self.info_hash, *self.leans_on)]
+        cards = [upload_of(BlobKind.CARD, self.card)] if self.card else []
+        return [upload_of(BlobKind.MANIFEST, self.manifest), *torrents, *cards]
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What a share's targets need of what was uploaded."""
 
-    uploads: frozenset[tuple[BlobKind, str]]
-    """By kind and name."""
+    uploads: set[str]
     all_torrents: bool
     """A version does not say which torrents it leans on: it may be any."""
 
 
-class _Custom(msgspec.Struct):
+class _Hashes(msgspec.Struct, gc=False):
+    sha256: str
+
+
+class _Custom(msgspec.Struct, gc=False):
     infohash: str
     card: str
     leans_on: list[str] | None = None
 
 
-class _Target(msgspec.Struct):
-    hashes: dict[str, str]
+class _Target(msgspec.Struct, gc=False):
+    hashes: _Hashes
     custom: _Custom
 
 
@@ -159,13 +163,15 @@ def needs(targets: bytes) -> Needs:
     """What targets that were accepted need. Fast, and without the checks that they passed. Raises MetadataRefused."""
     try:
         listed = msgspec.json.decode(targets, type=_TargetsFile).signed.targets.values()
-        uploads = {(BlobKind.MANIFEST, each.hashes["sha256"]) for each in listed}
-    except (msgspec.MsgspecError, KeyError) as exc:
+    except msgspec.MsgspecError as exc:
         raise MetadataRefused("the targets can't be read") from exc
-    uploads |= {(BlobKind.CARD, each.custom.card) for each in listed}
+    uploads = {upload_of(BlobKind.MANIFEST, each.hashes.sha256) for each in listed}
+    uploads.update(upload_of(BlobKind.CARD, each.custom.card) for each in listed)
     for each in listed:
-        uploads |= {(BlobKind.TORRENT, name) for name in (each.custom.infohash, *(each.custom.leans_on or ()))}
-    return Needs(frozenset(uploads), any(each.custom.leans_on is None for each in listed))
+        uploads.update(
+            upload_of(BlobKind.TORRENT, name) for name in (each.custom.infohash, *(each.custom.leans_on or ()))
+        )
+    return Needs(uploads, any(each.custom.leans_on is None for each in listed))
 
 
 def check_offer(targets: Targets, last_number: int) -> None:

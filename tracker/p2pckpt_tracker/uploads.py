@@ -20,7 +20,7 @@ from p2pckpt.tracker_protocol import BlobKind
 from .refusals import MetadataRefused, VersionConflict
 from .signed_content import needs
 from .store import share_rows, upload_rows
-from .store.blobs import Blobs, Upload
+from .store.blobs import Blobs, upload_of
 from .store.database import Database, StoreUnavailable
 from .store.share_rows import Share
 from .turns import Turns
@@ -31,6 +31,7 @@ SHARES_AT_ONCE = 100
 """Shares that one round looks at; the next round goes on after them."""
 UPLOADS_AT_ONCE = 200
 """Uploads of a share that one look notes, and that it deletes: a few hundredths of a second each."""
+_TORRENT = upload_of(BlobKind.TORRENT, "")
 
 _log = structlog.get_logger(__name__)
 
@@ -39,16 +40,16 @@ _log = structlog.get_logger(__name__)
 class _Found:
     """What one look at a share leads to."""
 
-    noted: list[Upload]
+    noted: list[str]
     """Nothing names them, which is new."""
-    forgotten: list[Upload]
+    forgotten: list[str]
     """They are named again, or gone."""
-    over: list[Upload]
+    over: list[str]
     """Their two days are over."""
 
 
 class Uploads:
-    """All uploads go through here, and all deletions."""
+    """All uploads go through here, and all deletions; they are named as ``upload_of`` does."""
 
     def __init__(self, database: Database, blobs: Blobs, turns: Turns) -> None:
         self._database = database
@@ -59,11 +60,11 @@ class Uploads:
         self.deleted = 0
         """Since the start."""
 
-    def path(self, share_id: str, upload: Upload) -> Path:
+    def path(self, share_id: str, upload: str) -> Path:
         """Where it lies, or would."""
-        return self._blobs.blob_path(share_id, upload.kind, upload.name)
+        return self._blobs.upload_path(share_id, upload)
 
-    async def is_here(self, share_id: str, upload: Upload) -> bool:
+    async def is_here(self, share_id: str, upload: str) -> bool:
         """For who is about to upload it: one that is here stays for two days from now, named or not.
 
         Raises StoreUnavailable.
@@ -75,7 +76,7 @@ class Uploads:
             await self._database.write(lambda connection: upload_rows.forget(connection, share_id, [upload]))
             return await asyncio.to_thread(path.is_file)
 
-    async def place(self, share_id: str, upload: Upload, temp: IO[bytes]) -> None:
+    async def place(self, share_id: str, upload: str, temp: IO[bytes]) -> None:
         """Put what was checked in its place. Raises StoreUnavailable, OSError."""
         async with self._turns.of(share_id):
             await self._database.write(lambda connection: upload_rows.forget(connection, share_id, [upload]))
@@ -135,14 +136,12 @@ class Uploads:
             self.deleted += len(found.over)
             _log.info("deleted uploads that nothing names", share=share_id, count=len(found.over))
 
-    def _find(self, share: Share, since: dict[Upload, int], now: int) -> _Found:
+    def _find(self, share: Share, since: dict[str, int], now: int) -> _Found:
         path = self._blobs.metadata_path(share.share_id, f"{share.targets_version}.targets.json")
         needed = needs(path.read_bytes())
-        unnamed = {
-            upload
-            for upload in self._blobs.uploads(share.share_id) - needed.uploads
-            if not (needed.all_torrents and upload.kind is BlobKind.TORRENT)
-        }
+        unnamed = self._blobs.uploads(share.share_id) - needed.uploads
+        if needed.all_torrents:
+            unnamed = {upload for upload in unnamed if not upload.startswith(_TORRENT)}
         return _Found(
             noted=list(unnamed - since.keys())[:UPLOADS_AT_ONCE],
             forgotten=list(since.keys() - unnamed)[:UPLOADS_AT_ONCE],

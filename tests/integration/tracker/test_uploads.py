@@ -13,7 +13,7 @@ from tuf.api.metadata import TargetFile
 
 from p2pckpt.tracker_protocol import BlobKind
 from p2pckpt_tracker.app import Tracker
-from p2pckpt_tracker.store.blobs import Blobs, Upload
+from p2pckpt_tracker.store.blobs import Blobs, upload_of
 from p2pckpt_tracker.uploads import KEPT
 
 from .people import DEADLINE, Person, ShareFiles, torrent
@@ -165,12 +165,12 @@ async def test_what_is_sent_again_while_it_is_being_deleted_is_here_afterwards(
     deleting, looked = threading.Event(), threading.Event()
     delete, is_here = Blobs.delete_uploads, tracker._uploads.is_here
 
-    def slowly(self: Blobs, share_id: str, over: list[Upload]) -> None:
+    def slowly(self: Blobs, share_id: str, over: list[str]) -> None:
         deleting.set()
         assert looked.wait(DEADLINE)
         delete(self, share_id, over)
 
-    async def watched(share_id: str, upload: Upload) -> bool:
+    async def watched(share_id: str, upload: str) -> bool:
         answer = asyncio.create_task(is_here(share_id, upload))
         while not _waits(tracker, share_id):
             await asyncio.sleep(0)
@@ -185,7 +185,7 @@ async def test_what_is_sent_again_while_it_is_being_deleted_is_here_afterwards(
         answer = await share.owner.call("PUT", path, data)
         await ending
     assert answer.status == 201
-    assert tracker._uploads.path(share.share_id, Upload(BlobKind.TORRENT, info_hash)).read_bytes() == data
+    assert tracker._uploads.path(share.share_id, upload_of(BlobKind.TORRENT, info_hash)).read_bytes() == data
     await rounds(tracker, [KEPT - 1])
     assert (await share.owner.call("GET", path)).status == 200
 

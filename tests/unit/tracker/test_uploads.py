@@ -15,7 +15,7 @@ from p2pckpt_tracker import uploads as module
 from p2pckpt_tracker.refusals import MetadataRefused
 from p2pckpt_tracker.signed_content import needs
 from p2pckpt_tracker.store import share_rows, upload_rows
-from p2pckpt_tracker.store.blobs import Blobs, Upload
+from p2pckpt_tracker.store.blobs import Blobs, upload_of
 from p2pckpt_tracker.store.database import Database
 from p2pckpt_tracker.store.migrate import migrate
 from p2pckpt_tracker.store.share_rows import Share
@@ -54,14 +54,14 @@ class Place:
 
     async def put(self, share_id: str, kind: BlobKind, numbers: Iterable[int]) -> None:
         for number in numbers:
-            await self.uploads.place(share_id, Upload(kind, name(number)), self.blobs.open_temp(share_id))
+            await self.uploads.place(share_id, upload_of(kind, name(number)), self.blobs.open_temp(share_id))
 
     async def rounds(self, *passed: int) -> None:
         for seconds in passed:
             await self.uploads.round(seconds)
 
     def here(self, share_id: str = "s") -> set[tuple[str, int]]:
-        return {(kind.value, int(name, 16)) for kind, name in self.blobs.uploads(share_id)}
+        return {(kind, int(name, 16)) for kind, _, name in (up.partition("/") for up in self.blobs.uploads(share_id))}
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ async def test_a_note_of_what_is_gone_does_not_end_what_comes_after(place: Place
     place.add_share("s", targets())
     await place.put("s", CARD, [1])
     await place.rounds(0)
-    place.uploads.path("s", Upload(CARD, name(1))).unlink()
+    place.uploads.path("s", upload_of(CARD, name(1))).unlink()
     await place.rounds(KEPT - 1)
     assert await place.database.read(lambda connection: upload_rows.unnamed(connection, "s")) == {}
     await place.put("s", CARD, [1])
@@ -208,7 +208,7 @@ async def test_a_note_of_what_is_gone_does_not_end_what_comes_after(place: Place
 async def test_files_that_are_no_uploads_are_left_alone(place: Place) -> None:
     place.add_share("s", targets())
     await place.put("s", CARD, [1])
-    odd = place.uploads.path("s", Upload(CARD, name(1))).with_name("notes of the operator")
+    odd = place.uploads.path("s", upload_of(CARD, name(1))).with_name("notes of the operator")
     odd.write_text("mine")
     await place.rounds(0, KEPT)
     assert odd.read_text() == "mine"

@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 from p2pckpt.tracker_protocol import BlobKind
 
@@ -19,12 +19,9 @@ _TEMP_PREFIX = ".new-"
 _NAME = re.compile("[0-9a-f]{64}")
 
 
-class Upload(NamedTuple):
-    """A manifest, torrent or card of a share."""
-
-    kind: BlobKind
-    name: str
-    """Hex."""
+def upload_of(kind: BlobKind, name: str) -> str:
+    """How a manifest, torrent or card of a share is named: by text, of which many thousands cost no pause."""
+    return f"{kind.value}/{name}"
 
 
 class Blobs:
@@ -36,22 +33,22 @@ class Blobs:
         for leftover in root.rglob(_TEMP_PREFIX + "*"):  # of a process that died while writing
             leftover.unlink(missing_ok=True)
 
-    def blob_path(self, share_id: str, kind: BlobKind, name: str) -> Path:
-        """Where an upload lies or would lie."""
-        return self._root / share_id / kind.value / name
+    def upload_path(self, share_id: str, upload: str) -> Path:
+        """Where it lies or would lie."""
+        return self._root / share_id / upload
 
-    def uploads(self, share_id: str) -> set[Upload]:
+    def uploads(self, share_id: str) -> set[str]:
         """All that is here of a share. Raises OSError."""
-        found = set[Upload]()
+        found = set[str]()
         for kind in BlobKind:
             with contextlib.suppress(FileNotFoundError), os.scandir(self._root / share_id / kind.value) as entries:
-                found |= {Upload(kind, entry.name) for entry in entries if _NAME.fullmatch(entry.name)}
+                found.update(upload_of(kind, entry.name) for entry in entries if _NAME.fullmatch(entry.name))
         return found
 
-    def delete_uploads(self, share_id: str, uploads: Iterable[Upload]) -> None:
+    def delete_uploads(self, share_id: str, uploads: Iterable[str]) -> None:
         """One that is gone already is fine. Raises OSError."""
-        for kind, name in uploads:
-            self.blob_path(share_id, kind, name).unlink(missing_ok=True)
+        for upload in uploads:
+            self.upload_path(share_id, upload).unlink(missing_ok=True)
 
     def metadata_path(self, share_id: str, file: str) -> Path:
         """Where a TUF file lies; ``timestamp.json`` is stored numbered like the others."""

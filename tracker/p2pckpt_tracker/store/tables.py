@@ -185,10 +185,9 @@ unnamed_uploads = Table(
     "unnamed_uploads",
     metadata,
     _share(),
-    Column("kind", String(16), nullable=False),
-    Column("name", String(64), nullable=False),
+    Column("upload", String(80), nullable=False),
     Column("since", Integer, nullable=False),
-    PrimaryKeyConstraint("share_id", "kind", "name"),
+    PrimaryKeyConstraint("share_id", "upload"),
 )
 """Uploads that no signed targets named when they were looked at last; ``since`` is no date but a ``time_served``."""
 

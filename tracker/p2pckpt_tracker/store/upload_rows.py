@@ -1,4 +1,7 @@
-"""Queries about uploads that nothing names, and the clock that their days are counted by."""
+"""Queries about uploads that nothing names, and the clock that their days are counted by.
+
+Uploads are named as ``blobs.upload_of`` does.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,11 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from p2pckpt.tracker_protocol import BlobKind
-
-from .blobs import Upload
 from .tables import facts, shares, unnamed_uploads
 
 _CLOCK = "time_served"
+_BATCH = 500
+"""Rows that are looked at before the next are read: many at once are work for the collector, which stops everything."""
 
 
 def pass_time(connection: Connection, seconds: int) -> int:
@@ -30,23 +32,22 @@ def shares_after(connection: Connection, share_id: str, limit: int) -> list[str]
     return list(connection.scalars(ids.limit(limit)))
 
 
-def unnamed(connection: Connection, share_id: str) -> dict[Upload, int]:
+def unnamed(connection: Connection, share_id: str) -> dict[str, int]:
     """What of a share is noted as named by nothing, and since when."""
-    rows = connection.execute(select(unnamed_uploads).where(unnamed_uploads.c.share_id == share_id))
-    return {Upload(BlobKind(row.kind), row.name): row.since for row in rows}
+    here = unnamed_uploads.c
+    rows = connection.execute(select(here.upload, here.since).where(here.share_id == share_id))
+    return {upload: since for batch in rows.partitions(_BATCH) for upload, since in batch}
 
 
-def note(connection: Connection, share_id: str, uploads: Collection[Upload], now: int) -> None:
+def note(connection: Connection, share_id: str, uploads: Collection[str], now: int) -> None:
     """Nothing names these, since now."""
-    rows = [{"share_id": share_id, "kind": each.kind.value, "name": each.name, "since": now} for each in uploads]
+    rows = [{"share_id": share_id, "upload": each, "since": now} for each in uploads]
     if rows:
         connection.execute(insert(unnamed_uploads), rows)
 
 
-def forget(connection: Connection, share_id: str, uploads: Iterable[Upload]) -> None:
+def forget(connection: Connection, share_id: str, uploads: Iterable[str]) -> None:
     """Note of these nothing any more: they are named, new again, or about to be deleted."""
-    for kind, name in uploads:
-        here = unnamed_uploads.c
-        connection.execute(
-            delete(unnamed_uploads).where(here.share_id == share_id, here.kind == kind.value, here.name == name)
-        )
+    here = unnamed_uploads.c
+    for upload in uploads:
+        connection.execute(delete(unnamed_uploads).where(here.share_id == share_id, here.upload == upload))

@@ -15,10 +15,9 @@ def upgrade() -> None:
     op.create_table(
         "unnamed_uploads",
         sa.Column("share_id", sa.String(64), sa.ForeignKey("shares.share_id"), nullable=False),
-        sa.Column("kind", sa.String(16), nullable=False),
-        sa.Column("name", sa.String(64), nullable=False),
+        sa.Column("upload", sa.String(80), nullable=False),
         sa.Column("since", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("share_id", "kind", "name"),
+        sa.PrimaryKeyConstraint("share_id", "upload"),
     )
 
 
