@@ -193,15 +193,40 @@ async def test_a_damaged_share_keeps_its_uploads_and_holds_nobody_up(place: Plac
     assert [len(place.here(share_id)) for share_id in "abcd"] == [1, 1, 1, 0]
 
 
-async def test_a_note_of_what_is_gone_does_not_end_what_comes_after(place: Place) -> None:
+async def test_nothing_goes_by_a_list_that_another_one_has_followed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that was cancelled gives its turn away; its transaction may end after that."""
     place.add_share("s", targets())
     await place.put("s", CARD, [1])
     await place.rounds(0)
-    place.uploads.path("s", upload_of(CARD, name(1))).unlink()
-    await place.rounds(KEPT - 1)
-    assert await place.database.read(lambda connection: upload_rows.unnamed(connection, "s")) == {}
+    place.blobs.write_metadata("s", "2.targets.json", targets({"manifest": 1, "torrent": 2, "card": name(1)}))
+    find = place.uploads._find
+
+    def late(*looked_at: Any) -> Any:
+        found = find(*looked_at)
+        values = {"targets_version": 2}
+        place.database.run_now(lambda connection: share_rows.update_share(connection, "s", values))
+        return found
+
+    monkeypatch.setattr(place.uploads, "_find", late)
+    await place.rounds(KEPT)
+    assert place.here() == {("card", 1)}
+    await place.rounds(KEPT)
+    assert place.here() == {("card", 1)}
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+async def test_a_note_of_what_is_gone_does_not_end_what_comes_after(place: Place, noticed: bool) -> None:
+    place.add_share("s", targets())
     await place.put("s", CARD, [1])
-    await place.rounds(1, KEPT - 1)
+    await place.rounds(0, KEPT - 2)
+    place.uploads.path("s", upload_of(CARD, name(1))).unlink()
+    if noticed:
+        await place.rounds(1)
+        assert await place.database.read(lambda connection: upload_rows.unnamed(connection, "s")) == {}
+    await place.put("s", CARD, [1])
+    await place.rounds(2, KEPT - 1)
     assert place.here() == {("card", 1)}
 
 
