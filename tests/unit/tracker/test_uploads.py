@@ -205,8 +205,8 @@ async def test_nothing_goes_by_a_list_that_another_one_has_followed(
 
     def late(*looked_at: Any) -> Any:
         found = find(*looked_at)
-        values = {"targets_version": 2}
-        place.database.run_now(lambda connection: share_rows.update_share(connection, "s", values))
+        column = "targets_version"
+        place.database.run_now(lambda connection: share_rows.swap_version(connection, "s", column, 1, {column: 2}))
         return found
 
     monkeypatch.setattr(place.uploads, "_find", late)
