@@ -109,7 +109,7 @@ def share(
             )
             request = replace(request, card=card)
     if dry_run:
-        _print_plan(invocation, talk(invocation, lambda client: client.publish_plan(request)))
+        _print_plan(invocation, talk(invocation, lambda client: client.publish_plan(request)), delta=delta)
         return
     progress = Progress(report, stream=invocation.format == "jsonl")
 
@@ -175,7 +175,8 @@ def print_started(invocation: Invocation, job: m.Job) -> None:
     invocation.report.narrate(text if begun else f"{label(job)} waits; begin it with: p2pckpt resume {job.id}")
 
 
-def _print_plan(invocation: Invocation, plan: pm.PublishPlan) -> None:
+def _print_plan(invocation: Invocation, plan: pm.PublishPlan, *, delta: bool) -> None:
+    offered = "" if delta or plan.delta_size < 0 else f"; with --delta about {text.size(plan.delta_size)}"
     report = invocation.report
     if not report.as_text:
         report.json(plan)
@@ -185,7 +186,7 @@ def _print_plan(invocation: Invocation, plan: pm.PublishPlan) -> None:
             ("version", f"{plan.share}@v{plan.version}"),
             ("files", f"{plan.files:,}, {text.size(plan.size)}"),
             ("new", f"{text.size(plan.new_size)} in {text.count(plan.new_file_count, 'file')}"),
-            ("to send", f"about {text.size(plan.stored_size)}, compressed"),
+            ("to send", f"about {text.size(plan.stored_size)}, compressed{offered}"),
             ("disk", f"at most {text.size(plan.disk_needed)} of {text.size(plan.disk_free)} free"),
         ]
     ):

@@ -104,3 +104,5 @@ class PublishPlan(msgspec.Struct, frozen=True):
     disk_needed: int
     """Upper bound of object bytes that will be written."""
     disk_free: int
+    delta_size: int = -1
+    """What ``stored_size`` is or would be with ``PublishRequest.delta``; -1 where the version is whole in any case."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from p2pckpt.errors import TrackerUnreachable, VerificationFailed
+from p2pckpt.errors import NotFound, TrackerUnreachable, VerificationFailed
 from p2pckpt.jobs.delta_base import DeltaBase
 from p2pckpt.jobs.services import Services
 from p2pckpt.jobs.unpacking import Unpacker
@@ -24,8 +24,9 @@ async def base_for(
     """The newest version without deltas, if it is whole in this store and the next one may be a delta to it.
 
     A version that gets a tag is one that people are sent to: they should not have to fetch two. What somebody signed
-    and nobody can read is passed over, and with the tracker away there is none: neither stops the next version. One
-    that was retired will do while it is whole here: the versions that are deltas to it keep what they need of it.
+    and nobody can read, or has any more, is passed over, and with the tracker away there is none: neither stops the
+    next version. One that was retired will do while it is whole here: the versions that are deltas to it keep what they
+    need of it.
     """
     if tags:
         return None
@@ -36,7 +37,7 @@ async def base_for(
             continue
         try:
             manifest, _ = await services.shares.manifest(share, trusted, number)
-        except VerificationFailed:
+        except (VerificationFailed, NotFound):
             continue
         except TrackerUnreachable:
             return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -212,6 +212,10 @@ async def _sign_and_register(
         progress.enter(Phase.REGISTERING)
         await client.put_blob(share_id, tp.BlobKind.MANIFEST, target.manifest_sha256, sealed)
         await client.put_blob(share_id, tp.BlobKind.TORRENT, target.infohash, signed.torrent.data)
+        for info_hash in signed.others:
+            if info_hash.hex() not in trusted.targets.torrents:  # of a version that was retired: it may be gone there
+                other = await services.shares.torrent(share, info_hash)
+                await client.put_blob(share_id, tp.BlobKind.TORRENT, info_hash.hex(), other.data)
         if draft.readme:
             await client.put_blob(share_id, tp.BlobKind.CARD, target.card, draft.readme)
         try:
@@ -240,7 +244,7 @@ def _describe(
     services: Services, draft: _Draft, trusted: TrustedShare, keys: EpochKeys | None, version: int
 ) -> tuple[_Signed, bytes, versions.VersionTarget]:
     """Manifest, torrent and target of this version; the manifest and torrent are written to the store."""
-    carried = _carriers(services, draft)
+    carried = _carriers(services, draft, trusted.targets.torrents)
     body = oms.signed(_body(services, draft, trusted, version, carried), services.identity)
     sealed = sealing.seal_manifest(mf.pack(body), keys, draft.share.share_id, version)
     tree = FileTree(PIECE_LENGTH)
@@ -258,6 +262,7 @@ def _describe(
     atomic.write(path, sealed)
     atomic.write(services.layout.torrent(torrent.info_hash), torrent.data)
     card = hashlib.sha256(draft.readme).hexdigest() if draft.readme else ""
+    others = tuple(dict.fromkeys(c[0] for c in carried.values() if c is not None))
     target = versions.VersionTarget(
         version=version,
         manifest_sha256=hashlib.sha256(sealed).hexdigest(),
@@ -272,24 +277,26 @@ def _describe(
         size=draft.found.size,
         files=len(draft.found.files),
         card=card,
+        leans_on=tuple(each.hex() for each in others),
     )
-    others = tuple(dict.fromkeys(c[0] for c in carried.values() if c is not None))
     return _Signed(torrent, mf.Manifest(body), others), sealed, target
 
 
-def _carriers(services: Services, draft: _Draft) -> dict[bytes, tuple[bytes, int] | None]:
+def _carriers(services: Services, draft: _Draft, offered: Collection[str]) -> dict[bytes, tuple[bytes, int] | None]:
     """Object → (infohash, version) of the older torrent that carries it; None: this version's own torrent does.
 
-    With more than ``MAX_TORRENTS`` older torrents this version carries everything that is whole here itself.
+    With more than ``MAX_TORRENTS`` older torrents this version carries everything that is whole here itself, and
+    otherwise what is in a torrent that is neither here nor among those ``offered``: it may be nowhere any more.
     """
     share_id = draft.share.share_id
     carriers = {
         o.root: services.catalogue.carrier(share_id, o.root) if o.reused else None for o in draft.packed.objects
     }
-    if len({carrier for carrier in carriers.values() if carrier is not None}) < MAX_TORRENTS:
-        return carriers
-    for root in carriers:
-        row = services.catalogue.object(root)
+    left = {carrier for carrier in carriers.values() if carrier is not None}
+    if len(left) < MAX_TORRENTS:
+        left = {one for one in left if one[0].hex() not in offered and not services.layout.torrent(one[0]).exists()}
+    for root, carrier in carriers.items():
+        row = services.catalogue.object(root) if carrier in left else None
         if row is not None and row.complete:
             carriers[root] = None
     return carriers

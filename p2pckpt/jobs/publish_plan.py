@@ -58,8 +58,7 @@ async def plan(services: Services, request: PublishRequest) -> PublishPlan:
         if trusted.targets.versions:
             with contextlib.suppress(VerificationFailed, TrackerUnreachable):  # only the reasons need it
                 before, _ = await services.shares.manifest(share, trusted, version - 1)
-        if request.delta:
-            base = await base_for(services, share, trusted, request.tags)
+        base = await base_for(services, share, trusted, request.tags)
     look = await cancellable(lambda check: _Look(services, share_id, version == 1, before, base, check).run(found))
     return PublishPlan(
         share=name,
@@ -67,12 +66,13 @@ async def plan(services: Services, request: PublishRequest) -> PublishPlan:
         files=len(found.files),
         size=found.size,
         new_size=look.new_size,
-        stored_size=look.stored_size,
+        stored_size=look.delta_size if request.delta else look.whole_size,
         new_files=tuple(look.files[:_MAX_FILES]),
         new_file_count=len(look.files),
         warnings=tuple(warnings),
         disk_needed=look.new_size,
         disk_free=free_bytes(services.layout.root),
+        delta_size=look.delta_size if base is not None else -1,
     )
 
 
@@ -105,20 +105,28 @@ class _Look:
         self._tensors = {(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors}
         self._names = {tensor.name for tensor in tensors}
         self._seen: set[bytes] = set()
-        self._sampled = self._sample_stored = 0
+        self._sampled = self._sample_whole = self._sample_delta = 0
         self.files: list[NewFile] = []
         self.new_size = 0
 
     @property
-    def stored_size(self) -> int:
+    def whole_size(self) -> int:
         """About how many bytes of frames the new ones would be."""
-        return round(self.new_size * self._sample_stored / self._sampled) if self._sampled else 0
+        return self._projected(self._sample_whole)
+
+    @property
+    def delta_size(self) -> int:
+        """The same with differences to the base, where these are smaller."""
+        return self._projected(self._sample_delta)
 
     def run(self, found: Scan) -> _Look:
         layouts = Layouts(found.files)
         for file in found.files:
             self._file(file, layouts)
         return self
+
+    def _projected(self, sample: int) -> int:
+        return round(self.new_size * sample / self._sampled) if self._sampled else 0
 
     def _file(self, file: ScannedFile, layouts: Layouts) -> None:
         outside, touched, new = 0, set[int](), 0
@@ -155,7 +163,8 @@ class _Look:
         if (like := self._like(tensor, cut)) is not None:
             with contextlib.suppress(P2pckptError):  # a damaged base: packing takes none, either
                 delta = codec.encode_delta(raw, like.raw(), cut.dtype, alone=alone)
-        self._sample_stored += alone if delta is None else len(delta)
+        self._sample_whole += alone
+        self._sample_delta += alone if delta is None else len(delta)
 
     def _like(self, tensor: TensorInfo | None, cut: Cut) -> BaseChunk | None:
         if self._base is None or tensor is None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.control.pin_messages import pinned
-from p2pckpt.errors import P2pckptError
+from p2pckpt.errors import NotFound, P2pckptError
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.layout import StoreLayout
@@ -68,8 +68,13 @@ async def needed_besides(services: Services, gone: Collection[Place], in_use: It
     """What versions that are here and those ``in_use`` need, but for the ones that are ``gone``; as ``needs_of``."""
     needed, known = set[bytes](), dict[bytes, TrustedShare]()
     for row in services.catalogue.versions():
-        if (row.share, row.version) not in gone:
+        if (row.share, row.version) in gone:
+            continue
+        try:
             needed |= await needs_of(services, (row.share, row.version), known)
+        except NotFound:  # retired, its manifest at an end at the tracker, too: nothing of it is here
+            if row.held:
+                raise
     for other in set(in_use) - set(gone):
         needed |= await begun(services, other)
     return needed

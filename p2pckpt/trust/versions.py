@@ -76,6 +76,9 @@ class VersionTarget(msgspec.Struct, frozen=True):
     size: Count
     files: Count
     card: Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{64})?\Z")] = ""
+    leans_on: tuple[Hash, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Infohashes of the other torrents that its objects are in: the tracker keeps them for it. Not said of versions
+    that were published before there was such a field."""
 
     @property
     def content(self) -> tuple[str, str]:
@@ -102,6 +105,12 @@ class SignedTargets(msgspec.Struct, frozen=True):
     versions: dict[int, VersionTarget]
     tags: dict[str, int]
     trackers: tuple[str, ...]
+
+    @property
+    def torrents(self) -> set[str]:
+        """Infohashes that the versions name, which the tracker keeps therefore."""
+        versions = self.versions.values()
+        return {each.infohash for each in versions}.union(*(each.leans_on or () for each in versions))
 
     @property
     def latest(self) -> int:

@@ -688,6 +688,7 @@ def publish_plan(request: pm.PublishRequest) -> pm.PublishPlan:
         size=66 * GIB,
         new_size=49 * GIB,
         stored_size=33 * GIB,
+        delta_size=12 * GIB,
         new_files=tuple(
             pm.NewFile(f"model-{number:05}-of-00012.safetensors", 5 * GIB, 4 * GIB, "96 of 112 tensors changed")
             for number in range(2, 13)

@@ -357,6 +357,58 @@ async def test_a_plan_that_is_too_big_for_the_disk_says_so(tmp_path: Path) -> No
         await st.shows("The disk may be too full for it.")
 
 
+async def test_a_next_version_may_be_stored_as_differences_and_says_what_that_saves(tmp_path: Path) -> None:
+    async with stage() as st:
+        request = pm.LookRequest(str(tmp_path), "cars/again")
+        st.client.replies["look"] = replay.folder_report(request, known_as=Visibility.LINK)
+        st.client.replies["publish_plan"] = replay.publish_plan(pm.PublishRequest(path="/x"), delta_size=200 << 20)
+        await to_review(st, tmp_path)
+        await st.shows("about 700M, compressed; as differences 200M")
+        assert "--delta" not in st.static("#command")
+        st.app.screen.query_one("#delta", Checkbox).focus()
+        await st.press("space")
+        await st.shows("about 200M as differences; without, 700M")
+        assert st.static("#command").endswith(" --delta")
+        await st.press("ctrl+b")
+        await st.press("enter")
+        await st.shows("about 200M as differences")  # going back and forth keeps what was chosen
+        await st.press("enter")
+        await st.until(lambda: st.client.called("publish"))
+        (published,) = st.client.called("publish")[0]
+        assert published.delta
+        assert {asked.delta for (asked,) in st.client.called("publish_plan")} == {False}
+
+
+@pytest.mark.parametrize(
+    ("known_as", "tags", "delta_size", "said"),
+    [
+        (None, "", -1, ""),
+        (Visibility.LINK, "stable", 1, "no differences: a version with a tag is whole"),
+        (Visibility.LINK, "", -1, "no differences: this version is whole in any case"),
+    ],
+    ids=["a first version", "a tagged one", "one without a whole one before it"],
+)
+async def test_differences_are_not_offered_to_a_version_that_has_none(
+    known_as: Visibility | None, tags: str, delta_size: int, said: str, tmp_path: Path
+) -> None:
+    async with stage() as st:
+        request = pm.LookRequest(str(tmp_path), "cars/again")
+        st.client.replies["look"] = replay.folder_report(request, known_as=known_as)
+        plan = replay.publish_plan(pm.PublishRequest(path="/x"), delta_size=delta_size)
+        st.client.replies["publish_plan"] = plan
+        await to_review(st, tmp_path, tags=tags)
+        await st.shows("Changed")
+        check = st.app.screen.query_one("#delta", Checkbox)
+        check.value = True  # as it was chosen before the tag was typed, or the plan was there
+        await st.shows(said or "its first version")
+        assert check.disabled and check.display is bool(said)
+        assert "--delta" not in st.static("#command")
+        await st.press("enter")
+        await st.until(lambda: st.client.called("publish"))
+        (published,) = st.client.called("publish")[0]
+        assert not published.delta
+
+
 async def test_who_is_refused_may_ask_the_owners_and_goes_on_once_let_in() -> None:
     async with stage() as st:
         st.client.failures["fetch_plan"] = NotFound("there is no such share, or you are no member")

@@ -13,10 +13,11 @@ import pytest
 from rich.cells import cell_len
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Button, Input
+from textual.widgets import Button, Checkbox, Input
 
 from p2pckpt import config
 from p2pckpt.control import publish_messages as pm
+from p2pckpt.tracker_protocol import Visibility
 from p2pckpt.trust import identity_file
 from tests.support import replay_feed as replay
 from tests.tui.conftest import SETTINGS_KEY, Stage, digit, stage
@@ -275,6 +276,25 @@ async def test_every_step_of_the_share_dialog_looks_as_it_did_and_fits(size: tup
             if name == "who":
                 st.app.screen.query_one("#expires").focus()
         assert "Publish" in st.text
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_review_of_a_next_version_looks_as_it_did_and_fits(size: tuple[int, int], tmp_path: Path) -> None:
+    async with stage(size=size, browse_from=tmp_path) as st:
+        report = replay.folder_report(pm.LookRequest("/runs/sd15", "cars/sd15"), known_as=Visibility.LINK)
+        st.client.replies["look"] = report
+        st.client.replies["publish_plan"] = replay.publish_plan(pm.PublishRequest(path="/x"), delta_size=200 << 20)
+        await st.press("n")
+        st.app.screen.query_one("#path", Input).value = str(tmp_path)
+        for step in ("[2 Describe]", "[3 Who]", "[4 Review]"):
+            await st.press("enter")
+            await st.shows(step)
+        st.app.screen.query_one("#delta", Checkbox).focus()
+        await st.press("space")
+        await st.shows("--delta")
+        await st.until(lambda: not st.static("#plan-facts").startswith("Comparing"))
+        overflows(st)
+        check("share-next-review", st)
 
 
 def overflows(st: Stage) -> None:

@@ -39,12 +39,15 @@ from .store.blobs import Blobs
 from .store.database import Database
 from .store.migrate import migrate
 from .swarms import Swarms
+from .uploads import Uploads
 
 _SIGNING_ROUND = 60.0
 """Seconds between looks for timestamps that run out, or do not name the end of their share's log."""
 _FETCHES_ROUND = 5.0
 """Seconds in which new fetches become one transaction."""
 _AGEING_ROUND = 30.0
+_UPLOADS_ROUND = 600
+"""Seconds between looks for uploads that nothing names."""
 
 _log = structlog.get_logger(__name__)
 
@@ -122,6 +125,7 @@ class Tracker:
         freshness = Freshness(self._database, held, files)
         proposals = Proposals(self._database, held, files, blobs, self._rules, self._hub)
         shares = Shares(self._database, held, files, proposals, self._rules, self._hub)
+        uploads = Uploads(self._database, blobs, held)
         self._lag = LoopLag()
         self._services = Services(
             tracker_id=self._tracker_id,
@@ -134,6 +138,7 @@ class Tracker:
             shares=shares,
             proposals=proposals,
             freshness=freshness,
+            uploads=uploads,
             desk=self._desk,
             hub=self._hub,
             fetches=self._fetches,
@@ -168,6 +173,7 @@ class Tracker:
             self._swarms.age(_AGEING_ROUND),
             self._services.freshness.keep(_SIGNING_ROUND),
             self._fetches.keep(_FETCHES_ROUND),
+            self._services.uploads.keep(_UPLOADS_ROUND),
             sweep_for_ever(self._listeners),
             _forget_expired(self._rules),
         ):
@@ -206,6 +212,7 @@ class Tracker:
             "leechers": leechers,
             "shares": len(self._rules.shares),
             "event_streams": len(self._hub),
+            "uploads_deleted_total": self._services.uploads.deleted,
             "announces_answered_total": self._desk.answered,
             "announces_refused_total": self._desk.refused,
             "loop_longest_stall_seconds": self._lag.longest,

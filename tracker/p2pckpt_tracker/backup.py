@@ -32,7 +32,8 @@ class BackupRefused(Exception):
 def back_up(data: Path, file: Path) -> None:
     """Write a backup of a data directory, which may be in use. Raises BackupRefused, OSError.
 
-    The database is copied first: files that it names are on the disk before it names them, and stay.
+    The database is copied first: files that it names are on the disk before it names them, and stay for two days after
+    nothing names them any more.
     """
     home = DataDir(data)
     if not home.database.exists():
@@ -103,4 +104,4 @@ def _add_if_there(archive: tarfile.TarFile, path: Path, name: Path) -> None:
     try:
         archive.add(path, str(name))
     except FileNotFoundError:
-        return  # a timestamp that was replaced meanwhile; restoring signs a new one
+        return  # a timestamp that was replaced meanwhile, and restoring signs a new one, or what nothing named for days

@@ -64,7 +64,7 @@ class TargetsFacts:
     """Versions that are not retired."""
     last_number: int
     retired: tuple[int, ...]
-    restored: tuple[int, ...]
+    restored: tuple[Version, ...]
     """Versions that were retired and are there again."""
     moved_tags: tuple[tuple[str, int | None], ...]
     """Tags with the versions they lead to now, None for those taken away; not ``latest`` on a new version."""
@@ -136,7 +136,7 @@ def check_targets(
     newest = keyring_content(keyring_md.signed).newest
     listed_before = _load(earlier, Targets).signed.targets if earlier is not None else {}
     added: list[Version] = []
-    restored: list[int] = []
+    restored: list[Version] = []
     for path, target in new_md.signed.targets.items():
         before = old_md.signed.targets.get(path)
         if before is not None and before != target:
@@ -145,7 +145,7 @@ def check_targets(
         if before is None and path in listed_before:
             if listed_before[path] != target:
                 raise MetadataRefused(f"{path} is not what it was before it was retired")
-            restored.append(version.number)
+            restored.append(version)
         elif before is None:
             if version.number != last_number + 1:
                 raise MetadataRefused(f"{path} is not the number after the last, which was {last_number}")

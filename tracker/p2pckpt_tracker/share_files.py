@@ -10,7 +10,7 @@ from p2pckpt.tracker_protocol.audit_log import AuditHead
 
 from .metadata import OnlineSigner, TargetsFacts
 from .refusals import MetadataRefused
-from .store.blobs import Blobs
+from .store.blobs import Blobs, upload_of
 from .store.share_rows import Share
 
 
@@ -64,14 +64,11 @@ class ShareFiles:
         self._blobs.remove_metadata(share.share_id, f"{share.timestamp_version - 3}.timestamp.json")
 
     def check_uploads(self, share: Share, facts: TargetsFacts) -> None:
-        """Whether everything that new versions name is here. Raises MetadataRefused."""
-        for version in facts.added:
-            needed = [(BlobKind.MANIFEST, version.manifest), (BlobKind.TORRENT, version.info_hash)]
-            if version.card:
-                needed.append((BlobKind.CARD, version.card))
-            for kind, name in needed:
-                if not self._blobs.blob_path(share.share_id, kind, name).exists():
-                    raise MetadataRefused(f"the {kind} of v/{version.number} has not been uploaded")
-            manifest = self._blobs.blob_path(share.share_id, BlobKind.MANIFEST, version.manifest)
+        """Whether everything that versions name which are new, or come back, is here. Raises MetadataRefused."""
+        for version in (*facts.added, *facts.restored):
+            for upload in version.uploads:
+                if not self._blobs.upload_path(share.share_id, upload).exists():
+                    raise MetadataRefused(f"{upload} is not here, and v/{version.number} needs it")
+            manifest = self._blobs.upload_path(share.share_id, upload_of(BlobKind.MANIFEST, version.manifest))
             if manifest.stat().st_size != version.length:
                 raise MetadataRefused(f"the manifest of v/{version.number} has another length")

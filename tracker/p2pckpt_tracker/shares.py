@@ -280,7 +280,7 @@ def _what_changed(facts: TargetsFacts) -> list[tuple[AuditAction, str]]:
     """What the log says of new targets: action and subject of each row."""
     rows = [(AuditAction.PUBLISH, f"v{each.number}") for each in facts.added]
     rows += [(AuditAction.RETIRE, f"v{number}") for number in facts.retired]
-    rows += [(AuditAction.RESTORE, f"v{number}") for number in facts.restored]
+    rows += [(AuditAction.RESTORE, f"v{each.number}") for each in facts.restored]
     rows += [(AuditAction.TAG, f"{tag} v{number}" if number else tag) for tag, number in facts.moved_tags]
     return rows or [(AuditAction.TARGETS, str(facts.version))]
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import msgspec
 from tuf.api.metadata import Root, TargetFile, Targets
 
-from p2pckpt.tracker_protocol import MANIFEST_TARGET_PREFIX, MAX_LICENCE, SIGNED_EXTENSION
+from p2pckpt.tracker_protocol import MANIFEST_TARGET_PREFIX, MAX_LICENCE, SIGNED_EXTENSION, BlobKind
 from p2pckpt.tracker_protocol.signed import KeyringContent
 
 from .refusals import MetadataRefused
+from .store.blobs import upload_of
 
 MAX_READERS = 20_000
 _TARGET_PATH = re.compile(rf"{MANIFEST_TARGET_PREFIX}([1-9][0-9]{{0,8}})")
@@ -66,6 +67,47 @@ class Version:
     """Whose keys its manifest is sealed with; 0 in public shares."""
     publisher: str
     """Identity, hex."""
+    leans_on: tuple[str, ...]
+    """Infohashes of the other torrents that its objects are in."""
+
+    @property
+    def uploads(self) -> list[str]:
+        """What has to be here for somebody to fetch it."""
+        torrents = [upload_of(BlobKind.TORRENT, each) for each in (self.info_hash, *self.leans_on)]
+        cards = [upload_of(BlobKind.CARD, self.card)] if self.card else []
+        return [upload_of(BlobKind.MANIFEST, self.manifest), *torrents, *cards]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a share's targets need of what was uploaded."""
+
+    uploads: set[str]
+    all_torrents: bool
+    """A version does not say which torrents it leans on: it may be any."""
+
+
+class _Hashes(msgspec.Struct, gc=False):
+    sha256: str
+
+
+class _Custom(msgspec.Struct, gc=False):
+    infohash: str
+    card: str
+    leans_on: list[str] | None = None
+
+
+class _Target(msgspec.Struct, gc=False):
+    hashes: _Hashes
+    custom: _Custom
+
+
+class _Signed(msgspec.Struct):
+    targets: dict[str, _Target]
+
+
+class _TargetsFile(msgspec.Struct):
+    signed: _Signed
 
 
 def root_facts(root: Root) -> RootFacts:
@@ -104,6 +146,9 @@ def read_version(path: str, target: TargetFile) -> Version:
         raise MetadataRefused(f"{path} names no publisher")
     if not isinstance(name, str) or len(name) > _MAX_VERSION_NAME or not name.isprintable():
         raise MetadataRefused(f"{path} has no name, or one of more than {_MAX_VERSION_NAME} printable characters")
+    leans_on = custom.get("leans_on", [])  # clients of before did not say
+    if not isinstance(leans_on, list) or not all(isinstance(e, str) and _HEX64.fullmatch(e) for e in leans_on):
+        raise MetadataRefused(f"{path} leans on something that is no torrent")
     for field in ("published_at", "size", "files", "torrent_size", "torrent_length", "epoch"):
         number = custom.get(field)
         if type(number) is not int or not 0 <= number < _MAX_NUMBER:
@@ -111,7 +156,22 @@ def read_version(path: str, target: TargetFile) -> Version:
     manifest = target.hashes.get("sha256", "")
     if target.hashes.keys() != {"sha256"} or not _HEX64.fullmatch(manifest) or not custom["torrent_length"]:
         raise MetadataRefused(f"{path} lacks a length, or a SHA-256 and nothing else")
-    return Version(int(match[1]), target.length, manifest, info_hash, card, custom["epoch"], publisher)
+    return Version(int(match[1]), target.length, manifest, info_hash, card, custom["epoch"], publisher, tuple(leans_on))
+
+
+def needs(targets: bytes) -> Needs:
+    """What targets that were accepted need. Fast, and without the checks that they passed. Raises MetadataRefused."""
+    try:
+        listed = msgspec.json.decode(targets, type=_TargetsFile).signed.targets.values()
+    except msgspec.MsgspecError as exc:
+        raise MetadataRefused("the targets can't be read") from exc
+    uploads = {upload_of(BlobKind.MANIFEST, each.hashes.sha256) for each in listed}
+    uploads.update(upload_of(BlobKind.CARD, each.custom.card) for each in listed)
+    for each in listed:
+        uploads.update(
+            upload_of(BlobKind.TORRENT, name) for name in (each.custom.infohash, *(each.custom.leans_on or ()))
+        )
+    return Needs(uploads, any(each.custom.leans_on is None for each in listed))
 
 
 def check_offer(targets: Targets, last_number: int) -> None:

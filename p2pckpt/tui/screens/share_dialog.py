@@ -23,7 +23,8 @@ from p2pckpt.tracker_protocol import Visibility
 from p2pckpt.tui import commands
 from p2pckpt.tui import format as f
 from p2pckpt.tui.screens import share_words as words
-from p2pckpt.tui.screens.dialog import StepDialog, table
+from p2pckpt.tui.screens.dialog import StepDialog
+from p2pckpt.tui.screens.share_review import Review
 from p2pckpt.tui.state import Changes
 from p2pckpt.tui.widgets.check import Check, Choice
 from p2pckpt.tui.widgets.clean_input import CleanInput
@@ -56,7 +57,8 @@ class ShareDialog(StepDialog):
         self._timer: Timer | None = None
         self._described = ""
         """The folder whose card the second step shows."""
-        self._request: PublishRequest | None = None
+        self._reviewed: PublishRequest | None = None
+        """What the last step shows, as it was typed in the others."""
         self._job_id = ""
         self._link = ""
 
@@ -68,14 +70,7 @@ class ShareDialog(StepDialog):
                 yield from self._folder()
                 yield from self._describe()
                 yield from self._who()
-                with Vertical(id="review", classes="step"):
-                    with VerticalScroll(classes="facts"):
-                        yield Static("", id="review-facts", markup=False)
-                        yield Static("", id="plan-facts", markup=False)
-                    yield Static("", id="command", classes="equivalent", markup=False)
-                    with Horizontal(classes="buttons"):
-                        yield Button("Publish", id="publish", variant="primary", compact=True)
-                        yield Button("Back", classes="back", compact=True)
+                yield Review()
                 with Vertical(id="result", classes="step"):
                     yield Static("", id="result-facts", markup=False)
                     with Horizontal(classes="buttons"):
@@ -153,7 +148,8 @@ class ShareDialog(StepDialog):
             parts.append((f"[{label}]", "bold $text-primary") if name == step else (f" {label} ", "$text-muted"))
         self.query_one("#steps", Static).update(Content.assemble(*parts) if step in STEPS else "")
         if step in _FIRST:
-            self.query_one(_FIRST[step]).focus()
+            first = self.query_one(_FIRST[step])
+            (first if first.display else self.query_one("#expires")).focus()  # who it is for is not asked twice
 
     @on(Input.Submitted)
     @on(Button.Pressed, ".next")
@@ -253,8 +249,6 @@ class ShareDialog(StepDialog):
             text = f"{f.safe(report.name, 100)} exists: {words.WHO[known]}. That stays as it is."
             note.update(Content(text))
         self._go("who")
-        if known is not None:
-            self.query_one("#expires").focus()
 
     def _leave_who(self) -> None:
         try:
@@ -300,29 +294,26 @@ class ShareDialog(StepDialog):
         return self.query_one(selector, CleanInput).value.strip()
 
     def _review(self, request: PublishRequest, report: FolderReport) -> None:
-        self._request = request
+        self._reviewed = request
         me = self.hub.feed.state.status.identity if self.hub.feed.state.status else ""
-        facts = [*words.warning_lines(report.warnings), *words.review_lines(request, report, me)]
-        self.query_one("#review-facts", Static).update(table(facts))
-        self.query_one("#plan-facts", Static).update(Content("Comparing with what the share has …"))
-        self.query_one("#command", Static).update(Content(f"= {words.command(request, report)}"))
+        review = self.query_one(Review)
+        review.show(request, report, me)
         self._go("review")
 
         def answered(plan: PublishPlan) -> None:
-            if request is self._request and self.is_attached:
-                self.query_one("#plan-facts", Static).update(table(words.plan_lines(plan, report.warnings)))
+            if request is self._reviewed and self.is_attached:
+                review.show_plan(plan)
 
         def failed(error: P2pckptError) -> None:
-            if request is self._request and self.is_attached:
-                self.query_one("#plan-facts", Static).update("")
+            if request is self._reviewed and self.is_attached:
+                review.show_plan(None)
                 self.say_error("✗ " + "\n  ".join(commands.lines(error)))
 
         self.hub.commands.run(lambda client: client.publish_plan(request), answered, failed)
 
     @on(Button.Pressed, "#publish")
     def _publish(self) -> None:
-        request = self._request
-        assert request is not None
+        request = self.query_one(Review).request
         self.ask(lambda client: client.publish(request), self._published, "Starting …")
 
     # -- result

@@ -89,12 +89,12 @@ def _changes(card: CardFields, report: FolderReport) -> str:
     return "; ".join(f"{key}: {f.safe(to, 80) or 'none'}" for key, (to, before) in new.items() if to != before)
 
 
-def plan_lines(plan: PublishPlan, told: Sequence[str] = ()) -> list[Line]:
-    """What of it is new to the share; warnings that were ``told`` already are left out."""
+def plan_lines(plan: PublishPlan, told: Sequence[str] = (), *, delta: bool = False) -> list[Line]:
+    """What of it is new to the share; warnings that were ``told`` already are left out. ``delta``: as differences."""
     lines: list[Line] = [
         ("Version", f"v{plan.version}"),
         ("New", f"{f.size(plan.new_size)} in {f.plural(plan.new_file_count, 'file')}{_rest(plan)}"),
-        ("To send", f"about {f.size(plan.stored_size)}, compressed"),
+        ("To send", _to_send(plan, delta=delta)),
         ("Disk", f"at most {f.size(plan.disk_needed)} of {f.size(plan.disk_free)} free"),
     ]
     if plan.disk_needed > plan.disk_free:
@@ -105,6 +105,15 @@ def plan_lines(plan: PublishPlan, told: Sequence[str] = ()) -> list[Line]:
     if plan.new_file_count > len(named):
         lines.append(("", "… and more"))
     return lines
+
+
+def _to_send(plan: PublishPlan, *, delta: bool) -> str:
+    """``plan`` is of a request without differences."""
+    if plan.delta_size < 0:
+        return f"about {f.size(plan.stored_size)}, compressed"
+    if delta:
+        return f"about {f.size(plan.delta_size)} as differences; without, {f.size(plan.stored_size)}"
+    return f"about {f.size(plan.stored_size)}, compressed; as differences {f.size(plan.delta_size)}"
 
 
 def warning_lines(warnings: Sequence[str]) -> list[Line]:
@@ -131,6 +140,7 @@ def command(request: PublishRequest, report: FolderReport) -> str:
     words += ["--expires", f"{max(request.expires_at - int(time.time()), 60) // 60}m"] if request.expires_at else []
     words += ["--max-uses", str(request.max_uses)] if request.max_uses else []
     words += ["--password-stdin"] if request.password else []
+    words += ["--delta"] if request.delta else []
     words += ["--allow-no-licence"] if request.allow_no_licence else []
     words += ["--allow-unsafe-pickle"] if request.allow_unsafe_pickle else []
     return shlex.join(words)

@@ -6,8 +6,10 @@ import random
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from p2pckpt.control import messages as m
+from p2pckpt.control import publish_messages as pm
 
 from ...support.homes import Home, tree, write_files
 from ...support.training import Tensors, later, safetensors, weights
@@ -25,10 +27,14 @@ class Run:
         self._tensors: Tensors = weights()
         self._step = 0
 
-    async def save(self, **fields: object) -> m.Job:
+    def write_next(self) -> None:
+        """The directory as it is a few training steps later."""
         self._step += 1
         self._tensors = later(self._tensors, self._step)
         write_files(self.directory, {"model.safetensors": safetensors(self._tensors), "card.txt": b"%d" % self._step})
+
+    async def save(self, **fields: object) -> m.Job:
+        self.write_next()
         return await self._home.share(self.directory, name=self._name, step=self._step, **fields)
 
     async def bases(self, version: int) -> int:
@@ -74,6 +80,19 @@ async def test_every_eighth_version_and_every_tagged_one_is_whole(alice: Home, t
     assert await run.bases(11) == 0
     await run.save()
     assert await run.bases(12) == 0
+
+
+async def test_a_plan_says_what_differences_would_save(alice: Home, tmp_path: Path) -> None:
+    run = Run(alice, tmp_path / "run", "run/planned")
+    request = pm.PublishRequest(path=str(run.directory), name="run/planned")
+    await run.save()
+    run.write_next()
+    whole = await alice.client.publish_plan(request)
+    assert 0 < whole.delta_size < 0.7 * whole.stored_size
+    delta = await alice.client.publish_plan(replace(request, delta=True))
+    assert delta.stored_size == delta.delta_size == whole.delta_size
+    assert (await alice.client.publish_plan(replace(request, tags=("stable",)))).delta_size == -1
+    assert (await alice.client.publish_plan(replace(request, name="run/unknown"))).delta_size == -1
 
 
 async def test_a_damaged_base_is_found_and_fetched_again(alice: Home, bob: Home, tmp_path: Path) -> None:

@@ -280,8 +280,13 @@ class ShareFiles:
         await self.owner.good("POST", f"/shares/{self.share_id}/root", files)
         await self.owner.good("PUT", f"/shares/{self.share_id}/members/{person.identity}", {"role": "owner"})
 
-    async def upload(self, number: int, by: Person | None = None) -> tuple[str, TargetFile]:
-        """Upload a manifest, torrent and card; returns (infohash, target) and publishes nothing."""
+    async def upload(
+        self, number: int, by: Person | None = None, leans_on: Sequence[str] | None = ()
+    ) -> tuple[str, TargetFile]:
+        """Upload a manifest, torrent and card; returns (infohash, target) and publishes nothing.
+
+        ``leans_on`` is None for a version that says nothing of it.
+        """
         by = by or self.owner
         manifest, card = secrets.token_bytes(100), b"# card " + secrets.token_bytes(4)
         info_hash, data = torrent(self.torrent_name)
@@ -302,11 +307,13 @@ class ShareFiles:
             "files": 1,
             "card": card_hash,
         }
+        if leans_on is not None:
+            custom["leans_on"] = list(leans_on)
         return info_hash, TargetFile(len(manifest), {"sha256": manifest_hash}, f"v/{number}", {"custom": custom})
 
-    async def publish(self, number: int, by: Person | None = None) -> str:
+    async def publish(self, number: int, by: Person | None = None, leans_on: Sequence[str] | None = ()) -> str:
         """Upload and publish a version; returns its infohash."""
-        info_hash, target = await self.upload(number, by)
+        info_hash, target = await self.upload(number, by, leans_on)
         self.targets[f"v/{number}"] = target
         self.targets_version += 1
         signed = sign(self.targets_file(), by or self.owner)

@@ -145,9 +145,18 @@ def test_a_dry_run_of_share_only_asks_for_the_plan(daemon: CannedDaemon, cli: Cl
     assert "cars/sd15@v4" in outcome.out
     assert "1.0 MB of 5.0 MB     a.safetensors: 2 of 9 tensors changed" in outcome.out
     assert "and 2 more" in outcome.out
-    assert "about 660.0 kB" in outcome.out
+    assert "about 660.0 kB, compressed\n" in outcome.out
     assert outcome.err == "warning: no card\n"
     assert daemon.asked("POST", "/v1/publish") == []
+
+
+def test_a_dry_run_says_what_differences_would_save_unless_it_is_about_them(daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.replies["POST", "/v1/publish/plan"] = pm.PublishPlan(
+        share="cars/sd15", version=4, files=5, size=10**9, new_size=10**6, stored_size=660_000, new_files=(),
+        new_file_count=3, warnings=(), disk_needed=10**6, disk_free=10**12, delta_size=230_000,
+    )  # fmt: skip
+    assert "about 660.0 kB, compressed; with --delta about 230.0 kB\n" in cli("share", ".", "-n").out
+    assert "--delta" not in cli("share", ".", "-n", "--delta").out
 
 
 def test_a_failed_job_ends_with_the_exit_code_of_its_failure(publisher: CannedDaemon, cli: Cli) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from p2pckpt.checkpoint.manifest import Manifest
-from p2pckpt.errors import TrackerUnreachable, VerificationFailed
+from p2pckpt.errors import NotFound, TrackerUnreachable, VerificationFailed
 from p2pckpt.jobs.keyframes import KEYFRAME_EVERY, base_for
 from p2pckpt.jobs.services import Services
 from tests.support.homes import write_files
@@ -55,6 +55,8 @@ async def test_the_newest_whole_version_is_taken_unless_a_tag_is_given(workshop:
 
 async def test_what_somebody_signed_that_can_not_be_read_stops_nobody(workshop: Workshop, whole: Manifest) -> None:
     found: dict[int, Found] = {1: whole, 2: VerificationFailed("rubbish")}
+    assert await has_base(services_of(workshop, found), found)
+    found = {1: whole, 2: NotFound("retired, and at its end at the tracker")}
     assert await has_base(services_of(workshop, found), found)
     found = {number: VerificationFailed("rubbish") for number in range(2, KEYFRAME_EVERY + 1)} | {1: whole}
     assert not await has_base(services_of(workshop, found), found)

@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from p2pckpt.errors import NotAllowed
+from p2pckpt.errors import NotAllowed, NotFound
 from p2pckpt.jobs import removal
-from p2pckpt.jobs.removal import delete_files, remove_version
+from p2pckpt.jobs.removal import delete_files, needed_besides, remove_version
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare, VersionRow
 from tests.unit.jobs.workshop import SHARE, Workshop
@@ -61,3 +61,25 @@ async def test_a_version_that_is_pinned_while_its_removal_is_prepared_stays(
         "p2pckpt pin --remove cars/sd15@v1",
     )
     assert workshop.catalogue.version(SHARE, 1) is not None
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_a_version_that_is_nowhere_any_more_needs_nothing_unless_it_is_held(held: bool) -> None:
+    """Its data was dropped here, an owner retired it, and two days later the tracker let go of its manifest."""
+
+    async def trusted(share: object) -> object:
+        return SimpleNamespace()
+
+    async def manifest(*_: object) -> object:
+        raise NotFound("there is no such manifest")
+
+    catalogue = SimpleNamespace(
+        versions=lambda: [SimpleNamespace(share=b"s", version=1, held=held)], share=lambda share_id: SimpleNamespace()
+    )
+    shares = SimpleNamespace(trusted=trusted, manifest=manifest)
+    services = cast(Services, SimpleNamespace(catalogue=catalogue, shares=shares))
+    if held:
+        with pytest.raises(NotFound):
+            await needed_besides(services, set(), ())
+    else:
+        assert await needed_besides(services, set(), ()) == set()

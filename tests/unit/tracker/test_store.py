@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from p2pckpt.tracker_protocol import BlobKind
 from p2pckpt.tracker_protocol.audit_log import AUDIT_START, AuditAction, AuditHead, audit_chain
 from p2pckpt_tracker.store import audit
-from p2pckpt_tracker.store.blobs import Blobs
+from p2pckpt_tracker.store.blobs import Blobs, upload_of
 from p2pckpt_tracker.store.database import Database, StoreUnavailable
 from p2pckpt_tracker.store.migrate import migrate
 from p2pckpt_tracker.store.tables import audit as audit_table
@@ -96,7 +96,7 @@ async def test_a_database_that_can_not_be_read_is_unavailable(tmp_path: Path) ->
 
 def test_blobs_appear_whole_and_leftovers_go(tmp_path: Path) -> None:
     blobs = Blobs(tmp_path / "blobs")
-    path = blobs.blob_path("aa", BlobKind.CARD, "bb")
+    path = blobs.upload_path("aa", upload_of(BlobKind.CARD, "bb"))
     temp = blobs.open_temp("aa")
     temp.write(b"half")
     temp.flush()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
@@ -218,6 +219,8 @@ def test_targets_of_another_kind_are_left_out(shelf: Shelf, path: str) -> None:
         {"torrent_length": -5},
         {"epoch": -1},
         {"publisher": 7},
+        {"leans_on": ["ab"]},
+        {"leans_on": None},
     ],
     ids=str,
 )
@@ -226,6 +229,17 @@ def test_a_version_that_says_nonsense_is_left_out_and_the_others_stay(shelf: She
     spoilt = changed(shelf.targets, "v/1", **fields)
     assert set(parse_targets(spoilt).versions) == {2}
     assert set(parse_targets(versions.publish_version(spoilt, OWNER, target(3), [])).versions) == {2, 3}
+
+
+def test_what_versions_lean_on_is_named_with_them_and_older_ones_say_nothing(shelf: Shelf) -> None:
+    first, other = target(1), "ab" * 32
+    targets = versions.publish_version(shelf.targets, OWNER, first, [])
+    assert b"leans_on" not in targets
+    targets = versions.publish_version(targets, OWNER, target(2, leans_on=(first.infohash, other)), [])
+    targets = versions.publish_version(targets, OWNER, target(3, leans_on=()), [])
+    read = parse_targets(targets)
+    assert [read.versions[number].leans_on for number in (1, 2, 3)] == [msgspec.UNSET, (first.infohash, other), ()]
+    assert read.torrents == {other, *(each.infohash for each in read.versions.values())}
 
 
 def test_fields_that_are_not_known_here_are_ignored(shelf: Shelf) -> None:

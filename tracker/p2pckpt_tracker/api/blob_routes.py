@@ -12,6 +12,7 @@ from aiohttp import web
 from p2pckpt.tracker_protocol import MAX_CARD, MAX_MANIFEST, MAX_TORRENT, BlobKind
 
 from ..store import share_rows
+from ..store.blobs import upload_of
 from ..torrent_file import BadTorrent, read_torrent
 from .call import Call, Refusal, not_found
 
@@ -53,7 +54,7 @@ async def get_card(call: Call) -> web.StreamResponse:
 
 
 async def _get(call: Call, kind: BlobKind) -> web.StreamResponse:
-    path = call.services.blobs.blob_path(call.share_id, kind, _name(call))
+    path = call.services.uploads.path(call.share_id, upload_of(kind, _name(call)))
     if not await asyncio.to_thread(path.is_file):
         raise not_found()
     headers = {
@@ -68,9 +69,9 @@ async def _get(call: Call, kind: BlobKind) -> web.StreamResponse:
 async def _put(call: Call, kind: BlobKind, limit: int) -> web.Response:
     """Store a body under its hash; 201 when it is new, 200 when it was here, nothing when the hash is wrong."""
     name = _name(call)
-    blobs = call.services.blobs
-    path = blobs.blob_path(call.share_id, kind, name)
-    if await asyncio.to_thread(path.is_file):
+    upload = upload_of(kind, name)
+    blobs, uploads = call.services.blobs, call.services.uploads
+    if await uploads.is_here(call.share_id, upload):
         return web.Response(status=200)
     temp = await asyncio.to_thread(blobs.open_temp, call.share_id)
     try:
@@ -79,7 +80,7 @@ async def _put(call: Call, kind: BlobKind, limit: int) -> web.Response:
             found = await _torrent_hash(call, temp)
         if found != name:
             raise Refusal(422, "hash differs", "the body is not what the path names")
-        await asyncio.to_thread(blobs.place, temp, path)
+        await uploads.place(call.share_id, upload, temp)
     finally:
         await asyncio.to_thread(blobs.discard, temp)
     return web.Response(status=201)

@@ -16,6 +16,7 @@ from ..settings import Listen
 from ..shares import Shares
 from ..store.blobs import Blobs
 from ..store.database import Database
+from ..uploads import Uploads
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class Services:
     shares: Shares
     proposals: Proposals
     freshness: Freshness
+    uploads: Uploads
     desk: AnnounceDesk
     hub: EventHub
     fetches: FetchLog

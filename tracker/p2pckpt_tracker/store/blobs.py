@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
 from p2pckpt.tracker_protocol import BlobKind
 
 _TEMP_PREFIX = ".new-"
+_NAME = re.compile("[0-9a-f]{64}")
+
+
+def upload_of(kind: BlobKind, name: str) -> str:
+    """How a manifest, torrent or card of a share is named: by text, of which many thousands cost no pause."""
+    return f"{kind.value}/{name}"
 
 
 class Blobs:
@@ -25,9 +33,22 @@ class Blobs:
         for leftover in root.rglob(_TEMP_PREFIX + "*"):  # of a process that died while writing
             leftover.unlink(missing_ok=True)
 
-    def blob_path(self, share_id: str, kind: BlobKind, name: str) -> Path:
-        """Where an upload lies or would lie."""
-        return self._root / share_id / kind.value / name
+    def upload_path(self, share_id: str, upload: str) -> Path:
+        """Where it lies or would lie."""
+        return self._root / share_id / upload
+
+    def uploads(self, share_id: str) -> set[str]:
+        """All that is here of a share. Raises OSError."""
+        found = set[str]()
+        for kind in BlobKind:
+            with contextlib.suppress(FileNotFoundError), os.scandir(self._root / share_id / kind.value) as entries:
+                found.update(upload_of(kind, entry.name) for entry in entries if _NAME.fullmatch(entry.name))
+        return found
+
+    def delete_uploads(self, share_id: str, uploads: Iterable[str]) -> None:
+        """One that is gone already is fine. Raises OSError."""
+        for upload in uploads:
+            self.upload_path(share_id, upload).unlink(missing_ok=True)
 
     def metadata_path(self, share_id: str, file: str) -> Path:
         """Where a TUF file lies; ``timestamp.json`` is stored numbered like the others."""

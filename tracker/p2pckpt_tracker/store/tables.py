@@ -31,7 +31,7 @@ facts = Table(
     Column("name", String(64), primary_key=True),
     Column("value", String, nullable=False),
 )
-"""Single values: ``tracker_id``."""
+"""Single values: ``tracker_id``, and ``time_served``, the seconds that this tracker has run in all."""
 
 accounts = Table(
     "accounts",
@@ -180,6 +180,16 @@ acceptances = Table(
     PrimaryKeyConstraint("share_id", "identity", "licence"),
 )
 """Kept also when the licence changes or the member leaves: they are the owner's proof."""
+
+unnamed_uploads = Table(
+    "unnamed_uploads",
+    metadata,
+    _share(),
+    Column("upload", String(80), nullable=False),
+    Column("since", Integer, nullable=False),
+    PrimaryKeyConstraint("share_id", "upload"),
+)
+"""Uploads that no signed targets named when they were looked at last; ``since`` is no date but a ``time_served``."""
 
 audit = Table(
     "audit",
