@@ -7,15 +7,19 @@ is no other version's: the tracker compares it with what was listed before, and 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
+from pathlib import Path
 
+from p2pckpt import tracker_protocol as tp
 from p2pckpt.control.run_messages import Retention
 from p2pckpt.errors import NotAllowed, NotFound, P2pckptError
+from p2pckpt.jobs import folder
 from p2pckpt.jobs.measuring import learn, measured
 from p2pckpt.jobs.removal import Place, begun, needed_besides, on_disk
 from p2pckpt.jobs.retention import Candidate, judge
@@ -24,6 +28,7 @@ from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.retired import RetiredRow
 from p2pckpt.trust import versions
 from p2pckpt.trust.admission import TrustedShare
+from p2pckpt.trust.versions import VersionTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +157,42 @@ async def take_back(services: Services, share: KnownShare) -> tuple[int, ...]:
         def again(now: TrustedShare, entries: dict[int, bytes] = entries) -> bytes:
             return versions.restore(now.targets_bytes, services.identity, entries)
 
+        listed_again = versions.parse_targets(again(trusted)).versions
+        for number in entries:
+            await _hand_in(services, share, trusted, listed_again[number])
         await services.shares.change_targets(share, again, earlier=listed)
         await asyncio.to_thread(services.catalogue.forget_retired, share.share_id, entries)
     return tuple(sorted((row.version for row in rows), reverse=True))
+
+
+async def _hand_in(services: Services, share: KnownShare, trusted: TrustedShare, target: VersionTarget) -> None:
+    """Give the tracker what it may have let go of since a version was retired."""
+    client, share_id = services.shares.client(share), share.share_id.hex()
+    _, sealed = await services.shares.manifest(share, trusted, target.version)
+    await client.put_blob(share_id, tp.BlobKind.MANIFEST, target.manifest_sha256, sealed)
+    for info_hash in (target.infohash, *(target.leans_on or ())):
+        torrent = await services.shares.torrent(share, bytes.fromhex(info_hash))
+        await client.put_blob(share_id, tp.BlobKind.TORRENT, info_hash, torrent.data)
+    if target.card:
+        card = await _card(services, share, target)
+        await client.put_blob(share_id, tp.BlobKind.CARD, target.card, card)
+
+
+async def _card(services: Services, share: KnownShare, target: VersionTarget) -> bytes:
+    """From the tracker or the version's directory. Raises ``NotFound``."""
+    try:
+        return await services.shares.card(share, target.card)
+    except NotFound as exc:
+        row = services.catalogue.version(share.share_id, target.version)
+        path = Path(row.path if row is not None else "") / folder.CARD
+        found = await asyncio.to_thread(lambda: path.read_bytes() if path.is_file() else b"")
+        if hashlib.sha256(found).hexdigest() != target.card:
+            raise NotFound(
+                f"the card of {share.name}@v{target.version} is not at the tracker any more, and {path} is another",
+                kept="what is here of the version",
+                next_step=f"put its {folder.CARD} back there, and try again",
+            ) from exc
+        return found
 
 
 async def settle(services: Services, share: KnownShare, numbers: Collection[int]) -> set[int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pckpt.control.pin_messages import PinRequest
 from p2pckpt.errors import NotFound
 from p2pckpt_tracker.app import Tracker
 from p2pckpt_tracker.settings import Listen, Settings
@@ -116,3 +117,24 @@ async def test_what_the_tracker_let_go_of_and_a_new_version_needs_is_there_again
             assert tree(tmp_path / f"carol{version}") == tree(
                 write_files(tmp_path / f"like{version}", {"model.bin": content})
             )
+
+
+async def test_a_pinned_version_is_taken_back_though_the_tracker_has_let_go_of_it(carol: Home, tmp_path: Path) -> None:
+    async with lab(tmp_path) as at:
+        run = Run(at.erin, tmp_path / "run", "kept/pinned")
+        write_files(run.directory, {"README.md": b"# Pinned\n"})
+        job = await run.saved(4)
+        assert retired(await run.prune(LAST_TWO)) == [2, 1]
+        await at.erin.client.pin(PinRequest(f"{run.name}@2"))
+        write_files(run.directory, {"README.md": b"# Another\n"})
+        await run.prune(LAST_TWO, at_once=True)
+        await at.days(0, KEPT)
+        assert await at.kept(run.name) == {"manifest": 2, "torrent": 3}
+
+        refused = await failure(at.erin.client.undo_prune(run.name))
+        assert isinstance(refused, NotFound) and "README.md" in refused.next_step
+        write_files(run.directory, {"README.md": b"# Pinned\n"})
+        assert [row.version for row in (await at.erin.client.undo_prune(run.name)).rows] == [2]
+        await carol.get(job.link, tmp_path / "carol4")
+        await carol.get(f"{run.name}@2", tmp_path / "carol2")
+        assert tree(tmp_path / "carol2") == run.copy(2)
