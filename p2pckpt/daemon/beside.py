@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from p2pckpt.control.client import last_line
+from p2pckpt.daemon.niceness import stand_back_as_we_do
 
 _T = TypeVar("_T")
 START_DEADLINE: Final = 20.0
@@ -21,7 +22,7 @@ _POLL: Final = 0.05
 async def start(
     module: str, arguments: Sequence[str], log: Path, look: Callable[[int], _T | None], *, stdin: int = DEVNULL
 ) -> tuple[Process, _T | None]:
-    """Run ``module`` as a process in a session of its own; its output goes to the end of ``log``.
+    """Run ``module`` as a process in a session of its own, as nice as we are; its output goes to the end of ``log``.
 
     ``look`` is asked with its pid until it gives what the process says once it is ready; None when it ended before,
     or took longer than ``START_DEADLINE``.
@@ -33,6 +34,7 @@ async def start(
         )
     finally:
         os.close(sink)
+    await asyncio.to_thread(stand_back_as_we_do, process.pid)
     deadline = asyncio.get_running_loop().time() + START_DEADLINE
     while asyncio.get_running_loop().time() < deadline:
         ready = look(process.pid)

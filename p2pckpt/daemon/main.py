@@ -31,6 +31,7 @@ from p2pckpt.control.messages import SettingsChanged
 from p2pckpt.daemon.feed import Feed
 from p2pckpt.daemon.live_settings import LiveSettings
 from p2pckpt.daemon.log import LogRing, configure
+from p2pckpt.daemon.niceness import stand_back
 from p2pckpt.daemon.operations import Operations
 from p2pckpt.daemon.rate_limits import RateLimits
 from p2pckpt.daemon.server import ControlServer
@@ -89,7 +90,7 @@ def main() -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return 0
-    _stand_back(settings.number("nice"))
+    stand_back(settings.number("nice"))
     try:
         stalls = StallMeter()
         with asyncio.Runner(loop_factory=stalls.loop) as runner:
@@ -276,17 +277,6 @@ async def _tick(operations: Operations) -> None:
                 engine.listen_on(await asyncio.to_thread(listening_addresses, settings.text("listen")))
         except Exception:
             _log.exception("a tick broke")
-
-
-def _stand_back(nice: int) -> None:
-    """Leave the processor to others, as ``nice`` says, from 0 to 19; the tracker beside the daemon does it, too.
-
-    Where Linux groups processes by their session, a nice value counts within the group alone: the group gets one, too.
-    """
-    if nice:
-        os.nice(nice)
-        with contextlib.suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(nice))
 
 
 def _bound_allocator() -> None:
