@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from p2pckpt.tracker_protocol import BlobKind
 from p2pckpt.tracker_protocol.audit_log import AUDIT_START, AuditAction, AuditHead, audit_chain
 from p2pckpt_tracker.store import audit
+from p2pckpt_tracker.store import migrate as migrations
 from p2pckpt_tracker.store.blobs import Blobs, upload_of
 from p2pckpt_tracker.store.database import Database, StoreUnavailable
-from p2pckpt_tracker.store.migrate import migrate
+from p2pckpt_tracker.store.migrate import NEWEST, migrate
 from p2pckpt_tracker.store.tables import audit as audit_table
 from p2pckpt_tracker.store.tables import metadata
 
@@ -26,12 +29,25 @@ def database(tmp_path: Path) -> Database:
     return made
 
 
-def test_migrations_lead_to_the_tables_that_queries_use(database: Database) -> None:
-    migrate(database.engine)
-    with database.engine.connect() as connection:
-        found = compare_metadata(MigrationContext.configure(connection), metadata)
-    assert found == []
+def test_migrations_lead_to_the_tables_that_queries_use_as_a_new_database_has_them(
+    database: Database, tmp_path: Path
+) -> None:
+    older = Database(tmp_path / "older.db")
+    migrate(older.engine, "0001")
+    migrate(older.engine)
+    migrate(older.engine)
+    for one in (database, older):
+        with one.engine.connect() as connection:
+            context = MigrationContext.configure(connection)
+            assert compare_metadata(context, metadata) == []
+            assert context.get_current_revision() == NEWEST
     assert len(metadata.tables) >= 10
+
+
+def test_a_new_database_is_at_the_last_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).with_name("migrations")))
+    assert ScriptDirectory.from_config(config).get_current_head() == NEWEST
 
 
 def test_each_share_has_a_log_of_its_own(database: Database) -> None:
