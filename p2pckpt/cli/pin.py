@@ -46,11 +46,14 @@ def _print(invocation: Invocation, rows: list[PinRow]) -> None:
 def pin_lines(rows: list[PinRow], width: int | None) -> list[str]:
     """One line a pin."""
     columns = [Column("VERSION"), Column("NAME"), Column("HERE", right=True), Column("PINNED"), Column("OFFERED")]
-    offered = {True: "retired", False: "yes", None: "-"}
-    body = [
-        [_label(row), row.name or "-", text.size(row.size), text.ago(row.since), offered[row.retired]] for row in rows
-    ]
-    return table(columns, body, width=width)
+    return table(columns, list(map(_cells, rows)), width=width)
+
+
+def _cells(row: PinRow) -> list[str]:
+    if row.retired is None:
+        return [_label(row), "-", "-", text.ago(row.since), "-"]
+    offered = "retired" if row.retired else "yes"
+    return [_label(row), row.name or "-", text.size(row.size), text.ago(row.since), offered]
 
 
 def _what_comes(row: PinRow) -> str:

@@ -27,7 +27,7 @@ class PinRow(msgspec.Struct, frozen=True):
     """Of the version; empty for none."""
     since: int
     size: int
-    """Bytes of this disk that it needs; versions may need the same ones."""
+    """Bytes of this disk that it needs; versions may need the same ones. 0 where ``retired`` is null."""
     retired: bool | None = False
     """It is offered no more; null where what is signed of its share can't be read here."""
     retired_here: bool = False
