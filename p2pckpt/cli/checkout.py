@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from p2pckpt.cli.checkout_work import Checkout
 
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
-_SHORTEST_ID = 8
 _ID_DIGITS = 16
 
 
@@ -147,11 +146,10 @@ def _remove(invocation: Invocation, target: Target, name: str) -> None:
 
 def _named(invocation: Invocation, placements: list[Placement], name: str) -> list[Placement]:
     """Those of the share and, if ``name`` says so, the version; also of a share that is not known any more."""
-    from p2pckpt.cli.session import talk
+    from p2pckpt.cli.session import is_share, talk
 
     share, _, selector = name.partition("@")
-    by_id = share.lower() if len(share) >= _SHORTEST_ID else "-"
-    found = [p for p in placements if p.share == share or p.share_id.startswith(by_id)]
+    found = [p for p in placements if is_share(share, p.share, p.share_id)]
     if len(ids := {p.share_id for p in found}) > 1:
         raise BadUsage(
             f"several shares that were put there are called {share}",

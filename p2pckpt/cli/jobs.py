@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import click
 
@@ -10,9 +10,9 @@ from p2pckpt.cli import text
 from p2pckpt.cli.completing import complete_job
 from p2pckpt.cli.options import Command, Invocation
 from p2pckpt.cli.progress import activity
-from p2pckpt.cli.session import find_all, find_jobs, label, talk
+from p2pckpt.cli.session import find_all, find_jobs, is_share, label, talk
 from p2pckpt.control.client import ControlClient
-from p2pckpt.control.messages import Job, JobKind, JobState
+from p2pckpt.control.messages import Job, JobKind, JobState, ShareRow
 from p2pckpt.control.pin_messages import pinned
 from p2pckpt.errors import Cancelled, NotFound
 
@@ -49,12 +49,15 @@ def rm(invocation: Invocation, names: tuple[str, ...], done: bool, data: bool, y
 
     async def remove(client: ControlClient) -> list[Job]:
         jobs, versions = await _named(client, names, data=data)
+        pins = {row.share_id: row for row in await client.shares() if row.pinned} if data else {}
+        await _require_unpinned(client, pins, jobs, versions)
         if done:
             named = {job.id for job in jobs}
-            jobs += [job for job in await client.jobs() if job.state is JobState.DONE and job.id not in named]
-        if data and jobs:
-            await _require_unpinned(client, jobs)
-        if data and not yes:
+            others = [job for job in await client.jobs() if job.state is JobState.DONE and job.id not in named]
+            if kept := [job for job in others if _is_pinned(pins, job)]:
+                report.narrate(_passed_over(kept))
+            jobs += [job for job in others if job not in kept]
+        if data and not yes and (jobs or versions):
             for line in consequences(jobs):
                 report.narrate(line)
             for name in versions:
@@ -72,12 +75,45 @@ def rm(invocation: Invocation, names: tuple[str, ...], done: bool, data: bool, y
     _print(invocation, talk(invocation, remove), "removed")
 
 
-async def _require_unpinned(client: ControlClient, jobs: Sequence[Job]) -> None:
+async def _require_unpinned(
+    client: ControlClient, pins: Mapping[str, ShareRow], jobs: Sequence[Job], versions: Sequence[str]
+) -> None:
     """The daemon refuses each; here all are refused before the first one is gone."""
-    pins = {(row.share_id, row.version) for row in await client.pins()}
     for job in jobs:
-        if job.kind is not JobKind.VERIFY and (job.share_id, job.version) in pins:
+        if _is_pinned(pins, job):
             raise pinned(job.share, [job.version])
+    for name in versions:
+        share, _, selector = name.partition("@")
+        for row in pins.values():
+            if (
+                is_share(share, row.name, row.share_id)
+                and (number := await _number(client, row, selector)) in row.pinned
+            ):
+                raise pinned(row.name, [number])
+
+
+def _is_pinned(pins: Mapping[str, ShareRow], job: Job) -> bool:
+    """Whether the daemon would not delete what the job has here."""
+    return job.kind is not JobKind.VERIFY and job.share_id in pins and job.version in pins[job.share_id].pinned
+
+
+async def _number(client: ControlClient, share: ShareRow, selector: str) -> int:
+    """The number of the version that ``selector`` says; 0 for none."""
+    digits = selector.removeprefix("v")
+    number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else 0
+    if number in share.pinned or 0 < number <= share.latest:
+        return number
+    if selector in share.tags or not selector:
+        return share.tags.get(selector, share.latest)
+    listed = (await client.share_detail(share.share_id)).versions
+    return max((row.version for row in listed if row.name == selector), default=0)
+
+
+def _passed_over(jobs: Sequence[Job]) -> str:
+    """What is said of jobs that ``--done`` leaves because their versions are pinned."""
+    names = list(dict.fromkeys(map(label, jobs)))
+    step = f"p2pckpt pin --remove {names[0] if len(names) == 1 else 'NAME@VERSION'}"
+    return f"passed over, pinned on this machine: {', '.join(names)}; to let go: {step}"
 
 
 async def _named(client: ControlClient, names: Sequence[str], *, data: bool) -> tuple[list[Job], list[str]]:

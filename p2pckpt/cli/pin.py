@@ -34,7 +34,7 @@ def pin(invocation: Invocation, name: str | None, remove: bool) -> None:
     row = talk(invocation, lambda client: client.pin(request))
     _print(invocation, [row])
     if remove:
-        invocation.report.narrate(f"{_label(row)} is pinned no more; it stays until something else takes it away")
+        invocation.report.narrate(f"{_label(row)} is pinned no more; {_what_comes(row)}")
     else:
         invocation.report.narrate(f"it stays here until: p2pckpt pin --remove {_label(row)}")
 
@@ -46,11 +46,21 @@ def _print(invocation: Invocation, rows: list[PinRow]) -> None:
 def pin_lines(rows: list[PinRow], width: int | None) -> list[str]:
     """One line a pin."""
     columns = [Column("VERSION"), Column("NAME"), Column("HERE", right=True), Column("PINNED"), Column("OFFERED")]
-    body = [
-        [_label(row), row.name or "-", text.size(row.size), text.ago(row.since), "retired" if row.retired else "yes"]
-        for row in rows
-    ]
-    return table(columns, body, width=width)
+    return table(columns, list(map(_cells, rows)), width=width)
+
+
+def _cells(row: PinRow) -> list[str]:
+    if row.retired is None:
+        return [_label(row), "-", "-", text.ago(row.since), "-"]
+    offered = "retired" if row.retired else "yes"
+    return [_label(row), row.name or "-", text.size(row.size), text.ago(row.since), offered]
+
+
+def _what_comes(row: PinRow) -> str:
+    """What becomes of a version that is pinned no more."""
+    if row.retired_here:
+        return f"it was retired, and is deleted in a day unless p2pckpt run prune {row.share} --undo takes it back"
+    return "it stays until something else takes it away"
 
 
 def _label(row: PinRow) -> str:

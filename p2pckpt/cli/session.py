@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from p2pckpt.cli.options import Invocation
 from p2pckpt.control import client as control
@@ -15,6 +15,8 @@ from p2pckpt.control import messages as m
 from p2pckpt.errors import BadUsage, Cancelled, NoSeeds, NotFound
 
 _T = TypeVar("_T")
+_SHORTEST_ID: Final = 8
+"""Digits from which on a share is known by the beginning of its id."""
 
 
 def talk(invocation: Invocation, work: Callable[[control.ControlClient], Awaitable[_T]], *, start: bool = True) -> _T:
@@ -129,6 +131,11 @@ async def one_job(client: control.ControlClient, text: str, command: str) -> m.J
 
 def _is_version(job: m.Job, version: str) -> bool:
     return version == job.version_name or version in (str(job.version), f"v{job.version}")
+
+
+def is_share(text: str, name: str, share_id: str) -> bool:
+    """Whether ``text`` means this share, by its name or the beginning of its id."""
+    return text == name or (len(text) >= _SHORTEST_ID and share_id.startswith(text.lower()))
 
 
 def label(job: m.Job) -> str:

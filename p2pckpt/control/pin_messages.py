@@ -24,12 +24,14 @@ class PinRow(msgspec.Struct, frozen=True):
     share: str
     version: int
     name: str
-    """Of the version; empty for none, and for one that was retired."""
+    """Of the version; empty for none."""
     since: int
     size: int
-    """Bytes of this disk that it needs; versions may need the same ones."""
-    retired: bool = False
-    """It is offered no more."""
+    """Bytes of this disk that it needs; versions may need the same ones. 0 where ``retired`` is null."""
+    retired: bool | None = False
+    """It is offered no more; null where what is signed of its share can't be read here."""
+    retired_here: bool = False
+    """By this machine: once nothing pins it, it can be taken back for a day, and is deleted then."""
 
 
 def pinned(share: str, versions: Collection[int], next_step: str = "") -> NotAllowed:

@@ -7,7 +7,7 @@ import pytest
 from textual.widgets import Button, Input, TabbedContent
 
 from p2pckpt.control import messages as m
-from p2pckpt.control.pin_messages import PinRequest
+from p2pckpt.control.pin_messages import PinRequest, PinRow
 from p2pckpt.control.run_messages import WatchRequest
 from p2pckpt.errors import NotAllowed, NotFound, TrackerUnreachable
 from p2pckpt.tui.screens.compare_screen import CompareScreen
@@ -268,6 +268,21 @@ async def test_a_version_is_pinned_and_let_go_and_its_row_says_so() -> None:
         await st.press("p")
         await st.toast("v42 is pinned no more.")
         assert st.client.called("pin") == [(PinRequest(f"{LLAMA}@v42"),), (PinRequest(f"{LLAMA}@v42", remove=True),)]
+        retired = PinRow(LLAMA, "lab/llama-70b-sft", 42, "", 1, 1, retired=True, retired_here=True)
+        st.client.replies["pin"] = retired
+        await st.press("p")
+        await st.toast("It was retired: p2pckpt run prune lab/llama-70b-sft --undo takes it back")
+
+
+async def test_what_is_pinned_and_retired_is_named_beside_the_versions() -> None:
+    async with stage() as st:
+        (run,) = [share for share in replay.busy_snapshot().shares if share.share_id == LLAMA]
+        detail = replay.share_detail(run)
+        pinned = msgspec.structs.replace(run, pinned=(42, 77, 78))
+        st.client.replies["share_detail"] = msgspec.structs.replace(detail, share=pinned)
+        await open_run(st)
+        await st.shows("retired: v77, v78.")
+        await st.shows("p2pckpt pin --remove lab/llama-70b-sft@v77")
 
 
 async def test_of_several_versions_those_are_pinned_that_are_not_yet() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -16,7 +16,7 @@ from p2pckpt.tui import share_columns, version_columns
 from p2pckpt.tui.widgets.virtual_table import VirtualTable
 
 _NAMED = 8
-"""Versions that a warning names."""
+"""Versions that a line names."""
 _CURVE = 60
 """Points of a metric's curve at most."""
 
@@ -38,6 +38,7 @@ class SharePane(Vertical):
         yield Static("", id="share-title", markup=False)
         yield Static("", id="share-facts", markup=False)
         yield Static("", id="share-run", markup=False)
+        yield Static("", id="share-kept", markup=False)
         yield Static("", id="share-health", markup=False)
         yield self.versions
 
@@ -61,6 +62,7 @@ class SharePane(Vertical):
             self.versions.set_columns(columns)
         self.versions.set_rows(self._sorted(versions))
         _say(self.query_one("#share-health", Static), _health(versions, metrics))
+        _say(self.query_one("#share-kept", Static), Content("") if detail is None else _kept(detail))
         _say(self.query_one("#share-run", Static), _run(detail.run if detail is not None else None))
 
     def next_metric(self) -> str:
@@ -135,7 +137,19 @@ def _health(versions: tuple[VersionRow, ...], metrics: list[str]) -> Content:
         parts.append((version_columns.curve(versions, metrics[0], _CURVE), "$text-primary"))
     lonely = version_columns.only_here(versions)
     if lonely:
-        named = ", ".join(f"v{number}" for number in lonely[:_NAMED]) + (" and more" if len(lonely) > _NAMED else "")
-        warning = f"! Nobody else is known to seed {named}: without this daemon they can't be fetched."
+        warning = f"! Nobody else is known to seed {_named(lonely)}: without this daemon they can't be fetched."
         parts.append((("\n" if parts else "") + warning, "$text-warning"))
     return Content.assemble(*parts)
+
+
+def _kept(detail: ShareDetail) -> Content:
+    """The pinned versions that are not in the list because they were retired."""
+    retired = sorted(set(detail.share.pinned) - {version.version for version in detail.versions})
+    if not retired:
+        return Content("")
+    command = f"p2pckpt pin --remove {f.safe(detail.share.name, 100)}@v{retired[0]}"
+    return Content.styled(f"■ Pinned here, and retired: {_named(retired)}. To let go: {command}", "$text-muted")
+
+
+def _named(numbers: Sequence[int]) -> str:
+    return ", ".join(f"v{number}" for number in numbers[:_NAMED]) + (" and more" if len(numbers) > _NAMED else "")

@@ -7,7 +7,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from p2pckpt.control.messages import ShareRow, TagRequest, VerifyRequest, VersionRow
-from p2pckpt.control.pin_messages import PinRequest
+from p2pckpt.control.pin_messages import PinRequest, PinRow
 from p2pckpt.errors import BadUsage
 from p2pckpt.tui import format as f
 from p2pckpt.tui.commands import verify
@@ -132,9 +132,7 @@ class VersionActions(StateScreen):
             request = PinRequest(f"{share.share_id}@v{number}", remove)
             self.hub.commands.run(
                 lambda client, request=request: client.pin(request),  # type: ignore[misc]
-                lambda row: self.hub.commands.say(
-                    f"v{row.version} is pinned no more." if remove else f"v{row.version} stays on this machine."
-                ),
+                lambda row: self.hub.commands.say(_let_go(row) if remove else f"v{row.version} stays on this machine."),
             )
 
     def action_remove_data(self) -> None:
@@ -175,3 +173,9 @@ class VersionActions(StateScreen):
         """Show how to load this version from a program."""
         if (one := self._one()) is not None:
             self.app.push_screen(SnippetScreen(f"{one[0].name}@v{one[1].version}"))
+
+
+def _let_go(row: PinRow) -> str:
+    """What becomes of a version that is pinned no more."""
+    later = f" It was retired: p2pckpt run prune {f.safe(row.share, 100)} --undo takes it back, for a day."
+    return f"v{row.version} is pinned no more.{later if row.retired_here else ''}"

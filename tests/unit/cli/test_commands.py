@@ -288,7 +288,7 @@ def test_a_job_that_does_not_exist_is_not_found(daemon: CannedDaemon, cli: Cli) 
 @pytest.fixture
 def removable(daemon: CannedDaemon) -> CannedDaemon:
     daemon.replies["GET", "/v1/jobs"] = [job(state=m.JobState.SEEDING, seeds=0)]
-    daemon.replies["GET", "/v1/pins"] = []
+    daemon.replies["GET", "/v1/shares"] = []
     daemon.replies["DELETE", "/v1/jobs/j12?data=0"] = None
     daemon.replies["DELETE", "/v1/jobs/j12?data=1"] = None
     return daemon

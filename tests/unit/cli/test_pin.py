@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import msgspec
+import pytest
+
 from p2pckpt.control import access_messages as am
 from p2pckpt.control import messages as m
 from p2pckpt.control.pin_messages import PinRow
@@ -37,12 +40,30 @@ def test_a_version_is_pinned_and_let_go(daemon: CannedDaemon, cli: Cli) -> None:
     assert "cars/sd15@v2" in outcome.out
     assert "it stays here until: p2pckpt pin --remove cars/sd15@v2" in outcome.err
     assert cli("pin", "cars/sd15", "-q").out == "cars/sd15@v2\n"
-    assert "pinned no more" in cli("pin", "cars/sd15@v2", "--remove").err
+    assert (
+        "is pinned no more; it stays until something else takes it away" in cli("pin", "cars/sd15@v2", "--remove").err
+    )
     assert daemon.asked("POST", "/v1/pins") == [
         {"name": "cars/sd15@stable", "remove": False},
         {"name": "cars/sd15", "remove": False},
         {"name": "cars/sd15@v2", "remove": True},
     ]
+
+
+def test_of_what_was_retired_here_it_is_said_how_it_is_taken_back(daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.replies["POST", "/v1/pins"] = msgspec.structs.replace(ROWS[1], retired_here=True)
+    told = "it was retired, and is deleted in a day unless p2pckpt run prune lab/run --undo takes it back"
+    assert f"lab/run@v7 is pinned no more; {told}" in cli("pin", "lab/run@7", "--remove").err
+    daemon.replies["POST", "/v1/pins"] = ROWS[1]  # by another owner: nothing deletes it by itself
+    assert "it stays until" in cli("pin", "lab/run@7", "--remove").err
+
+
+def test_of_a_share_that_can_not_be_read_it_is_not_said_that_its_versions_are_offered(
+    daemon: CannedDaemon, cli: Cli
+) -> None:
+    daemon.replies["GET", "/v1/pins"] = [msgspec.structs.replace(ROWS[0], name="", retired=None)]
+    cells = cli("pin").out.splitlines()[1].split()
+    assert (cells[:3], cells[-1]) == (["cars/sd15@v2", "-", "-"], "-")
 
 
 def test_what_is_let_go_has_to_be_named(cli: Cli) -> None:
@@ -58,14 +79,44 @@ def test_what_can_not_be_pinned_is_said_with_the_next_command(daemon: CannedDaem
     assert f"next: {step}" in outcome.err
 
 
-def test_nothing_is_removed_when_one_of_the_versions_is_pinned(daemon: CannedDaemon, cli: Cli) -> None:
-    daemon.replies["GET", "/v1/pins"] = ROWS
+@pytest.mark.parametrize(
+    "pinned", ["j2", *(f"cars/sd15@{two}" for two in ("4", "v4", "kept", "step-4000")), f"{'ab' * 8}@4"]
+)
+def test_nothing_is_removed_when_one_of_the_versions_is_pinned_with_or_without_a_job(
+    pinned: str, daemon: CannedDaemon, cli: Cli
+) -> None:
+    daemon.replies["GET", "/v1/shares"] = [share(latest=5, tags={"latest": 5, "kept": 4}, pinned=(2, 4))]
+    daemon.replies["GET", f"/v1/shares/{'ab' * 32}"] = m.ShareDetail(share(), (version(5), version(4)))
     daemon.replies["GET", "/v1/jobs"] = [job(id="j1", version=1), job(id="j2", version=2)]
-    outcome = cli("rm", "j1", "j2", "--data", "-y")
+    outcome = cli("rm", "j1", "cars/sd15@5", pinned, "--data", "-y")
+    number = 2 if pinned == "j2" else 4
     assert outcome.code == 4
-    assert "cars/sd15@v2 is pinned on this machine" in outcome.err
-    assert "next: p2pckpt pin --remove cars/sd15@v2" in outcome.err
+    assert f"cars/sd15@v{number} is pinned on this machine" in outcome.err
+    assert f"next: p2pckpt pin --remove cars/sd15@v{number}" in outcome.err
     assert {method for method, _, _ in daemon.requests} == {"GET"}
+    assert daemon.asked("GET", "/v1/pins") == []
+
+
+def test_what_is_done_and_pinned_is_passed_over_and_the_rest_removed(daemon: CannedDaemon, cli: Cli) -> None:
+    daemon.replies["GET", "/v1/shares"] = [share(pinned=(2,))]
+    jobs = [
+        job(id="j1", version=1),
+        job(id="j2", version=2),
+        job(id="j3", version=2),
+        job(id="j4", version=2, kind=m.JobKind.VERIFY),
+    ]
+    daemon.replies["GET", "/v1/jobs"] = [msgspec.structs.replace(each, state=m.JobState.DONE) for each in jobs]
+    for gone in ("j1", "j4"):
+        daemon.replies["DELETE", f"/v1/jobs/{gone}?data=1"] = None
+    outcome = cli("rm", "--done", "--data", "-y")
+    assert outcome.code == 0
+    assert [line.split()[0] for line in outcome.out.splitlines()] == ["j1", "j4"]
+    assert outcome.err == (
+        "passed over, pinned on this machine: cars/sd15@v2; to let go: p2pckpt pin --remove cars/sd15@v2\n"
+    )
+    assert cli("rm", "j2", "--done", "--data", "-y").code == 4, "what is named is refused"
+    daemon.replies["GET", "/v1/jobs"] = [msgspec.structs.replace(jobs[1], state=m.JobState.DONE)]
+    assert cli("rm", "--done", "--data", "--no-input").code == 0, "nothing is left to ask about"
 
 
 def test_a_share_with_pins_is_left_only_by_who_lets_go_of_them(daemon: CannedDaemon, cli: Cli) -> None:
