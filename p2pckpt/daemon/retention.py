@@ -110,17 +110,20 @@ class Retaining:
         """Offer again what was retired from this machine and is still here; the reply's rows are those versions."""
         share = self._services.shares.find(split_name(name)[0])
         async with self._turn:
-            numbers = await retire.take_back(self._services, share)
+            back = await retire.take_back(self._services, share)
             trusted, judged = await retire.look(self._services, share, Retention(), await self._damaged(share))
-        _log.info(f"took back {_named(numbers)} of {share.name}")
+        _log.info(f"took back {_named(back.numbers)} of {share.name}")
+        for number, exc in back.left.items():
+            _log.warning(f"v{number} of {share.name} can't be taken back", reason=exc.fact)
         return PruneReply(
             rows=tuple(
                 PruneRow(each.number, trusted.target(each.number).name, each.step, "taken back", 0)
                 for each in judged.candidates
-                if each.number in numbers
+                if each.number in back.numbers
             ),
             freed=0,
             undo_until=0,
+            left={number: exc.fact for number, exc in back.left.items()},
         )
 
     async def apply(self, share: KnownShare, retention: Retention) -> None:

@@ -7,19 +7,16 @@ is no other version's: the tracker compares it with what was listed before, and 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 
-from p2pckpt import tracker_protocol as tp
 from p2pckpt.control.run_messages import Retention
-from p2pckpt.errors import NotAllowed, NotFound, P2pckptError
-from p2pckpt.jobs import folder
+from p2pckpt.errors import NotAllowed, NotFound, P2pckptError, TrackerUnreachable
+from p2pckpt.jobs.handing_in import hand_in
 from p2pckpt.jobs.measuring import learn, measured
 from p2pckpt.jobs.removal import Place, begun, needed_besides, on_disk
 from p2pckpt.jobs.retention import Candidate, judge
@@ -28,7 +25,6 @@ from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.retired import RetiredRow
 from p2pckpt.trust import versions
 from p2pckpt.trust.admission import TrustedShare
-from p2pckpt.trust.versions import VersionTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +38,16 @@ class Judged:
     @property
     def retired(self) -> tuple[int, ...]:
         return tuple(number for number, why in self.kept.items() if not why)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """What became of the versions that were to be listed again."""
+
+    numbers: tuple[int, ...]
+    """Newest first."""
+    left: dict[int, P2pckptError]
+    """Why the others stay retired, by number."""
 
 
 async def look(
@@ -134,10 +140,11 @@ async def give_up(services: Services, share: KnownShare) -> None:
     await asyncio.to_thread(services.catalogue.note_retired, [replace(row, due=min(row.due, now)) for row in rows])
 
 
-async def take_back(services: Services, share: KnownShare) -> tuple[int, ...]:
-    """List again what was retired from this machine and is pinned or not due, newest first.
+async def take_back(services: Services, share: KnownShare) -> TakenBack:
+    """List again what was retired from this machine and is pinned or not due: each that can be, whatever others lack.
 
-    Raises ``NotFound`` for nothing.
+    Raises ``NotFound`` for nothing, and what the newest version lacks when none can be. With the tracker away it ends
+    there, and the rest is for the next time.
     """
     trusted = await services.shares.refresh(share)
     pinned = services.catalogue.pinned(share.share_id)
@@ -151,48 +158,49 @@ async def take_back(services: Services, share: KnownShare) -> tuple[int, ...]:
             f"nothing of {share.name} was retired here that could be taken back",
             next_step=f"p2pckpt show {share.name} lists what there is",
         )
-    for listed, group in groupby(sorted(rows, key=attrgetter("listed")), key=attrgetter("listed")):
-        entries = {row.version: row.entry for row in group}
-
-        def again(now: TrustedShare, entries: dict[int, bytes] = entries) -> bytes:
-            return versions.restore(now.targets_bytes, services.identity, entries)
-
-        listed_again = versions.parse_targets(again(trusted)).versions
-        for number in entries:
-            await _hand_in(services, share, trusted, listed_again[number])
-        await services.shares.change_targets(share, again, earlier=listed)
-        await asyncio.to_thread(services.catalogue.forget_retired, share.share_id, entries)
-    return tuple(sorted((row.version for row in rows), reverse=True))
+    left: dict[int, P2pckptError] = {}
+    by_listing = attrgetter("listed")
+    for listed, group in groupby(sorted(rows, key=by_listing, reverse=True), key=by_listing):
+        await _take_back(services, share, trusted, listed, {row.version: row.entry for row in group}, left)
+    numbers = tuple(sorted({row.version for row in rows} - left.keys(), reverse=True))
+    if not numbers:
+        raise left[max(left)]
+    return TakenBack(numbers, left)
 
 
-async def _hand_in(services: Services, share: KnownShare, trusted: TrustedShare, target: VersionTarget) -> None:
-    """Give the tracker what it may have let go of since a version was retired."""
-    client, share_id = services.shares.client(share), share.share_id.hex()
-    _, sealed = await services.shares.manifest(share, trusted, target.version)
-    await client.put_blob(share_id, tp.BlobKind.MANIFEST, target.manifest_sha256, sealed)
-    for info_hash in (target.infohash, *(target.leans_on or ())):
-        torrent = await services.shares.torrent(share, bytes.fromhex(info_hash))
-        await client.put_blob(share_id, tp.BlobKind.TORRENT, info_hash, torrent.data)
-    if target.card:
-        card = await _card(services, share, target)
-        await client.put_blob(share_id, tp.BlobKind.CARD, target.card, card)
+async def _take_back(
+    services: Services,
+    share: KnownShare,
+    trusted: TrustedShare,
+    listed: int,
+    entries: dict[int, bytes],
+    left: dict[int, P2pckptError],
+) -> None:
+    """List those of ``entries`` again that can be, all from the ``listed`` targets; why others can't goes to
+    ``left``."""
 
+    def again(now: TrustedShare) -> bytes:
+        return versions.restore(now.targets_bytes, services.identity, entries)
 
-async def _card(services: Services, share: KnownShare, target: VersionTarget) -> bytes:
-    """From the tracker or the version's directory. Raises ``NotFound``."""
+    targets = versions.parse_targets(again(trusted)).versions
+    for number in sorted(entries, reverse=True):
+        try:
+            await hand_in(services, share, trusted, targets[number])
+        except TrackerUnreachable:
+            raise
+        except P2pckptError as exc:
+            left[number] = exc
+            del entries[number]
+    if not entries:
+        return
     try:
-        return await services.shares.card(share, target.card)
-    except NotFound as exc:
-        row = services.catalogue.version(share.share_id, target.version)
-        path = Path(row.path if row is not None else "") / folder.CARD
-        found = await asyncio.to_thread(lambda: path.read_bytes() if path.is_file() else b"")
-        if hashlib.sha256(found).hexdigest() != target.card:
-            raise NotFound(
-                f"the card of {share.name}@v{target.version} is not at the tracker any more, and {path} is another",
-                kept="what is here of the version",
-                next_step=f"put its {folder.CARD} back there, and try again",
-            ) from exc
-        return found
+        await services.shares.change_targets(share, again, earlier=listed)
+    except TrackerUnreachable:
+        raise
+    except P2pckptError as exc:
+        left.update(dict.fromkeys(entries, exc))
+        return
+    await asyncio.to_thread(services.catalogue.forget_retired, share.share_id, entries)
 
 
 async def settle(services: Services, share: KnownShare, numbers: Collection[int]) -> set[int]:
