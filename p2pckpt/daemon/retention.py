@@ -28,8 +28,6 @@ _log = structlog.get_logger(__name__)
 
 BEST: Final = "best"
 """The tag of the version that a run's policy finds best."""
-UNDO: Final = 24 * 3600
-"""Seconds in which what was retired can be taken back."""
 _ROOM: Final = 2
 """Versions as large as the newest for which there has to be room: else what was retired first goes before its time."""
 _ROUND: Final = 10.0
@@ -81,10 +79,13 @@ class Retaining:
             if request.at_once:
                 doomed |= {row.version for row in retire.going(self._services.catalogue, share.share_id)}
             alone, together = await retire.weigh(self._services, share, doomed, self._working_on())
-            due = int(time.time()) + (0 if request.at_once else UNDO)
+            due = int(time.time()) + (0 if request.at_once else retire.UNDO)
             if judged.retired and not request.dry_run:
-                await retire.retire(self._services, share, trusted, judged.retired, due)
-                _log.info(f"retired {_named(judged.retired)} of {share.name}")
+                retired = await retire.retire(self._services, share, trusted, judged.retired, due)
+                _log.info(f"retired {_named(retired)} of {share.name}")
+                if pinned := set(judged.retired) - retired:  # while it was weighed
+                    judged = judged.but_for(pinned)
+                    alone, together = await retire.weigh(self._services, share, doomed - pinned, self._working_on())
             if request.at_once and not request.dry_run:
                 await retire.give_up(self._services, share)
                 self._waiting.pop(share.share_id, None)
@@ -141,9 +142,9 @@ class Retaining:
                     trusted, judged = await retire.look(self._services, share, retention, await self._damaged(share))
                 # only owners retire: a publisher's run leaves it to one of theirs
                 if judged.retired and share.role == Role.OWNER.value:
-                    due = int(time.time()) + UNDO
-                    await retire.retire(self._services, share, trusted, judged.retired, due)
-                    _log.info(f"retired {_named(judged.retired)} of {share.name}")
+                    due = int(time.time()) + retire.UNDO
+                    retired = await retire.retire(self._services, share, trusted, judged.retired, due)
+                    _log.info(f"retired {_named(retired)} of {share.name}")
         except P2pckptError as exc:
             _log.warning(f"no version of {share.name} was retired", reason=exc.fact)
 
@@ -206,7 +207,7 @@ class Retaining:
             self._waiting[share.share_id] = time.monotonic() + _RETRY
             _log.warning(f"what was retired of {share.name} is not deleted yet", reason=exc.fact)
             return 0
-        _log.info(f"deleted what {_named(sorted(gone))} of {share.name} had here", bytes=freed)
+        _log.info(f"deleted what {_named(gone)} of {share.name} had here", bytes=freed)
         return freed
 
     def _working_on(self) -> set[Place]:
@@ -230,4 +231,5 @@ class Retaining:
 
 
 def _named(numbers: Iterable[int]) -> str:
-    return ", ".join(f"v{number}" for number in numbers)
+    """Newest first."""
+    return ", ".join(f"v{number}" for number in sorted(numbers, reverse=True)) or "nothing"

@@ -10,6 +10,7 @@ import time
 
 from p2pckpt.errors import NotFound
 from p2pckpt.jobs.removal import Place, begun, on_disk
+from p2pckpt.jobs.retire import UNDO
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare
 
@@ -23,8 +24,12 @@ async def pin(services: Services, share: KnownShare, version: int) -> int:
 
 
 async def unpin(services: Services, share: KnownShare, version: int) -> int:
-    """Let a version go again; since when it was kept. Raises ``NotFound`` for one that is not pinned."""
-    since = await asyncio.to_thread(services.catalogue.unpin, share.share_id, version)
+    """Let a version go again; since when it was kept. Raises ``NotFound`` for one that is not pinned.
+
+    One that was retired can be taken back, or pinned again, as long as if it had been retired now.
+    """
+    due = int(time.time()) + UNDO
+    since = await asyncio.to_thread(services.catalogue.unpin, share.share_id, version, due)
     if since is None:
         raise NotFound(f"{share.name}@v{version} is not pinned", next_step="p2pckpt pin lists what is")
     return since

@@ -13,18 +13,22 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
+from typing import Final
 
 from p2pckpt.control.run_messages import Retention
 from p2pckpt.errors import NotAllowed, NotFound, P2pckptError, TrackerUnreachable
 from p2pckpt.jobs.handing_in import hand_in
 from p2pckpt.jobs.measuring import learn, measured
 from p2pckpt.jobs.removal import Place, begun, needed_besides, on_disk
-from p2pckpt.jobs.retention import Candidate, judge
+from p2pckpt.jobs.retention import PINNED, Candidate, judge
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.retired import RetiredRow
 from p2pckpt.trust import versions
 from p2pckpt.trust.admission import TrustedShare
+
+UNDO: Final = 24 * 3600
+"""Seconds in which what was retired, or unpinned since, can be taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,10 @@ class Judged:
     @property
     def retired(self) -> tuple[int, ...]:
         return tuple(number for number, why in self.kept.items() if not why)
+
+    def but_for(self, pinned: Collection[int]) -> Judged:
+        """The same with versions kept that were pinned since."""
+        return replace(self, kept=self.kept | dict.fromkeys(pinned, PINNED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,24 +115,29 @@ async def weigh(
 
 async def retire(
     services: Services, share: KnownShare, trusted: TrustedShare, numbers: Collection[int], due: int
-) -> None:
-    """Sign and publish the targets without these versions, whatever others publish meanwhile.
+) -> set[int]:
+    """Sign and publish the targets without these versions, whatever others publish meanwhile; which ones those are.
 
-    ``trusted`` lists them. From ``due`` on, Unix seconds, what they have here may be deleted. Raises ``Conflict`` when
-    one of them was given a tag since.
+    ``trusted`` lists them; what was pinned here since they were judged stays. From ``due`` on, Unix seconds, what they
+    have here may be deleted. Raises ``Conflict`` when one of them was given a tag since.
     """
     listed = trusted.targets.metadata_version
+    entries = await asyncio.to_thread(versions.entries, trusted.targets_bytes, numbers)
 
-    def note() -> None:
-        entries = versions.entries(trusted.targets_bytes, numbers)
-        services.catalogue.note_retired(
-            RetiredRow(share.share_id, number, listed, entry, due) for number, entry in entries.items()
+    def note() -> set[int]:
+        with services.catalogue.transaction():  # a pin comes before it, or pins what is retired
+            retired = set(numbers) - services.catalogue.pinned(share.share_id)
+            services.catalogue.note_retired(
+                RetiredRow(share.share_id, number, listed, entries[number], due) for number in retired
+            )
+            return retired
+
+    retired = await asyncio.to_thread(note)
+    if retired:
+        await services.shares.change_targets(
+            share, lambda now: versions.retire(now.targets_bytes, services.identity, retired)
         )
-
-    await asyncio.to_thread(note)
-    await services.shares.change_targets(
-        share, lambda now: versions.retire(now.targets_bytes, services.identity, numbers)
-    )
+    return retired
 
 
 def going(catalogue: Catalogue, share: bytes | None = None) -> list[RetiredRow]:
@@ -134,10 +147,15 @@ def going(catalogue: Catalogue, share: bytes | None = None) -> list[RetiredRow]:
 
 
 async def give_up(services: Services, share: KnownShare) -> None:
-    """Let what was retired earlier be due now, too."""
-    rows = await asyncio.to_thread(services.catalogue.retired, share.share_id)
+    """Let what was retired earlier be due now, too, but for what is pinned."""
     now = int(time.time())
-    await asyncio.to_thread(services.catalogue.note_retired, [replace(row, due=min(row.due, now)) for row in rows])
+
+    def note() -> None:
+        with services.catalogue.transaction():
+            rows = going(services.catalogue, share.share_id)
+            services.catalogue.note_retired(replace(row, due=min(row.due, now)) for row in rows)
+
+    await asyncio.to_thread(note)
 
 
 async def take_back(services: Services, share: KnownShare) -> TakenBack:
