@@ -74,7 +74,7 @@ class Retaining:
                 next_step=f"p2pckpt run prune {share.name} --keep-last 5 --keep-every 1000 -n",
             )
         async with self._turn:
-            trusted, judged = await retire.look(self._services, share, retention, await self._damaged(share))
+            trusted, judged = await retire.look(self._services, share, retention, await self.damaged(share))
             doomed = set(judged.retired)
             if request.at_once:
                 doomed |= {row.version for row in retire.going(self._services.catalogue, share.share_id)}
@@ -112,7 +112,7 @@ class Retaining:
         share = self._services.shares.find(split_name(name)[0])
         async with self._turn:
             back = await retire.take_back(self._services, share)
-            trusted, judged = await retire.look(self._services, share, Retention(), await self._damaged(share))
+            trusted, judged = await retire.look(self._services, share, Retention(), await self.damaged(share))
         _log.info(f"took back {_named(back.numbers)} of {share.name}")
         for number, exc in back.left.items():
             _log.warning(f"v{number} of {share.name} can't be taken back", reason=exc.fact)
@@ -135,11 +135,11 @@ class Retaining:
         try:
             check(retention)
             async with self._turn:
-                trusted, judged = await retire.look(self._services, share, retention, await self._damaged(share))
+                trusted, judged = await retire.look(self._services, share, retention, await self.damaged(share))
                 leading = best(judged.candidates, retention)[:1]
                 if leading and trusted.targets.tags.get(BEST) != leading[0].number:
                     await self._services.shares.move_tag(share, BEST, leading[0].number)
-                    trusted, judged = await retire.look(self._services, share, retention, await self._damaged(share))
+                    trusted, judged = await retire.look(self._services, share, retention, await self.damaged(share))
                 # only owners retire: a publisher's run leaves it to one of theirs
                 if judged.retired and share.role == Role.OWNER.value:
                     due = int(time.time()) + retire.UNDO
@@ -165,6 +165,17 @@ class Retaining:
         async with self._turn:
             due = await self._due()
             return sum([await self._delete(share, due) for share in self._services.shares.known()])
+
+    async def damaged(self, share: KnownShare) -> set[int]:
+        """Versions in whose objects the last verify found damage that is there still."""
+        last = {
+            job.version: job
+            for job in self._jobs.jobs()
+            if job.kind is m.JobKind.VERIFY and job.share_id == share.share_id.hex() and job.state.ended
+        }
+        suspects = [job for job in last.values() if job.state is m.JobState.FAILED]
+        reports = [await asyncio.to_thread(self._reports.newest, [job.id]) for job in suspects]
+        return {report.version for report in reports if report is not None and report.damaged_objects}
 
     # -- inside
 
@@ -194,6 +205,8 @@ class Retaining:
         try:
             gone = await retire.settle(self._services, share, numbers)
             async with self._services.leaning.deleting(share) as may_delete:
+                # a pin may have come while the tracker was asked: that version stays, and the others go
+                gone -= await asyncio.to_thread(self._services.catalogue.pinned, share.share_id)
                 if not (gone and may_delete):
                     return 0
                 for job in self._jobs.jobs():
@@ -217,17 +230,6 @@ class Retaining:
             for job in self._jobs.jobs()
             if job.kind is not m.JobKind.VERIFY and job.share_id and job.version and not job.state.ended
         }
-
-    async def _damaged(self, share: KnownShare) -> set[int]:
-        """Versions in whose objects the last verify found damage that is there still."""
-        last = {
-            job.version: job
-            for job in self._jobs.jobs()
-            if job.kind is m.JobKind.VERIFY and job.share_id == share.share_id.hex() and job.state.ended
-        }
-        suspects = [job for job in last.values() if job.state is m.JobState.FAILED]
-        reports = [await asyncio.to_thread(self._reports.newest, [job.id]) for job in suspects]
-        return {report.version for report in reports if report is not None and report.damaged_objects}
 
 
 def _named(numbers: Iterable[int]) -> str:

@@ -11,9 +11,9 @@ from p2pckpt.control import messages as m
 from p2pckpt.control.health_messages import Outcome
 from p2pckpt.control.pin_messages import PinRequest
 from p2pckpt.control.run_messages import PruneReply, PruneRequest, Retention
-from p2pckpt.errors import NotAllowed, NotFound
+from p2pckpt.errors import NotAllowed, NotFound, VerificationFailed
 
-from ...support.homes import Home, failure, seeded_bytes, tree, write_files
+from ...support.homes import Home, failure, flip_bit, seeded_bytes, tree, write_files
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 MIB = 1 << 20
@@ -167,6 +167,31 @@ async def test_only_what_is_whole_here_can_be_pinned_and_nothing_is_fetched_for_
     await bob.get(name, tmp_path / "again", seed=False)
     assert await is_whole(bob, name, [1])
     assert isinstance(await failure(bob.client.pin(PinRequest(f"{name}@7"))), NotFound)
+
+
+async def test_what_is_damaged_is_pinned_once_it_is_repaired(alice: Home, bob: Home, tmp_path: Path) -> None:
+    name = "pins/damaged"
+    jobs = await saved(alice, tmp_path / "run", name, 1)
+    others = set((bob.store / "objects").glob("*/*"))
+    await bob.get(jobs[0].link, tmp_path / "target")
+    (stored,) = [each for each in set((bob.store / "objects").glob("*/*")) - others if each.stat().st_size > MIB]
+
+    async def refused() -> bool:
+        pinning = await failure(bob.client.pin(PinRequest(name)))
+        assert pinning.next_step == f"p2pckpt verify {name}@v1 --repair, then pin it"
+        return isinstance(pinning, VerificationFailed)
+
+    flip_bit(stored, 5000)
+    assert isinstance(await failure(bob.verify(name)), VerificationFailed)
+    assert await refused()
+    await bob.verify(f"{name}@v1", repair=True)
+    await pin(bob, name)
+    await pin(bob, f"{name}@1", remove=True)
+    stored.unlink()
+    assert await refused()
+    await bob.verify(f"{name}@v1", repair=True)
+    await pin(bob, name)
+    assert await is_whole(bob, name, [1])
 
 
 async def test_a_share_with_pins_is_left_only_by_who_says_so(alice: Home, bob: Home, tmp_path: Path) -> None:

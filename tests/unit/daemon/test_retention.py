@@ -168,6 +168,22 @@ async def test_what_is_pinned_is_neither_deleted_when_due_nor_given_up_for_room(
     assert (desk.deleted, desk.removed) == ([{3}, {1}], ["j1"])
 
 
+async def test_what_is_pinned_while_the_tracker_is_asked_keeps_its_job_and_the_others_go(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.retired(v1=1, v2=1)
+    for version in (1, 2):
+        desk.job(version, JobState.SEEDING)
+
+    async def settle(services: Any, share: KnownShare, numbers: set[int]) -> set[int]:
+        desk.pin(1)
+        return numbers
+
+    monkeypatch.setattr(retire, "settle", settle)
+    assert await desk.retaining.delete_due() == 1
+    assert (desk.deleted, desk.removed, desk.closed) == ([{2}], ["j2"], [2])
+
+
 async def test_what_is_pinned_while_a_policy_is_applied_is_told_as_kept(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
