@@ -44,7 +44,10 @@ def prune(
     if undo:
         if policy != Retention() or dry_run or at_once:
             raise click.UsageError("--undo takes everything back that can be; it stands alone")
-        _print(invocation, talk(invocation, lambda client: client.undo_prune(name)))
+        reply = talk(invocation, lambda client: client.undo_prune(name))
+        _print(invocation, reply)
+        for number, why in reply.left.items():
+            invocation.report.narrate(f"v{number} can't be taken back: {why}")
         return
     request = PruneRequest(name=name, retention=None if policy.keeps_all else policy, dry_run=dry_run, at_once=at_once)
     reply = talk(invocation, lambda client: client.prune(request))

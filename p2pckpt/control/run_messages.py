@@ -180,3 +180,5 @@ class PruneReply(msgspec.Struct, frozen=True):
     """Bytes that go, together: more than the sum of the rows where retired versions share objects."""
     undo_until: int
     """Until when it can be taken back; 0 for not at all."""
+    left: dict[int, str] = {}
+    """Why other versions can't be taken back now, by number."""

@@ -85,7 +85,7 @@ class Operations:
         self.gateway = GatewayBeside(settings)
         self._watch = AccessWatch(services, feed, self._share_row)
         self._row_lock = asyncio.Lock()
-        self.pinning = Pinning(services, self.lookup, self._watch.tell)
+        self.pinning = Pinning(services, self.lookup, self._watch.tell, lambda share: self.retaining.damaged(share))
         self.reading = Reading(services, self.lookup.need_tracker)
         self._background = Background()
         self.jobs = JobTable(services.config.data_dir / "jobs.db", feed, self._run, self._seed, services.swarms.leave)
@@ -156,7 +156,7 @@ class Operations:
         source = await fetch_plan.resolve(self.services, request)
         path = fetch_plan.checkout_path(source, request)
         # from here on the share is known by its id: the job needs no link, and keeps no secret
-        pinned = replace(
+        settled = replace(
             request,
             source=f"{source.share.share_id.hex()}@{source.target.version}",
             to=str(path),
@@ -165,7 +165,7 @@ class Operations:
         )
         return self.jobs.submit(
             m.JobKind.FETCH,
-            pinned,
+            settled,
             path=str(path),
             share_id=source.share.share_id.hex(),
             share=source.trusted.terms.name,
@@ -191,7 +191,7 @@ class Operations:
         if not path.startswith("/"):
             raise BadUsage(f"{path!r} is no absolute path")
         # known by its id from here on: the job needs no link, and keeps no secret
-        pinned = replace(
+        settled = replace(
             request,
             source=f"{share.share_id.hex()}@{selector}",
             base=base,
@@ -199,7 +199,7 @@ class Operations:
             allow_nonfinite=(*request.allow_nonfinite, *run.allow_nonfinite),
         )
         fields = {"path": path, "share_id": share.share_id.hex(), "share": share.name}
-        return self.jobs.submit(m.JobKind.RESTORE, pinned, **fields)
+        return self.jobs.submit(m.JobKind.RESTORE, settled, **fields)
 
     async def verify(self, request: m.VerifyRequest) -> m.Job:
         share, row = await asyncio.to_thread(verifying.find_version, self.services, request.name)
@@ -371,7 +371,7 @@ class Operations:
         if not seed:
             await services.swarms.leave(job.id)
             share = services.catalogue.share(bytes.fromhex(job.share_id))
-            if share is not None and not (self._is_pinned(share, job.version) or self._seeds_version(job)):
+            if share is not None and not self._seeds_version(job):
                 await drop_objects(services, share, job.version)
             return m.JobState.DONE
         for info_hash in services.swarms.torrents_of(job.id):
@@ -393,9 +393,6 @@ class Operations:
                 if not (request.expires_at or request.max_uses or request.password):
                     return job.link
         return ""
-
-    def _is_pinned(self, share: KnownShare, version: int) -> bool:
-        return version in self.services.catalogue.pinned(share.share_id)
 
     def _seeds_version(self, job: m.Job) -> bool:
         """Whether another job offers the same version."""

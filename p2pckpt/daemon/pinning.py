@@ -21,12 +21,20 @@ _log = structlog.get_logger(__name__)
 
 
 class Pinning:
-    """Lives on the daemon's loop. ``tell`` sends a share's row."""
+    """Lives on the daemon's loop. ``tell`` sends a share's row; ``damaged`` names the versions of a share that verify
+    found damaged."""
 
-    def __init__(self, services: Services, lookup: Lookup, tell: Callable[[KnownShare], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        lookup: Lookup,
+        tell: Callable[[KnownShare], Awaitable[None]],
+        damaged: Callable[[KnownShare], Awaitable[set[int]]],
+    ) -> None:
         self._services = services
         self._lookup = lookup
         self._tell = tell
+        self._damaged = damaged
 
     async def rows(self) -> list[PinRow]:
         """What was pinned last comes first; of a share whose signed files can't be read numbers and sizes alone."""
@@ -35,13 +43,14 @@ class Pinning:
         return [await self._row(shares[row.share], row.version, row.since) for row in found if row.share in shares]
 
     async def change(self, request: PinRequest) -> PinRow:
-        """Raises ``NotFound`` for what is not whole here, or with ``remove`` not pinned."""
+        """Raises ``NotFound`` for what is not whole here, or with ``remove`` not pinned, ``VerificationFailed`` for
+        what is damaged."""
         if request.remove:
             share, version = await self._pinned(request.name)
             since = await pins.unpin(self._services, share, version)
         else:
             share, version = await self._lookup.version(request.name, retired=True)
-            since = await pins.pin(self._services, share, version)
+            since = await pins.pin(self._services, share, version, await self._damaged(share))
         _log.info(f"{'unpinned' if request.remove else 'pinned'} v{version} of {share.name}")
         await self._tell(share)
         return await self._row(share, version, since)

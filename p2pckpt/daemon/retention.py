@@ -28,8 +28,6 @@ _log = structlog.get_logger(__name__)
 
 BEST: Final = "best"
 """The tag of the version that a run's policy finds best."""
-UNDO: Final = 24 * 3600
-"""Seconds in which what was retired can be taken back."""
 _ROOM: Final = 2
 """Versions as large as the newest for which there has to be room: else what was retired first goes before its time."""
 _ROUND: Final = 10.0
@@ -76,15 +74,18 @@ class Retaining:
                 next_step=f"p2pckpt run prune {share.name} --keep-last 5 --keep-every 1000 -n",
             )
         async with self._turn:
-            trusted, judged = await retire.look(self._services, share, retention, await self._damaged(share))
+            trusted, judged = await retire.look(self._services, share, retention, await self.damaged(share))
             doomed = set(judged.retired)
             if request.at_once:
                 doomed |= {row.version for row in retire.going(self._services.catalogue, share.share_id)}
             alone, together = await retire.weigh(self._services, share, doomed, self._working_on())
-            due = int(time.time()) + (0 if request.at_once else UNDO)
+            due = int(time.time()) + (0 if request.at_once else retire.UNDO)
             if judged.retired and not request.dry_run:
-                await retire.retire(self._services, share, trusted, judged.retired, due)
-                _log.info(f"retired {_named(judged.retired)} of {share.name}")
+                retired = await retire.retire(self._services, share, trusted, judged.retired, due)
+                _log.info(f"retired {_named(retired)} of {share.name}")
+                if pinned := set(judged.retired) - retired:  # while it was weighed
+                    judged = judged.but_for(pinned)
+                    alone, together = await retire.weigh(self._services, share, doomed - pinned, self._working_on())
             if request.at_once and not request.dry_run:
                 await retire.give_up(self._services, share)
                 self._waiting.pop(share.share_id, None)
@@ -110,17 +111,20 @@ class Retaining:
         """Offer again what was retired from this machine and is still here; the reply's rows are those versions."""
         share = self._services.shares.find(split_name(name)[0])
         async with self._turn:
-            numbers = await retire.take_back(self._services, share)
-            trusted, judged = await retire.look(self._services, share, Retention(), await self._damaged(share))
-        _log.info(f"took back {_named(numbers)} of {share.name}")
+            back = await retire.take_back(self._services, share)
+            trusted, judged = await retire.look(self._services, share, Retention(), await self.damaged(share))
+        _log.info(f"took back {_named(back.numbers)} of {share.name}")
+        for number, exc in back.left.items():
+            _log.warning(f"v{number} of {share.name} can't be taken back", reason=exc.fact)
         return PruneReply(
             rows=tuple(
                 PruneRow(each.number, trusted.target(each.number).name, each.step, "taken back", 0)
                 for each in judged.candidates
-                if each.number in numbers
+                if each.number in back.numbers
             ),
             freed=0,
             undo_until=0,
+            left={number: exc.fact for number, exc in back.left.items()},
         )
 
     async def apply(self, share: KnownShare, retention: Retention) -> None:
@@ -131,16 +135,16 @@ class Retaining:
         try:
             check(retention)
             async with self._turn:
-                trusted, judged = await retire.look(self._services, share, retention, await self._damaged(share))
+                trusted, judged = await retire.look(self._services, share, retention, await self.damaged(share))
                 leading = best(judged.candidates, retention)[:1]
                 if leading and trusted.targets.tags.get(BEST) != leading[0].number:
                     await self._services.shares.move_tag(share, BEST, leading[0].number)
-                    trusted, judged = await retire.look(self._services, share, retention, await self._damaged(share))
+                    trusted, judged = await retire.look(self._services, share, retention, await self.damaged(share))
                 # only owners retire: a publisher's run leaves it to one of theirs
                 if judged.retired and share.role == Role.OWNER.value:
-                    due = int(time.time()) + UNDO
-                    await retire.retire(self._services, share, trusted, judged.retired, due)
-                    _log.info(f"retired {_named(judged.retired)} of {share.name}")
+                    due = int(time.time()) + retire.UNDO
+                    retired = await retire.retire(self._services, share, trusted, judged.retired, due)
+                    _log.info(f"retired {_named(retired)} of {share.name}")
         except P2pckptError as exc:
             _log.warning(f"no version of {share.name} was retired", reason=exc.fact)
 
@@ -161,6 +165,17 @@ class Retaining:
         async with self._turn:
             due = await self._due()
             return sum([await self._delete(share, due) for share in self._services.shares.known()])
+
+    async def damaged(self, share: KnownShare) -> set[int]:
+        """Versions in whose objects the last verify found damage that is there still."""
+        last = {
+            job.version: job
+            for job in self._jobs.jobs()
+            if job.kind is m.JobKind.VERIFY and job.share_id == share.share_id.hex() and job.state.ended
+        }
+        suspects = [job for job in last.values() if job.state is m.JobState.FAILED]
+        reports = [await asyncio.to_thread(self._reports.newest, [job.id]) for job in suspects]
+        return {report.version for report in reports if report is not None and report.damaged_objects}
 
     # -- inside
 
@@ -190,6 +205,8 @@ class Retaining:
         try:
             gone = await retire.settle(self._services, share, numbers)
             async with self._services.leaning.deleting(share) as may_delete:
+                # a pin may have come while the tracker was asked: that version stays, and the others go
+                gone -= await asyncio.to_thread(self._services.catalogue.pinned, share.share_id)
                 if not (gone and may_delete):
                     return 0
                 for job in self._jobs.jobs():
@@ -203,7 +220,7 @@ class Retaining:
             self._waiting[share.share_id] = time.monotonic() + _RETRY
             _log.warning(f"what was retired of {share.name} is not deleted yet", reason=exc.fact)
             return 0
-        _log.info(f"deleted what {_named(sorted(gone))} of {share.name} had here", bytes=freed)
+        _log.info(f"deleted what {_named(gone)} of {share.name} had here", bytes=freed)
         return freed
 
     def _working_on(self) -> set[Place]:
@@ -214,17 +231,7 @@ class Retaining:
             if job.kind is not m.JobKind.VERIFY and job.share_id and job.version and not job.state.ended
         }
 
-    async def _damaged(self, share: KnownShare) -> set[int]:
-        """Versions in whose objects the last verify found damage that is there still."""
-        last = {
-            job.version: job
-            for job in self._jobs.jobs()
-            if job.kind is m.JobKind.VERIFY and job.share_id == share.share_id.hex() and job.state.ended
-        }
-        suspects = [job for job in last.values() if job.state is m.JobState.FAILED]
-        reports = [await asyncio.to_thread(self._reports.newest, [job.id]) for job in suspects]
-        return {report.version for report in reports if report is not None and report.damaged_objects}
-
 
 def _named(numbers: Iterable[int]) -> str:
-    return ", ".join(f"v{number}" for number in numbers)
+    """Newest first."""
+    return ", ".join(f"v{number}" for number in sorted(numbers, reverse=True)) or "nothing"

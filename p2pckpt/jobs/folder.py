@@ -27,7 +27,7 @@ from p2pckpt.tracker_protocol import Visibility
 T = TypeVar("T")
 
 CARD: Final = "README.md"
-_MAX_CARD: Final = 256 << 10
+MAX_CARD: Final = 256 << 10
 _MAX_ROWS: Final = 2_000
 """Files that a report lists."""
 
@@ -48,7 +48,7 @@ def readme_of(directory: Path, found: Scan) -> bytes:
     if not any(file.path == CARD for file in found.files):
         return b""
     with (directory / CARD).open("rb") as source:
-        return source.read(_MAX_CARD)
+        return source.read(MAX_CARD)
 
 
 async def look(services: Services, request: LookRequest) -> FolderReport:

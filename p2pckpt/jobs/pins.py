@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 
-from p2pckpt.errors import NotFound
+from p2pckpt.checkpoint.manifest import Manifest
+from p2pckpt.errors import NotFound, VerificationFailed
 from p2pckpt.jobs.removal import Place, begun, on_disk
+from p2pckpt.jobs.retire import UNDO
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare
 
 
-async def pin(services: Services, share: KnownShare, version: int) -> int:
-    """Keep a version that is whole here; since when it is. Raises ``NotFound`` for one that is not whole here."""
+async def pin(services: Services, share: KnownShare, version: int, damaged: Collection[int]) -> int:
+    """Keep a version that is whole here; since when it is. ``damaged`` versions were found to be whole no more.
+
+    Raises ``NotFound`` for one that is not whole here, ``VerificationFailed`` for one that lost some of it since.
+    """
+    row = services.catalogue.version(share.share_id, version)
+    if row is not None and row.held:
+        await _require_whole(services, share, version, damaged)
     since = await asyncio.to_thread(services.catalogue.pin, share.share_id, version, int(time.time()))
     if since is None:
         raise await _not_whole(services, share, version)
@@ -23,8 +32,12 @@ async def pin(services: Services, share: KnownShare, version: int) -> int:
 
 
 async def unpin(services: Services, share: KnownShare, version: int) -> int:
-    """Let a version go again; since when it was kept. Raises ``NotFound`` for one that is not pinned."""
-    since = await asyncio.to_thread(services.catalogue.unpin, share.share_id, version)
+    """Let a version go again; since when it was kept. Raises ``NotFound`` for one that is not pinned.
+
+    One that was retired can be taken back, or pinned again, as long as if it had been retired now.
+    """
+    due = int(time.time()) + UNDO
+    since = await asyncio.to_thread(services.catalogue.unpin, share.share_id, version, due)
     if since is None:
         raise NotFound(f"{share.name}@v{version} is not pinned", next_step="p2pckpt pin lists what is")
     return since
@@ -34,6 +47,35 @@ async def size_here(services: Services, place: Place) -> int:
     """Bytes of this disk that a version needs, whatever else needs them, too."""
     names = await begun(services, place)
     return await asyncio.to_thread(lambda: sum(on_disk(services.layout, name) for name in names))
+
+
+async def _require_whole(services: Services, share: KnownShare, version: int, damaged: Collection[int]) -> None:
+    """What was whole once can have lost pieces that turned out damaged, or files that were deleted."""
+    trusted = await services.shares.trusted(share)
+    manifest, _ = await services.shares.manifest(share, trusted, version)
+    if version in damaged or not await asyncio.to_thread(_is_whole, services, manifest):
+        label = f"{share.name}@v{version}"
+        raise VerificationFailed(
+            f"some of what {label} had on this machine is damaged or gone",
+            kept="what is here",
+            next_step=f"p2pckpt verify {label} tells what"  # nobody offers it to repair it from
+            if trusted.is_retired(version)
+            else f"p2pckpt verify {label} --repair, then pin it",
+        )
+
+
+def _is_whole(services: Services, manifest: Manifest) -> bool:
+    """In a thread: whether every object is there as a whole, as far as one can tell without reading them."""
+    for number in range(manifest.object_count):
+        root = manifest.root(number)
+        row = services.catalogue.object(root)
+        try:
+            length = services.layout.object(root).stat().st_size
+        except OSError:
+            return False
+        if row is None or not row.complete or length != row.length:
+            return False
+    return True
 
 
 async def _not_whole(services: Services, share: KnownShare, version: int) -> NotFound:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from p2pckpt.checkpoint.manifest import Manifest
 from p2pckpt.control.pin_messages import pinned
-from p2pckpt.errors import NotFound, P2pckptError
+from p2pckpt.errors import NotAllowed, NotFound, P2pckptError
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.layout import StoreLayout
@@ -56,9 +56,17 @@ def require_unpinned(catalogue: Catalogue, share: KnownShare, versions: Collecti
 
 
 async def drop_objects(services: Services, share: KnownShare, version: int) -> int:
-    """Delete a version's objects that nothing else needs, and remember the version and its checkout; bytes freed."""
+    """Delete a version's objects that nothing else needs, and remember the version and its checkout; bytes freed.
+
+    A version that is pinned, perhaps just now, keeps them.
+    """
     row = services.catalogue.version(share.share_id, version)
-    freed = await remove_version(services, share, version)
+    try:
+        freed = await remove_version(services, share, version)
+    except NotAllowed:
+        if version not in services.catalogue.pinned(share.share_id):
+            raise
+        return 0
     if row is not None:
         services.catalogue.record_version(replace(row, held=False))
     return freed

@@ -10,6 +10,7 @@ from typing import Final
 from p2pckpt.control.run_messages import Retention
 from p2pckpt.errors import BadUsage
 
+PINNED: Final = "pinned here"
 _LATEST: Final = "latest"
 
 
@@ -50,7 +51,7 @@ def judge(versions: Collection[Candidate], retention: Retention) -> dict[int, st
         if tags := sorted(set(version.tags) - ({_LATEST} if version is ordered[0] else set())):
             reasons[version.number].append(f"tagged {', '.join(tags)}")
         if version.pinned:
-            reasons[version.number].append("pinned here")
+            reasons[version.number].append(PINNED)
         if version.step is None:
             reasons[version.number].append("not a save: no step")
     for version in saves[: retention.last]:

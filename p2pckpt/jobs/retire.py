@@ -7,28 +7,28 @@ is no other version's: the tracker compares it with what was listed before, and 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
+from typing import Final
 
-from p2pckpt import tracker_protocol as tp
 from p2pckpt.control.run_messages import Retention
-from p2pckpt.errors import NotAllowed, NotFound, P2pckptError
-from p2pckpt.jobs import folder
+from p2pckpt.errors import NotAllowed, NotFound, P2pckptError, TrackerUnreachable
+from p2pckpt.jobs.handing_in import hand_in
 from p2pckpt.jobs.measuring import learn, measured
 from p2pckpt.jobs.removal import Place, begun, needed_besides, on_disk
-from p2pckpt.jobs.retention import Candidate, judge
+from p2pckpt.jobs.retention import PINNED, Candidate, judge
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import Catalogue, KnownShare
 from p2pckpt.store.retired import RetiredRow
 from p2pckpt.trust import versions
 from p2pckpt.trust.admission import TrustedShare
-from p2pckpt.trust.versions import VersionTarget
+
+UNDO: Final = 24 * 3600
+"""Seconds in which what was retired, or unpinned since, can be taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,20 @@ class Judged:
     @property
     def retired(self) -> tuple[int, ...]:
         return tuple(number for number, why in self.kept.items() if not why)
+
+    def but_for(self, pinned: Collection[int]) -> Judged:
+        """The same with versions kept that were pinned since."""
+        return replace(self, kept=self.kept | dict.fromkeys(pinned, PINNED))
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """What became of the versions that were to be listed again."""
+
+    numbers: tuple[int, ...]
+    """Newest first."""
+    left: dict[int, P2pckptError]
+    """Why the others stay retired, by number."""
 
 
 async def look(
@@ -101,24 +115,29 @@ async def weigh(
 
 async def retire(
     services: Services, share: KnownShare, trusted: TrustedShare, numbers: Collection[int], due: int
-) -> None:
-    """Sign and publish the targets without these versions, whatever others publish meanwhile.
+) -> set[int]:
+    """Sign and publish the targets without these versions, whatever others publish meanwhile; which ones those are.
 
-    ``trusted`` lists them. From ``due`` on, Unix seconds, what they have here may be deleted. Raises ``Conflict`` when
-    one of them was given a tag since.
+    ``trusted`` lists them; what was pinned here since they were judged stays. From ``due`` on, Unix seconds, what they
+    have here may be deleted. Raises ``Conflict`` when one of them was given a tag since.
     """
     listed = trusted.targets.metadata_version
+    entries = await asyncio.to_thread(versions.entries, trusted.targets_bytes, numbers)
 
-    def note() -> None:
-        entries = versions.entries(trusted.targets_bytes, numbers)
-        services.catalogue.note_retired(
-            RetiredRow(share.share_id, number, listed, entry, due) for number, entry in entries.items()
+    def note() -> set[int]:
+        with services.catalogue.transaction():  # a pin comes before it, or pins what is retired
+            retired = set(numbers) - services.catalogue.pinned(share.share_id)
+            services.catalogue.note_retired(
+                RetiredRow(share.share_id, number, listed, entries[number], due) for number in retired
+            )
+            return retired
+
+    retired = await asyncio.to_thread(note)
+    if retired:
+        await services.shares.change_targets(
+            share, lambda now: versions.retire(now.targets_bytes, services.identity, retired)
         )
-
-    await asyncio.to_thread(note)
-    await services.shares.change_targets(
-        share, lambda now: versions.retire(now.targets_bytes, services.identity, numbers)
-    )
+    return retired
 
 
 def going(catalogue: Catalogue, share: bytes | None = None) -> list[RetiredRow]:
@@ -128,16 +147,22 @@ def going(catalogue: Catalogue, share: bytes | None = None) -> list[RetiredRow]:
 
 
 async def give_up(services: Services, share: KnownShare) -> None:
-    """Let what was retired earlier be due now, too."""
-    rows = await asyncio.to_thread(services.catalogue.retired, share.share_id)
+    """Let what was retired earlier be due now, too, but for what is pinned."""
     now = int(time.time())
-    await asyncio.to_thread(services.catalogue.note_retired, [replace(row, due=min(row.due, now)) for row in rows])
+
+    def note() -> None:
+        with services.catalogue.transaction():
+            rows = going(services.catalogue, share.share_id)
+            services.catalogue.note_retired(replace(row, due=min(row.due, now)) for row in rows)
+
+    await asyncio.to_thread(note)
 
 
-async def take_back(services: Services, share: KnownShare) -> tuple[int, ...]:
-    """List again what was retired from this machine and is pinned or not due, newest first.
+async def take_back(services: Services, share: KnownShare) -> TakenBack:
+    """List again what was retired from this machine and is pinned or not due: each that can be, whatever others lack.
 
-    Raises ``NotFound`` for nothing.
+    Raises ``NotFound`` for nothing, and what the newest version lacks when none can be. With the tracker away it ends
+    there, and the rest is for the next time.
     """
     trusted = await services.shares.refresh(share)
     pinned = services.catalogue.pinned(share.share_id)
@@ -151,48 +176,49 @@ async def take_back(services: Services, share: KnownShare) -> tuple[int, ...]:
             f"nothing of {share.name} was retired here that could be taken back",
             next_step=f"p2pckpt show {share.name} lists what there is",
         )
-    for listed, group in groupby(sorted(rows, key=attrgetter("listed")), key=attrgetter("listed")):
-        entries = {row.version: row.entry for row in group}
-
-        def again(now: TrustedShare, entries: dict[int, bytes] = entries) -> bytes:
-            return versions.restore(now.targets_bytes, services.identity, entries)
-
-        listed_again = versions.parse_targets(again(trusted)).versions
-        for number in entries:
-            await _hand_in(services, share, trusted, listed_again[number])
-        await services.shares.change_targets(share, again, earlier=listed)
-        await asyncio.to_thread(services.catalogue.forget_retired, share.share_id, entries)
-    return tuple(sorted((row.version for row in rows), reverse=True))
+    left: dict[int, P2pckptError] = {}
+    by_listing = attrgetter("listed")
+    for listed, group in groupby(sorted(rows, key=by_listing, reverse=True), key=by_listing):
+        await _take_back(services, share, trusted, listed, {row.version: row.entry for row in group}, left)
+    numbers = tuple(sorted({row.version for row in rows} - left.keys(), reverse=True))
+    if not numbers:
+        raise left[max(left)]
+    return TakenBack(numbers, left)
 
 
-async def _hand_in(services: Services, share: KnownShare, trusted: TrustedShare, target: VersionTarget) -> None:
-    """Give the tracker what it may have let go of since a version was retired."""
-    client, share_id = services.shares.client(share), share.share_id.hex()
-    _, sealed = await services.shares.manifest(share, trusted, target.version)
-    await client.put_blob(share_id, tp.BlobKind.MANIFEST, target.manifest_sha256, sealed)
-    for info_hash in (target.infohash, *(target.leans_on or ())):
-        torrent = await services.shares.torrent(share, bytes.fromhex(info_hash))
-        await client.put_blob(share_id, tp.BlobKind.TORRENT, info_hash, torrent.data)
-    if target.card:
-        card = await _card(services, share, target)
-        await client.put_blob(share_id, tp.BlobKind.CARD, target.card, card)
+async def _take_back(
+    services: Services,
+    share: KnownShare,
+    trusted: TrustedShare,
+    listed: int,
+    entries: dict[int, bytes],
+    left: dict[int, P2pckptError],
+) -> None:
+    """List those of ``entries`` again that can be, all from the ``listed`` targets; why others can't goes to
+    ``left``."""
 
+    def again(now: TrustedShare) -> bytes:
+        return versions.restore(now.targets_bytes, services.identity, entries)
 
-async def _card(services: Services, share: KnownShare, target: VersionTarget) -> bytes:
-    """From the tracker or the version's directory. Raises ``NotFound``."""
+    targets = versions.parse_targets(again(trusted)).versions
+    for number in sorted(entries, reverse=True):
+        try:
+            await hand_in(services, share, trusted, targets[number])
+        except TrackerUnreachable:
+            raise
+        except P2pckptError as exc:
+            left[number] = exc
+            del entries[number]
+    if not entries:
+        return
     try:
-        return await services.shares.card(share, target.card)
-    except NotFound as exc:
-        row = services.catalogue.version(share.share_id, target.version)
-        path = Path(row.path if row is not None else "") / folder.CARD
-        found = await asyncio.to_thread(lambda: path.read_bytes() if path.is_file() else b"")
-        if hashlib.sha256(found).hexdigest() != target.card:
-            raise NotFound(
-                f"the card of {share.name}@v{target.version} is not at the tracker any more, and {path} is another",
-                kept="what is here of the version",
-                next_step=f"put its {folder.CARD} back there, and try again",
-            ) from exc
-        return found
+        await services.shares.change_targets(share, again, earlier=listed)
+    except TrackerUnreachable:
+        raise
+    except P2pckptError as exc:
+        left.update(dict.fromkeys(entries, exc))
+        return
+    await asyncio.to_thread(services.catalogue.forget_retired, share.share_id, entries)
 
 
 async def settle(services: Services, share: KnownShare, numbers: Collection[int]) -> set[int]:

@@ -40,11 +40,16 @@ class PinRows(Database):
             )
             return self._since(share, version)
 
-    def unpin(self, share: bytes, version: int) -> int | None:
-        """Since when it was pinned; None for one that was not."""
+    def unpin(self, share: bytes, version: int, due: int) -> int | None:
+        """Since when it was pinned; None for one that was not. Before ``due``, Unix seconds, one that was retired
+        meanwhile is not deleted."""
         with self.transaction():
             since = self._since(share, version)
-            self._db.execute("DELETE FROM pins WHERE share = ? AND version = ?", (share, version))
+            if since is not None:
+                self._db.execute("DELETE FROM pins WHERE share = ? AND version = ?", (share, version))
+                self._db.execute(
+                    "UPDATE retired SET due = max(due, ?) WHERE share = ? AND version = ?", (due, share, version)
+                )
             return since
 
     def pins(self) -> list[PinRow]:

@@ -11,9 +11,9 @@ from p2pckpt.control import messages as m
 from p2pckpt.control.health_messages import Outcome
 from p2pckpt.control.pin_messages import PinRequest
 from p2pckpt.control.run_messages import PruneReply, PruneRequest, Retention
-from p2pckpt.errors import NotAllowed, NotFound
+from p2pckpt.errors import NotAllowed, NotFound, VerificationFailed
 
-from ...support.homes import Home, failure, seeded_bytes, tree, until, write_files
+from ...support.homes import Home, failure, flip_bit, seeded_bytes, tree, write_files
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 MIB = 1 << 20
@@ -106,7 +106,9 @@ async def test_what_was_retired_and_then_pinned_is_kept_until_its_pin_is_gone(al
     assert [row.version for row in (await alice.client.share_detail(name)).versions] == [4, 3, 2]
 
 
-async def test_a_due_version_goes_once_nothing_pins_it(alice: Home, tmp_path: Path) -> None:
+async def test_what_nothing_pins_any_more_can_be_had_again_for_a_day_and_goes_once_it_is_given_up(
+    alice: Home, tmp_path: Path
+) -> None:
     name = "pins/due"
     await saved(alice, tmp_path / "run", name, 2)
     await prune(alice, name)
@@ -114,13 +116,9 @@ async def test_a_due_version_goes_once_nothing_pins_it(alice: Home, tmp_path: Pa
     await prune(alice, name, at_once=True)
     assert await is_whole(alice, name, [1])
     await pin(alice, f"{name}@1", remove=True)
-
-    async def gone() -> bool:
-        jobs = await alice.client.jobs()
-        kept = [job for job in jobs if job.kind is m.JobKind.PUBLISH and (job.share, job.version) == (name, 1)]
-        return not kept
-
-    await until(gone, "what is due is deleted")
+    assert [row.version for row in (await alice.client.undo_prune(name)).rows] == [1]
+    assert (await prune(alice, name, at_once=True)).freed > MIB
+    assert isinstance(await failure(alice.client.undo_prune(name)), NotFound)
 
 
 async def test_what_owners_elsewhere_retire_stays_and_verifies_and_is_not_handed_out_anew(
@@ -169,6 +167,31 @@ async def test_only_what_is_whole_here_can_be_pinned_and_nothing_is_fetched_for_
     await bob.get(name, tmp_path / "again", seed=False)
     assert await is_whole(bob, name, [1])
     assert isinstance(await failure(bob.client.pin(PinRequest(f"{name}@7"))), NotFound)
+
+
+async def test_what_is_damaged_is_pinned_once_it_is_repaired(alice: Home, bob: Home, tmp_path: Path) -> None:
+    name = "pins/damaged"
+    jobs = await saved(alice, tmp_path / "run", name, 1)
+    others = set((bob.store / "objects").glob("*/*"))
+    await bob.get(jobs[0].link, tmp_path / "target")
+    (stored,) = [each for each in set((bob.store / "objects").glob("*/*")) - others if each.stat().st_size > MIB]
+
+    async def refused() -> bool:
+        pinning = await failure(bob.client.pin(PinRequest(name)))
+        assert pinning.next_step == f"p2pckpt verify {name}@v1 --repair, then pin it"
+        return isinstance(pinning, VerificationFailed)
+
+    flip_bit(stored, 5000)
+    assert isinstance(await failure(bob.verify(name)), VerificationFailed)
+    assert await refused()
+    await bob.verify(f"{name}@v1", repair=True)
+    await pin(bob, name)
+    await pin(bob, f"{name}@1", remove=True)
+    stored.unlink()
+    assert await refused()
+    await bob.verify(f"{name}@v1", repair=True)
+    await pin(bob, name)
+    assert await is_whole(bob, name, [1])
 
 
 async def test_a_share_with_pins_is_left_only_by_who_says_so(alice: Home, bob: Home, tmp_path: Path) -> None:

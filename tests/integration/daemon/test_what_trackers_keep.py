@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pckpt.control.pin_messages import PinRequest
+from p2pckpt.control.run_messages import Retention
 from p2pckpt.errors import NotFound
 from p2pckpt_tracker.app import Tracker
 from p2pckpt_tracker.settings import Listen, Settings
@@ -119,7 +120,9 @@ async def test_what_the_tracker_let_go_of_and_a_new_version_needs_is_there_again
             )
 
 
-async def test_a_pinned_version_is_taken_back_though_the_tracker_has_let_go_of_it(carol: Home, tmp_path: Path) -> None:
+async def test_a_pinned_version_is_taken_back_though_the_tracker_and_its_directory_have_nothing_of_it(
+    carol: Home, tmp_path: Path
+) -> None:
     async with lab(tmp_path) as at:
         run = Run(at.erin, tmp_path / "run", "kept/pinned")
         write_files(run.directory, {"README.md": b"# Pinned\n"})
@@ -131,10 +134,29 @@ async def test_a_pinned_version_is_taken_back_though_the_tracker_has_let_go_of_i
         await at.days(0, KEPT)
         assert await at.kept(run.name) == {"manifest": 2, "torrent": 3}
 
-        refused = await failure(at.erin.client.undo_prune(run.name))
-        assert isinstance(refused, NotFound) and "README.md" in refused.next_step
-        write_files(run.directory, {"README.md": b"# Pinned\n"})
         assert [row.version for row in (await at.erin.client.undo_prune(run.name)).rows] == [2]
+        assert (await at.kept(run.name))["manifest"] == 3
         await carol.get(job.link, tmp_path / "carol4")
         await carol.get(f"{run.name}@2", tmp_path / "carol2")
         assert tree(tmp_path / "carol2") == run.copy(2)
+
+
+async def test_a_version_that_can_not_be_taken_back_holds_no_other_up(tmp_path: Path) -> None:
+    async with lab(tmp_path) as at:
+        run = Run(at.erin, tmp_path / "run", "kept/one")
+        await run.saved(5)
+        infohash = (await at.erin.client.version_detail(f"{run.name}@2")).info_hashes[0]
+        assert retired(await run.prune(Retention(last=3))) == [2, 1]
+        await at.erin.client.pin(PinRequest(f"{run.name}@2"))
+        await at.days(0, KEPT)
+        assert retired(await run.prune(LAST_TWO)) == [3]
+        lost = at.erin.store / "torrents" / infohash / "torrent"
+        torrent = lost.read_bytes()
+        lost.unlink()
+
+        back = await at.erin.client.undo_prune(run.name)
+        assert ([row.version for row in back.rows], list(back.left)) == ([3, 1], [2])
+        refused = await failure(at.erin.client.undo_prune(run.name))
+        assert (type(refused), refused.fact) == (NotFound, back.left[2])
+        lost.write_bytes(torrent)
+        assert [row.version for row in (await at.erin.client.undo_prune(run.name)).rows] == [2]

@@ -72,9 +72,11 @@ def test_quietly_only_what_was_retired_is_told_and_json_has_all(daemon: CannedDa
 
 
 def test_undo_stands_alone(daemon: CannedDaemon, cli: Cli) -> None:
-    back = PruneReply((PruneRow(8, "", 4000, "taken back", 0),), 0, 0)
+    back = PruneReply((PruneRow(8, "", 4000, "taken back", 0),), 0, 0, {7: "its manifest is gone"})
     daemon.replies["POST", "/v1/prune/undo?name=run/lm"] = back
-    assert "taken back" in cli("prune", "run/lm", "--undo").out
+    outcome = cli("prune", "run/lm", "--undo")
+    assert "taken back" in outcome.out
+    assert "v7 can't be taken back: its manifest is gone" in outcome.err
     for other in (("--keep-last", "3"), ("-n",), ("--now",)):
         assert cli("prune", "run/lm", "--undo", *other).code == 2
 

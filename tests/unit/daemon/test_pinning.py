@@ -77,7 +77,11 @@ def pinning(catalogue: Catalogue, shares: Shares, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("p2pckpt.jobs.pins.size_here", size_here)
     services = cast(Services, SimpleNamespace(catalogue=catalogue, shares=shares))
-    return Pinning(services, cast(Any, SimpleNamespace(version=version)), tell)
+
+    async def damaged(share: KnownShare) -> set[int]:
+        return set()
+
+    return Pinning(services, cast(Any, SimpleNamespace(version=version)), tell, damaged)
 
 
 def pin(catalogue: Catalogue, pins: Mapping[bytes, tuple[int, ...]]) -> None:

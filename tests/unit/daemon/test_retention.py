@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from p2pckpt.control.messages import JobKind, JobState
-from p2pckpt.control.run_messages import Retention
+from p2pckpt.control.run_messages import PruneRequest, Retention
 from p2pckpt.daemon import retention
 from p2pckpt.daemon.job_table import JobTable
 from p2pckpt.daemon.retention import Retaining
@@ -20,6 +20,7 @@ from p2pckpt.daemon.verify_reports import VerifyReports
 from p2pckpt.errors import TrackerUnreachable
 from p2pckpt.jobs import retire
 from p2pckpt.jobs.leaning import Leaning
+from p2pckpt.jobs.retention import Candidate
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare, VersionRow
 from p2pckpt.store.retired import RetiredRow
@@ -65,7 +66,7 @@ class Desk:
             catalogue=self.catalogue,
             leaning=self.leaning,
             layout=workshop.layout,
-            shares=SimpleNamespace(known=lambda: [RUN], trusted=trusted),
+            shares=SimpleNamespace(known=lambda: [RUN], find=lambda name: RUN, trusted=trusted),
         )
         table = cast(JobTable, SimpleNamespace(jobs=lambda: tuple(self.jobs)))
         reports = VerifyReports(workshop.layout.root)
@@ -162,9 +163,52 @@ async def test_what_is_pinned_is_neither_deleted_when_due_nor_given_up_for_room(
     assert (desk.deleted, desk.removed) == ([{3}], []), "room is made by what is not pinned"
     assert await desk.retaining.delete_due() == 0
     monkeypatch.setattr(retention, "free_bytes", lambda path: 5000)
-    desk.catalogue.unpin(SHARE, 1)
+    desk.catalogue.unpin(SHARE, 1, 1)
     await desk.retaining.delete_due()
     assert (desk.deleted, desk.removed) == ([{3}, {1}], ["j1"])
+
+
+async def test_what_is_pinned_while_the_tracker_is_asked_keeps_its_job_and_the_others_go(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.retired(v1=1, v2=1)
+    for version in (1, 2):
+        desk.job(version, JobState.SEEDING)
+
+    async def settle(services: Any, share: KnownShare, numbers: set[int]) -> set[int]:
+        desk.pin(1)
+        return numbers
+
+    monkeypatch.setattr(retire, "settle", settle)
+    assert await desk.retaining.delete_due() == 1
+    assert (desk.deleted, desk.removed, desk.closed) == ([{2}], ["j2"], [2])
+
+
+async def test_what_is_pinned_while_a_policy_is_applied_is_told_as_kept(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = {number: SimpleNamespace(name="") for number in (3, 2, 1)}
+    judged = retire.Judged(tuple(map(Candidate, versions)), {3: "newest", 2: "", 1: ""})
+
+    async def look(*arguments: Any) -> Any:
+        return SimpleNamespace(targets=SimpleNamespace(versions=versions)), judged
+
+    async def weigh(services: Any, share: KnownShare, doomed: set[int], working: Any) -> tuple[dict[int, int], int]:
+        return dict.fromkeys(doomed, 10), 10 * len(doomed)
+
+    async def all_but_1(*arguments: Any) -> set[int]:
+        return {2}
+
+    for function in (look, weigh):
+        monkeypatch.setattr(retire, function.__name__, function)
+    monkeypatch.setattr(retire, "retire", all_but_1)
+    reply = await desk.retaining.prune(PruneRequest(name="run", retention=Retention(last=1)))
+    assert {row.version: (row.keep, row.freed) for row in reply.rows} == {
+        3: ("newest", 0),
+        2: ("", 10),
+        1: ("pinned here", 0),
+    }
+    assert reply.freed == 10
 
 
 async def test_a_policy_that_can_not_be_applied_is_logged_and_stops_no_save(

@@ -9,7 +9,7 @@ import pytest
 
 from p2pckpt.errors import NotAllowed, NotFound
 from p2pckpt.jobs import removal
-from p2pckpt.jobs.removal import delete_files, needed_besides, remove_version
+from p2pckpt.jobs.removal import delete_files, drop_objects, needed_besides, remove_version
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare, VersionRow
 from tests.unit.jobs.workshop import SHARE, Workshop
@@ -39,6 +39,23 @@ def test_no_torrent_goes_before_the_last_object_so_that_an_interrupted_deletion_
     delete_files(services, names)
     assert not [path for path in workshop.layout.objects.rglob("*") if path.is_file()]
     assert not list(workshop.layout.torrents.iterdir())
+
+
+async def test_what_is_pinned_while_its_objects_are_to_be_dropped_keeps_them(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = KnownShare(SHARE, "cars/sd15", "beside", "members", "owner", {})
+    row = VersionRow(SHARE, 1, b"i" * 32, True, "/checkout")
+    workshop.catalogue.record_version(row)
+
+    async def needed_besides(*arguments: object) -> set[bytes]:
+        workshop.catalogue.pin(SHARE, 1, 10)
+        return set()
+
+    monkeypatch.setattr(removal, "needed_besides", needed_besides)
+    services = cast(Services, SimpleNamespace(catalogue=workshop.catalogue))
+    assert await drop_objects(services, share, 1) == 0
+    assert workshop.catalogue.version(SHARE, 1) == row
 
 
 async def test_a_version_that_is_pinned_while_its_removal_is_prepared_stays(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
+
+import pytest
 
 from p2pckpt.errors import TrackerUnreachable
 from p2pckpt.jobs import retire
 from p2pckpt.jobs.services import Services
 from p2pckpt.store.catalogue import KnownShare, VersionRow
 from p2pckpt.store.retired import RetiredRow
+from p2pckpt.trust import versions
 from tests.unit.jobs.workshop import SHARE, Workshop
 
 RUN = KnownShare(SHARE, "run", "beside", "members", "owner", {})
@@ -55,6 +59,42 @@ async def test_what_was_retired_earlier_is_due_once_it_is_given_up(workshop: Wor
     assert (late.version, late.due < 1 << 40) == (3, True)
 
 
+async def test_what_is_pinned_is_not_given_up(workshop: Workshop) -> None:
+    services = services_of(workshop, set())
+    workshop.catalogue.note_retired(RetiredRow(SHARE, number, 4, b"{}", 1 << 40) for number in (2, 3))
+    workshop.catalogue.record_version(VersionRow(SHARE, 2, b"i" * 32, True, ""))
+    workshop.catalogue.pin(SHARE, 2, 1)
+    await retire.give_up(services, RUN)
+    assert {row.version for row in workshop.catalogue.retired(SHARE) if row.due == 1 << 40} == {2}
+
+
+@pytest.mark.parametrize("pinned", [{1}, {1, 2}])
+async def test_what_is_pinned_while_a_policy_is_applied_is_not_retired(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, pinned: set[int]
+) -> None:
+    services = services_of(workshop, {1, 2, 9})
+    workshop.catalogue.forget_retired(SHARE, {1, 2, 3})
+    signed: list[set[int]] = []
+
+    async def change_targets(share: KnownShare, edit: Callable[[Any], bytes]) -> None:
+        edit(SimpleNamespace(targets_bytes=b"now"))
+
+    def entries(targets: bytes, numbers: tuple[int, ...]) -> dict[int, bytes]:
+        for number in pinned:
+            workshop.catalogue.record_version(VersionRow(SHARE, number, b"i" * 32, True, ""))
+            workshop.catalogue.pin(SHARE, number, 1)
+        return dict.fromkeys(numbers, b"{}")
+
+    monkeypatch.setattr(services.shares, "change_targets", change_targets, raising=False)
+    monkeypatch.setattr(services, "identity", None, raising=False)
+    monkeypatch.setattr(versions, "entries", entries)
+    monkeypatch.setattr(versions, "retire", lambda targets, identity, numbers: signed.append(set(numbers)))
+    trusted: Any = SimpleNamespace(targets=SimpleNamespace(metadata_version=4), targets_bytes=b"then")
+    left = {1, 2} - pinned
+    assert await retire.retire(services, RUN, trusted, (2, 1), 5) == left
+    assert (noted(workshop), signed) == (left, [left] if left else [])
+
+
 def test_what_is_pinned_does_not_go_though_it_was_retired(workshop: Workshop) -> None:
     services_of(workshop, set())
     workshop.catalogue.note_retired([RetiredRow(b"o" * 32, 2, 4, b"{}", 1)])
@@ -65,5 +105,5 @@ def test_what_is_pinned_does_not_go_though_it_was_retired(workshop: Workshop) ->
         (SHARE, 3),
         (b"o" * 32, 2),
     }
-    workshop.catalogue.unpin(SHARE, 2)
+    workshop.catalogue.unpin(SHARE, 2, 1)
     assert {row.version for row in retire.going(workshop.catalogue, SHARE)} == {1, 2, 3}

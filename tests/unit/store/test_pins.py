@@ -10,6 +10,7 @@ import pytest
 
 from p2pckpt.store.catalogue import Catalogue, VersionRow
 from p2pckpt.store.pins import PinRow
+from p2pckpt.store.retired import RetiredRow
 
 SHARE, OTHER = b"s" * 32, b"t" * 32
 
@@ -33,8 +34,21 @@ def test_pins_are_listed_last_first_and_taken_away_once(catalogue: Catalogue) ->
     for share, version, since in ((SHARE, 1, 10), (OTHER, 1, 30), (SHARE, 3, 20)):
         catalogue.pin(share, version, since)
     assert catalogue.pins() == [PinRow(OTHER, 1, 30), PinRow(SHARE, 3, 20), PinRow(SHARE, 1, 10)]
-    assert (catalogue.unpin(SHARE, 3), catalogue.unpin(SHARE, 3)) == (20, None)
+    assert (catalogue.unpin(SHARE, 3, 0), catalogue.unpin(SHARE, 3, 0)) == (20, None)
     assert catalogue.pinned(SHARE) == {1}
+
+
+def test_what_was_retired_is_not_due_as_soon_as_its_pin_is_gone(catalogue: Catalogue) -> None:
+    dues = {1: 10, 3: 90}
+    catalogue.note_retired(RetiredRow(SHARE, version, 4, b"{}", due) for version, due in dues.items())
+    catalogue.note_retired([RetiredRow(OTHER, 1, 4, b"{}", 10)])
+    assert catalogue.unpin(SHARE, 1, 50) is None
+    assert {row.version: row.due for row in catalogue.retired(SHARE)} == dues, "it was not pinned"
+    for version in dues:
+        catalogue.pin(SHARE, version, 20)
+        assert catalogue.unpin(SHARE, version, 50) == 20
+    assert {row.version: row.due for row in catalogue.retired(SHARE)} == {1: 50, 3: 90}
+    assert [row.due for row in catalogue.retired(OTHER)] == [10]
 
 
 def test_pins_of_a_share_that_is_left_go_with_it(catalogue: Catalogue) -> None:
