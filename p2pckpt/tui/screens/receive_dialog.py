@@ -92,7 +92,8 @@ class ReceiveDialog(StepDialog):
 
     def on_mount(self) -> None:
         self.query_one("#ask-owners").display = False
-        self.query_one("#source", CleanInput).focus()
+        # not ``focus()``, which waits for its turn: who pastes at once would paste into nothing
+        self.set_focus(self.query_one("#source", CleanInput))
         # without an answer it stays as it is drawn: what is asked for is what is seen
         self.hub.commands.run(lambda client: client.settings(), self._know, lambda error: None)
 
